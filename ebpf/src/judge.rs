@@ -1,0 +1,182 @@
+//! What happens in one call: identify the request, decide, tell, answer.
+
+use aya_ebpf::{
+    helpers::generated::{bpf_get_retval, bpf_get_socket_cookie, bpf_set_retval},
+    programs::SockAddrContext,
+};
+use aya_log_ebpf::debug;
+use portreeve_common::{
+    Reason, Request, Verdict,
+    abi::{Active, Event, Hook, Mode, NO_ENTRY, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6, counter},
+    decide,
+    reason::EACCES,
+};
+
+use crate::{
+    events,
+    maps::SELFTEST,
+    policy::{self, Half},
+    subject::Caller,
+};
+
+/// The hook's answers. Bit 1 says that no capability is asked for a low port.
+const REFUSE: i32 = 0;
+const ALLOW: i32 = 1;
+const ALLOW_WITHOUT_CAPABILITY: i32 = 3;
+
+/// Judges the bind that `ctx` describes.
+#[inline(always)]
+pub fn bind(ctx: &SockAddrContext, hook: Hook) -> i32 {
+    let active = policy::active();
+    let Some(mode) = active.mode() else {
+        return ALLOW;
+    };
+    // The socket's own protocol says which table judges; the address family in
+    // the call can be AF_UNSPEC on an IPv4 socket.
+    // SAFETY: the verifier checks this and the other loads from the context.
+    let Some(protocol) = Protocol::from_ip_protocol(unsafe { (*ctx.sock_addr).protocol }) else {
+        return ALLOW;
+    };
+    let request = Request { protocol, port: port(ctx) };
+    let address = address(ctx, hook);
+    if is_selftest(ctx, hook, address, request) {
+        return selftest(ctx, hook, address, request, active, mode);
+    }
+
+    let verdict = decide(request, &Caller::new(ctx), &Half(active.half()));
+    debug!(
+        ctx,
+        "{} {} port {}: reason {} line {}",
+        hook.name(),
+        protocol.name(),
+        request.port,
+        verdict.reason as u16,
+        verdict.line
+    );
+    if verdict.refuses() {
+        return refuse(ctx, hook, address, request, &verdict, active, mode);
+    }
+    let grant = verdict.grant && mode == Mode::Enforce;
+    if verdict.entry != NO_ENTRY {
+        events::count(counter::of(verdict.reason, mode));
+    }
+    if active.report_all() && verdict.reason != Reason::NotJudged {
+        let flags = events::flags(mode, grant);
+        events::report(ctx, hook, address, request, &verdict, active.generation(), flags);
+    }
+    if grant { ALLOW_WITHOUT_CAPABILITY } else { ALLOW }
+}
+
+/// A refusal: counted, told, and in enforce mode made.
+#[inline(always)]
+fn refuse(
+    ctx: &SockAddrContext,
+    hook: Hook,
+    address: [u32; 4],
+    request: Request,
+    verdict: &Verdict,
+    active: Active,
+    mode: Mode,
+) -> i32 {
+    // Somebody refused before us: the bind fails with their errno, and it is
+    // not ours to count.
+    // SAFETY: the helper reads the return value of this call's earlier programs.
+    if unsafe { bpf_get_retval() } != 0 {
+        return ALLOW;
+    }
+    events::count(counter::of(verdict.reason, mode));
+    events::count_refusal(active.half(), verdict.entry);
+    let flags = events::flags(mode, false);
+    events::report(ctx, hook, address, request, verdict, active.generation(), flags);
+    match mode {
+        Mode::Enforce => fail_with(EACCES),
+        Mode::Audit => ALLOW,
+    }
+}
+
+/// Refuses the bind with `errno`.
+#[inline(always)]
+fn fail_with(errno: u16) -> i32 {
+    // SAFETY: the helper takes any negative errno. Should it fail, the kernel's
+    // own answer to a refusal stands: EPERM.
+    unsafe { bpf_set_retval(-i32::from(errno)) };
+    REFUSE
+}
+
+/// The proof that this hook is alive: refused in enforce mode, told in audit
+/// mode, never counted. Without us the address itself makes the bind fail.
+#[inline(always)]
+fn selftest(
+    ctx: &SockAddrContext,
+    hook: Hook,
+    address: [u32; 4],
+    request: Request,
+    active: Active,
+    mode: Mode,
+) -> i32 {
+    match mode {
+        Mode::Enforce => fail_with(SELFTEST_ERRNO),
+        Mode::Audit => {
+            let verdict = Verdict {
+                reason: Reason::NotJudged,
+                entry: NO_ENTRY,
+                line: 0,
+                grant: false,
+            };
+            let flags = Event::SELFTEST | Event::AUDIT;
+            events::report(ctx, hook, address, request, &verdict, active.generation(), flags);
+            ALLOW
+        }
+    }
+}
+
+/// Whether this is the bind of the one socket whose cookie the agent has left
+/// for us. The address is looked at first: nobody else pays for the look-up.
+#[inline(always)]
+fn is_selftest(ctx: &SockAddrContext, hook: Hook, address: [u32; 4], request: Request) -> bool {
+    let expected = match hook {
+        Hook::Bind4 => [u32::from_ne_bytes(SELFTEST_V4), 0, 0, 0],
+        Hook::Bind6 => {
+            let [a, b, c, d, e, f, g, h] = SELFTEST_V6;
+            [word(a, b), word(c, d), word(e, f), word(g, h)]
+        }
+    };
+    if request.port != SELFTEST_PORT || address != expected {
+        return false;
+    }
+    match SELFTEST.get(0) {
+        // SAFETY: the helper reads the cookie of the socket `ctx` is about.
+        Some(cookie) => *cookie != 0 && *cookie == unsafe { bpf_get_socket_cookie(ctx.sock_addr.cast()) },
+        None => false,
+    }
+}
+
+/// Two groups of an IPv6 address as a word in network order.
+const fn word(high: u16, low: u16) -> u32 {
+    (((high as u32) << 16) | low as u32).to_be()
+}
+
+#[inline(always)]
+fn port(ctx: &SockAddrContext) -> u16 {
+    // SAFETY: a load from the context.
+    u16::from_be(unsafe { (*ctx.sock_addr).user_port } as u16)
+}
+
+/// The address asked for, as in [`Event::address`]. The words of `user_ip6` are
+/// read one by one: copying the array makes the compiler do arithmetic on the
+/// context pointer, which the verifier refuses.
+#[inline(always)]
+fn address(ctx: &SockAddrContext, hook: Hook) -> [u32; 4] {
+    // SAFETY: loads from the context; bind6 may read user_ip6, bind4 user_ip4.
+    unsafe {
+        match hook {
+            Hook::Bind4 => [(*ctx.sock_addr).user_ip4, 0, 0, 0],
+            Hook::Bind6 => [
+                (*ctx.sock_addr).user_ip6[0],
+                (*ctx.sock_addr).user_ip6[1],
+                (*ctx.sock_addr).user_ip6[2],
+                (*ctx.sock_addr).user_ip6[3],
+            ],
+        }
+    }
+}

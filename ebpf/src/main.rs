@@ -1,0 +1,48 @@
+//! The programs that judge every bind, run by the kernel.
+//!
+//! Entry points only: [`judge`] says what happens in a call, `subject` who is
+//! calling, `policy` what the maps say, `events` how it is told. The rules
+//! themselves are [`portreeve_common::decide()`], the same code as everywhere.
+
+#![no_std]
+#![no_main]
+// The target has no compare-and-swap everywhere, so `core` offers it no
+// `AtomicU64::fetch_add`, though every BPF machine can add atomically.
+#![feature(core_intrinsics)]
+#![expect(missing_docs, reason = "the program macro makes functions it gives no docs")]
+#![expect(internal_features, reason = "atomic_xadd has no stable name on this target")]
+
+mod events;
+mod judge;
+mod maps;
+mod policy;
+mod subject;
+
+use aya_ebpf::{
+    macros::cgroup_sock_addr,
+    programs::SockAddrContext,
+};
+use portreeve_common::abi::Hook;
+
+/// Judges binds of IPv4 sockets.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(ctx: SockAddrContext) -> i32 {
+    judge::bind(&ctx, Hook::Bind4)
+}
+
+/// Judges binds of IPv6 sockets, v4-mapped and dual-stack ones included.
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(ctx: SockAddrContext) -> i32 {
+    judge::bind(&ctx, Hook::Bind6)
+}
+
+/// Nothing here can panic; the verifier would refuse a program that could.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Helpers that are for GPL-compatible programs only ask for this.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
