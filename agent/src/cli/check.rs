@@ -1,0 +1,102 @@
+//! `portreeve check`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{NO, Paths, YES, show};
+use crate::{
+    config::OnError,
+    diagnostics::{Severity, json},
+    files::Trust,
+    policy::source::{Outcome, Policy, Source},
+    report::{self, Format, ports},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Needs no root. Exit status 0: the profile can be put in force; 1: it has errors.")]
+pub struct Check {
+    /// The profile to check [default: as for `run`]
+    #[arg(value_name = "PROFILE")]
+    file: Option<PathBuf>,
+    /// Warn of what z/OS would not accept, such as job names of more than 8 characters
+    #[arg(long)]
+    strict: bool,
+    /// What a profile with errors does [default: the config's, else refuse]
+    #[arg(long, value_enum, value_name = "HOW")]
+    on_error: Option<OnError>,
+}
+
+impl Check {
+    pub fn run(self, paths: &Paths) -> Result<u8> {
+        let source = paths.source(Trust::Inspection, self.on_error);
+        let source = Source {
+            profile: self.file.or(source.profile),
+            strict: self.strict,
+            ..source
+        };
+        let outcome = source.read()?;
+        let errors = outcome.diagnostics.has_errors();
+        match paths.format {
+            Format::Json => report::json(&as_json(&outcome))?,
+            Format::Text => {
+                show(&outcome.diagnostics, outcome.sources());
+                report::line(&summary(&outcome));
+            }
+        }
+        Ok(if errors { NO } else { YES })
+    }
+}
+
+fn summary(outcome: &Outcome) -> String {
+    let count = |severity| outcome.diagnostics.count(severity);
+    let said = [
+        (count(Severity::Error), "error"),
+        (count(Severity::Warning), "warning"),
+        (count(Severity::Info), "note"),
+    ];
+    let said: Vec<String> = said
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}{}", if *count == 1 { "" } else { "s" }))
+        .collect();
+    let said = if said.is_empty() { "nothing to report".into() } else { said.join(", ") };
+    match &outcome.policy {
+        Ok(policy) => format!("{} reservations, {said}", policy.reservations.len()),
+        Err(_) => format!("refused: {said}"),
+    }
+}
+
+fn as_json(outcome: &Outcome) -> Value {
+    let entries = outcome.policy.as_ref().map_or_else(|_| Vec::new(), entries);
+    json!({
+        "diagnostics": json::all(&outcome.diagnostics, outcome.sources()),
+        "omitted": outcome.diagnostics.omitted(),
+        "reservations": entries.len(),
+        "entries": entries,
+    })
+}
+
+/// The effective entries, in the order of the profile.
+fn entries(policy: &Policy) -> Vec<Value> {
+    let one = |reservation| {
+        let reservation: &crate::policy::reservations::Reservation = reservation;
+        let place = policy.place_of(reservation);
+        json!({
+            "kind": match reservation.kind {
+                crate::policy::reservations::Kind::Port => "port",
+                crate::policy::reservations::Kind::Range => "range",
+            },
+            "protocol": reservation.protocol.name(),
+            "first": reservation.first,
+            "last": reservation.last,
+            "jobname": ports::jobname(&reservation.user),
+            "file": place.file,
+            "line": place.line,
+            "description": reservation.description,
+        })
+    };
+    policy.reservations.iter().map(one).collect()
+}

@@ -1,0 +1,33 @@
+//! `portreeve events`
+
+use std::io;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{Paths, YES};
+use crate::{
+    daemon::client::{self, ClientError},
+    report::{self, Format},
+};
+
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with new events until interrupted
+    #[arg(long, short)]
+    follow: bool,
+}
+
+impl Events {
+    pub fn run(self, paths: &Paths) -> Result<u8> {
+        let shown = client::events(&paths.socket, self.follow, |line, event| match paths.format {
+            Format::Json => report::try_line(line),
+            Format::Text => report::try_line(&report::events::text(&event)),
+        });
+        match shown {
+            // Whoever read us has seen enough.
+            Err(ClientError::Broken(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(YES),
+            shown => Ok(shown.map(|()| YES)?),
+        }
+    }
+}

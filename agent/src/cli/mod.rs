@@ -1,0 +1,193 @@
+//! The command line: one file per verb.
+//!
+//! Exit status: 0 yes or done; 1 no, refused or not done; 2 wrong usage, an
+//! unreadable file, no agent: anything that isn't an answer.
+
+mod check;
+mod detach;
+mod events;
+mod explain;
+mod logger;
+mod ports;
+mod reload;
+mod run;
+mod status;
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::OnError,
+    daemon::{protocol::DEFAULT_SOCKET, selftest},
+    diagnostics::{Diagnostics, Sources, render},
+    files::Trust,
+    kernel::pins,
+    policy::source::Source,
+    report::Format,
+};
+
+/// Done, or yes.
+const YES: u8 = 0;
+/// Refused, not done, or no.
+const NO: u8 = 1;
+/// No answer at all.
+const NO_ANSWER: u8 = 2;
+
+/// Mainframe port control for Linux: says who may bind which port, enforced in
+/// the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "portreeve", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Examples:
+  portreeve check profile.tcpip               is this profile right?
+  portreeve run --profile profile.tcpip       enforce it
+  portreeve explain tcp/21 --job FTPD1        may FTPD1 have TCP port 21, and why?
+  portreeve status                            is it really enforced?
+
+Exit status: 0 yes or done, 1 no or refused, 2 no answer (usage, unreadable file, no agent).")]
+struct Cli {
+    #[command(flatten)]
+    paths: Paths,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Where things are; several agents run side by side with different ones.
+#[derive(Debug, Args)]
+struct Paths {
+    /// The profile, in the language of PROFILE.TCPIP [default: the config's, else
+    /// /etc/portreeve/profile.tcpip]
+    #[arg(long, global = true, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// The config [default: /etc/portreeve/portreeve.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The cgroup v2 directory to enforce on [default: the root of the hierarchy,
+    /// which covers every process]
+    #[arg(long, global = true, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// The directory on a BPF file system that holds what is in force
+    #[arg(long, global = true, value_name = "DIR", default_value = pins::DEFAULT)]
+    bpffs: PathBuf,
+    /// The agent's control socket
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// How to answer
+    #[arg(long, global = true, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the agent: put the policy in force, prove it, serve until SIGTERM
+    ///
+    /// SIGHUP reloads. When the agent ends, or is killed, the policy stays in force;
+    /// `portreeve detach` ends it.
+    Run(run::Run),
+    /// Check a profile and its config, and say everything that is wrong with them
+    Check(check::Check),
+    /// Say what the policy answers to a caller, by which entry, and why
+    Explain(explain::Explain),
+    /// Read profile and config again and put them in force, if they have no errors
+    Reload(reload::Reload),
+    /// List the reserved ports
+    Ports(ports::Ports),
+    /// Show refused binds (with `[events] report = "all"`, every judged one)
+    Events(events::Events),
+    /// Say what is in force, whether it is proven, and what is missing
+    Status,
+    /// Stop enforcing and remove what is in the kernel
+    Detach(detach::Detach),
+    /// The self-test's process; the agent starts it
+    #[command(name = selftest::HELPER_VERB, hide = true)]
+    SelftestBinder {
+        /// The cgroup to bind in.
+        #[arg(long)]
+        join: Option<PathBuf>,
+    },
+}
+
+/// Runs the command line; the exit status is the answer.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap exits with 0 for --help and with 2 for wrong usage, as we do.
+            error.exit();
+        }
+    };
+    let paths = cli.paths;
+    let answer = match cli.verb {
+        Verb::Run(verb) => verb.run(&paths),
+        Verb::Check(verb) => verb.run(&paths),
+        Verb::Explain(verb) => verb.run(&paths),
+        Verb::Reload(verb) => verb.run(&paths),
+        Verb::Ports(verb) => verb.run(&paths),
+        Verb::Events(verb) => verb.run(&paths),
+        Verb::Status => status::run(&paths),
+        Verb::Detach(verb) => verb.run(&paths),
+        Verb::SelftestBinder { join } => selftest::helper(join.as_deref()).map(|()| YES),
+    };
+    match answer {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            anstream::eprintln!("portreeve: {error:#}");
+            ExitCode::from(NO_ANSWER)
+        }
+    }
+}
+
+impl Paths {
+    /// Where the policy comes from, as far as these options say it.
+    fn source(&self, trust: Trust, on_error: Option<OnError>) -> Source {
+        Source {
+            config: self.config.clone(),
+            profile: self.profile.clone(),
+            on_error,
+            audit: false,
+            strict: false,
+            trust,
+        }
+    }
+}
+
+/// Whether standard error shows colours.
+fn stderr_has_color() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Shows diagnostics on standard error.
+fn show(diagnostics: &Diagnostics, sources: &Sources) {
+    anstream::eprint!("{}", render::all(diagnostics, sources, stderr_has_color()));
+}
+
+/// `tcp/21`, as the verbs take it.
+fn parse_port(text: &str) -> Result<(String, u16), String> {
+    let (protocol, port) = text.split_once('/').ok_or("write PROTOCOL/PORT, such as tcp/21")?;
+    let protocol = crate::policy::explain::protocol(protocol)
+        .ok_or_else(|| format!("{protocol:?} is not a protocol that is judged; write tcp or udp"))?;
+    let port = port.parse().map_err(|_| format!("{port:?} is not a port; ports are 0 to 65535"))?;
+    Ok((protocol.name().to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ports_are_named_with_their_protocol() {
+        assert_eq!(parse_port("TCP/21"), Ok(("tcp".into(), 21)));
+        assert_eq!(parse_port("udp/65535"), Ok(("udp".into(), 65535)));
+        for wrong in ["21", "tcp/", "tcp/65536", "tcp/-1", "sctp/21", "/", ""] {
+            assert!(parse_port(wrong).is_err(), "{wrong}");
+        }
+    }
+}

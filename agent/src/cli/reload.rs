@@ -1,0 +1,64 @@
+//! `portreeve reload`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{NO, Paths, YES, stderr_has_color};
+use crate::{
+    daemon::{
+        client,
+        protocol::{Reloaded, Request},
+    },
+    policy::source::EntryPlace,
+    report::{self, Format},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1.")]
+pub struct Reload {
+    /// Only show what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Reload {
+    pub fn run(self, paths: &Paths) -> Result<u8> {
+        let request = Request::Reload { dry_run: self.dry_run, color: stderr_has_color() };
+        let reloaded: Reloaded = match client::ask(&paths.socket, &request) {
+            Ok(reloaded) => reloaded,
+            Err(client::ClientError::Failed(why)) => {
+                anstream::eprintln!("portreeve: not reloaded: {why}");
+                return Ok(NO);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match paths.format {
+            Format::Json => report::json(&reloaded)?,
+            Format::Text => self.text(&reloaded),
+        }
+        Ok(if reloaded.refused.is_none() { YES } else { NO })
+    }
+
+    fn text(&self, reloaded: &Reloaded) {
+        anstream::eprint!("{}", reloaded.rendered);
+        let diff = &reloaded.diff;
+        let lists = [('+', &diff.added), ('-', &diff.removed), ('~', &diff.changed)];
+        for (sign, entries) in lists {
+            for EntryPlace { file, line, text } in entries {
+                report::line(&format!("{sign} {text}  ({file}:{line})"));
+            }
+        }
+        let changes = format!(
+            "{} added, {} removed, {} changed, {} the same",
+            diff.added.len(),
+            diff.removed.len(),
+            diff.changed.len(),
+            diff.unchanged
+        );
+        match &reloaded.refused {
+            Some(why) => anstream::eprintln!("portreeve: not reloaded, the old policy stays in force: {why}"),
+            None if self.dry_run => report::line(&format!("would reload: {changes}")),
+            None => report::line(&format!("reloaded as generation {}: {changes}", reloaded.generation)),
+        }
+    }
+}

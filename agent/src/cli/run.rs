@@ -1,0 +1,81 @@
+//! `portreeve run`
+
+use anyhow::Result;
+use clap::Args;
+
+use super::{NO, Paths, YES, logger, show};
+use crate::{
+    config::OnError,
+    daemon::{
+        protocol::EventRecord,
+        run::{RunOptions, run},
+    },
+    files::Trust,
+    kernel::{requirements, KernelError},
+    policy::source::Source,
+    report::{self, Format},
+};
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Judge and report, never refuse
+    #[arg(long)]
+    audit: bool,
+    /// What a profile with errors does [default: the config's, else refuse]
+    #[arg(long, value_enum, value_name = "HOW")]
+    on_error: Option<OnError>,
+    /// Print events to standard output as they happen
+    #[arg(long)]
+    print_events: bool,
+    /// Log what the programs in the kernel do on every bind; slow
+    #[arg(long)]
+    trace: bool,
+}
+
+impl Run {
+    pub fn run(self, paths: &Paths) -> Result<u8> {
+        logger::start(self.trace);
+        requirements::root("`portreeve run`")?;
+        let source = Source {
+            audit: self.audit,
+            ..paths.source(Trust::Policy, self.on_error)
+        };
+        let outcome = source.read()?;
+        show(&outcome.diagnostics, outcome.sources());
+        let Ok(policy) = outcome.policy else {
+            anstream::eprintln!("portreeve: not started, because the profile or config has errors");
+            return Ok(NO);
+        };
+        let print: Option<fn(&EventRecord) -> String> = match (self.print_events, paths.format) {
+            (false, _) => None,
+            (true, Format::Text) => Some(report::events::text),
+            (true, Format::Json) => Some(|event| serde_json::to_string(event).unwrap_or_default()),
+        };
+        let options = RunOptions {
+            source,
+            policy,
+            cgroup: paths.cgroup.clone(),
+            bpffs: paths.bpffs.clone(),
+            socket: paths.socket.clone(),
+            print,
+            trace: self.trace,
+        };
+        match run(options) {
+            Ok(()) => Ok(YES),
+            Err(error) if is_not_done(&error) => {
+                anstream::eprintln!("portreeve: {error:#}");
+                Ok(NO)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Enforcement that was asked for and can't be had is a "no"; a right or a path
+/// that is missing is no answer.
+fn is_not_done(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<KernelError>() {
+        Some(KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Cgroup(_)) => false,
+        Some(_) | None => true,
+    }
+}

@@ -1,0 +1,42 @@
+//! `portreeve status`
+
+use anyhow::{Context as _, Result};
+
+use super::{NO, NO_ANSWER, Paths, YES};
+use crate::{
+    daemon::{
+        agent::Held,
+        client,
+        protocol::{AttachStatus, Request, Status},
+    },
+    kernel::{load, pins::Pins},
+    report::{self, Format, status},
+};
+
+/// Exit status 0 only when an agent answers and its mode is proven; without an
+/// agent, what the kernel holds is shown all the same.
+pub fn run(paths: &Paths) -> Result<u8> {
+    let (status, code) = match client::ask::<Status>(&paths.socket, &Request::Status) {
+        Ok(status) => {
+            let code = if status::is_proven(&status) { YES } else { NO };
+            (status, code)
+        }
+        Err(error) if error.is_no_agent() => {
+            anstream::eprintln!("portreeve: {error}");
+            let held = load::held(&Pins::new(&paths.bpffs)).context("nothing can be said of the kernel")?;
+            let shown = Held {
+                active: held.active,
+                info: &held.info,
+                hooks: &held.hooks,
+                counters: &held.counters,
+            };
+            (shown.status(AttachStatus { path: None, id: held.cgroup.unwrap_or(0) }), NO_ANSWER)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match paths.format {
+        Format::Json => report::json(&status)?,
+        Format::Text => report::line(&status::text(&status)),
+    }
+    Ok(code)
+}

@@ -1,0 +1,309 @@
+//! The agent's state and what each request does with it.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use portreeve_common::abi::{Active, Mode};
+use serde_json::Value;
+
+use super::{
+    events::EventLog,
+    protocol::{
+        AttachStatus, EventStatus, PortRow, ProfileStatus, Reloaded, Reply, SelftestStatus, Status,
+    },
+    selftest,
+};
+use crate::{
+    config::{Report, ScopeNetns},
+    diagnostics::{json, render},
+    files::hex,
+    kernel::{
+        KernelError,
+        cgroup::AttachPoint,
+        counters::{self, Counters},
+        load::Kernel,
+        tables::{Publication, Tables, generation_in_force, text},
+    },
+    policy::{
+        diff::{Diff, kept_entries},
+        explain::{self, Question},
+        source::{Policy, Source},
+    },
+    report::ports,
+};
+
+/// Everything a running agent knows.
+pub struct Agent {
+    /// The kernel side but for the tables; `None` once it was detached.
+    kernel: RefCell<Option<Kernel>>,
+    tables: RefCell<Tables>,
+    attach: AttachPoint,
+    source: Source,
+    policy: RefCell<Rc<Policy>>,
+    /// Events seen lately.
+    pub log: RefCell<EventLog>,
+    /// Self-test events.
+    pub seen: selftest::Seen,
+    selftest: RefCell<Option<SelftestStatus>>,
+    detached: Cell<bool>,
+}
+
+impl Agent {
+    /// Puts `policy` in force on hooks that are up.
+    ///
+    /// # Errors
+    ///
+    /// See [`Tables::publish`].
+    pub fn start(
+        kernel: Kernel,
+        tables: Tables,
+        attach: AttachPoint,
+        source: Source,
+        policy: Policy,
+        hierarchy: Option<std::path::PathBuf>,
+    ) -> Result<Self, KernelError> {
+        let same = same_policy_in_force(&tables, &policy);
+        let agent = Self {
+            kernel: RefCell::new(Some(kernel)),
+            tables: RefCell::new(tables),
+            attach,
+            source,
+            policy: RefCell::new(Rc::new(policy)),
+            log: RefCell::new(EventLog::new(hierarchy)),
+            seen: selftest::Seen::default(),
+            selftest: RefCell::new(None),
+            detached: Cell::new(false),
+        };
+        let policy = Rc::clone(&agent.policy.borrow());
+        let kept: Vec<(u32, u32)> = if same {
+            (0..policy.compiled.image.entries.len() as u32).map(|index| (index, index)).collect()
+        } else {
+            Vec::new()
+        };
+        agent.publish(policy, &kept)?;
+        Ok(agent)
+    }
+
+    fn publish(&self, policy: Rc<Policy>, kept: &[(u32, u32)]) -> Result<Active, KernelError> {
+        let profile = policy.config.profile.display().to_string();
+        let active = self.tables.borrow_mut().publish(&Publication {
+            image: &policy.compiled.image,
+            mode: policy.config.mode,
+            report_all: policy.config.report == Report::All,
+            profile: &profile,
+            profile_hash: policy.profile_hash(),
+            kept,
+        })?;
+        self.log.borrow_mut().publish(active.generation(), Rc::clone(&policy));
+        *self.policy.borrow_mut() = policy;
+        Ok(active)
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Rc<Policy> {
+        Rc::clone(&self.policy.borrow())
+    }
+
+    /// Whether enforcement was ended on request.
+    pub fn is_detached(&self) -> bool {
+        self.detached.get()
+    }
+
+    /// Proves that the hooks are alive and remembers the result.
+    pub async fn prove(&self) -> SelftestStatus {
+        let mode = self.policy().config.mode;
+        let result = selftest::run(&self.tables, mode, &self.attach.path, &self.seen).await;
+        let status = SelftestStatus {
+            at: now(),
+            ok: result.is_ok(),
+            problem: result.err().map(|error| format!("{error:#}")),
+        };
+        *self.selftest.borrow_mut() = Some(status.clone());
+        status
+    }
+
+    /// How things are.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Map`] if the counters can't be read.
+    pub fn status(&self) -> Result<Status, KernelError> {
+        let kernel = self.kernel.borrow();
+        let (hooks, counters) = match kernel.as_ref() {
+            Some(kernel) => (kernel.hooks(), counters::read(&kernel.counters)?),
+            None => (Vec::new(), Counters::default()),
+        };
+        let tables = self.tables.borrow();
+        let attach = AttachStatus {
+            path: Some(self.attach.path.display().to_string()),
+            id: self.attach.id,
+        };
+        let held = Held { active: tables.active(), info: &tables.info(), hooks: &hooks, counters: &counters };
+        let mut status = held.status(attach);
+        status.profile.differs_from_file = Some(self.policy().differs_from_files());
+        status.profile.path = self.policy().config.profile.display().to_string();
+        status.selftest = self.selftest.borrow().clone();
+        status.agent = Some(std::process::id());
+        Ok(status)
+    }
+
+    /// The register of what is reserved.
+    pub fn ports(&self) -> Vec<PortRow> {
+        let policy = self.policy();
+        let tables = self.tables.borrow();
+        ports::rows(&policy, |entry| tables.refusals(entry))
+    }
+
+    /// The verdict for a described caller.
+    pub fn explain(&self, question: &Question) -> Reply {
+        match explain::explain(&self.policy(), question, explain::first_unprivileged_port()) {
+            Some(answer) => reply(&answer),
+            None => Reply::Failed(format!("{:?} is not tcp or udp", question.protocol)),
+        }
+    }
+
+    /// Reads profile and config again and, unless `dry_run`, puts them in force.
+    pub fn reload(&self, dry_run: bool, color: bool) -> Reply {
+        let outcome = match self.source.read() {
+            Ok(outcome) => outcome,
+            Err(error) => return Reply::Failed(format!("{error}; the old policy stays in force")),
+        };
+        let diagnostics = json::all(&outcome.diagnostics, outcome.sources());
+        let mut reloaded = Reloaded {
+            applied: false,
+            generation: self.tables.borrow().active().generation(),
+            diff: Diff::default(),
+            diagnostics: diagnostics.iter().filter_map(|d| serde_json::to_value(d).ok()).collect(),
+            rendered: render::all(&outcome.diagnostics, outcome.sources(), color),
+            refused: None,
+        };
+        let new = match outcome.policy {
+            Ok(new) => new,
+            Err(_) => {
+                reloaded.refused = Some("the profile or config has errors".into());
+                return reply(&reloaded);
+            }
+        };
+        let old = self.policy();
+        reloaded.diff = Diff::between(&old, &new);
+        if new.config.scope != old.config.scope {
+            reloaded.refused = Some("scope.netns differs; it is read at start only, so restart the agent".into());
+        } else if !dry_run {
+            let kept = kept_entries(&old, &new);
+            match self.publish(Rc::new(new), &kept) {
+                Ok(active) => {
+                    reloaded.applied = true;
+                    reloaded.generation = active.generation();
+                }
+                Err(error) => reloaded.refused = Some(error.to_string()),
+            }
+        }
+        reply(&reloaded)
+    }
+
+    /// Stops enforcing and removes every trace in the kernel.
+    pub fn detach(&self) -> Reply {
+        let Some(kernel) = self.kernel.borrow_mut().take() else {
+            return Reply::Failed("enforcement has ended already".into());
+        };
+        self.tables.borrow().withdraw();
+        self.detached.set(true);
+        match kernel.detach() {
+            Ok(()) => Reply::Done(Value::Null),
+            Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
+        }
+    }
+}
+
+/// What the kernel holds, as anybody with the right can read it from the pins.
+pub struct Held<'a> {
+    /// What is in force.
+    pub active: Active,
+    /// What filled the tables.
+    pub info: &'a portreeve_common::abi::Info,
+    /// Hooks that are attached.
+    pub hooks: &'a [&'static str],
+    /// The counters.
+    pub counters: &'a Counters,
+}
+
+impl Held<'_> {
+    /// The part of a status that needs no agent.
+    pub fn status(&self, attach: AttachStatus) -> Status {
+        let generation = generation_in_force(self.info, self.active);
+        let owned = |counts: &BTreeMap<&'static str, u64>| {
+            counts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+        };
+        let published = generation.map_or(0, |g| i64::try_from(g.published).unwrap_or(0));
+        Status {
+            mode: self.active.mode().map_or("none", Mode::name).into(),
+            generation: self.active.generation(),
+            profile: ProfileStatus {
+                path: generation.map_or_else(String::new, |g| text(&g.profile)),
+                hash: generation.map_or_else(String::new, |g| hex(&g.profile_hash)),
+                differs_from_file: None,
+                entries: generation.map_or(0, |g| g.entries),
+                published: jiff::Timestamp::from_second(published).map_or_else(|_| String::new(), |t| t.to_string()),
+            },
+            hooks: self.hooks.iter().map(|hook| (*hook).to_owned()).collect(),
+            missing: missing(self),
+            attach,
+            counters: owned(&self.counters.enforced),
+            audited: owned(&self.counters.audited),
+            events: EventStatus { lost: self.counters.events_lost, suppressed: 0 },
+            selftest: None,
+            pending_confirm: None,
+            agent: None,
+            version: text(&self.info.agent),
+        }
+    }
+}
+
+/// What a reader could take for enforced, and isn't.
+fn missing(held: &Held<'_>) -> Vec<String> {
+    let mut missing: Vec<String> = crate::kernel::load::HOOKS
+        .iter()
+        .filter(|hook| !held.hooks.contains(hook))
+        .map(|hook| format!("{hook}: the hook is not attached"))
+        .collect();
+    missing.push(
+        "port 0: the kernel's pool is not managed, so a reserved port in ip_local_port_range can be handed out; list it in net.ipv4.ip_local_reserved_ports".into(),
+    );
+    missing
+}
+
+/// Whether the tables were filled from the very profile of `policy`: then the
+/// entries are the same one by one, and so are their counts.
+fn same_policy_in_force(tables: &Tables, policy: &Policy) -> bool {
+    generation_in_force(&tables.info(), tables.active()).is_some_and(|generation| {
+        generation.profile_hash == policy.profile_hash()
+            && generation.entries as usize == policy.compiled.image.entries.len()
+    })
+}
+
+fn reply(value: &impl serde::Serialize) -> Reply {
+    match serde_json::to_value(value) {
+        Ok(value) => Reply::Done(value),
+        Err(error) => Reply::Failed(error.to_string()),
+    }
+}
+
+fn now() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
+}
+
+/// Cookie of the network namespace to judge; 0 for all.
+///
+/// # Errors
+///
+/// [`KernelError::Io`] if the kernel doesn't tell.
+pub fn scope_cookie(scope: ScopeNetns) -> Result<u64, KernelError> {
+    match scope {
+        ScopeNetns::All => Ok(0),
+        ScopeNetns::Own => crate::kernel::netns::own_cookie()
+            .map_err(KernelError::io("can't tell the own network namespace (SO_NETNS_COOKIE, Linux 5.14)")),
+    }
+}

@@ -1,0 +1,9 @@
+//! The running agent: starts up, serves the control socket, reads the events.
+
+pub mod agent;
+pub mod client;
+mod control;
+pub mod events;
+pub mod protocol;
+pub mod run;
+pub mod selftest;

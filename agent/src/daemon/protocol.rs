@@ -1,0 +1,229 @@
+//! What the command line and a running agent say to each other: one line of JSON
+//! each way, or a stream of lines for events.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::{diff::Diff, explain::Question};
+
+/// Where the control socket is unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/portreeve/control.sock";
+/// Longest request, in bytes.
+pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// What is asked of the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// A [`Status`].
+    Status,
+    /// The register: [`PortRow`]s.
+    Ports,
+    /// An [`crate::policy::explain::Answer`].
+    Explain {
+        /// Who asks for what.
+        question: Question,
+    },
+    /// Read profile and config again: a [`Reloaded`].
+    Reload {
+        /// Only say what would change.
+        dry_run: bool,
+        /// Whether diagnostics are rendered with colour.
+        color: bool,
+    },
+    /// [`EventRecord`]s, one per line.
+    Events {
+        /// Go on with new ones until the client hangs up.
+        follow: bool,
+    },
+    /// Stop enforcing, remove everything, end.
+    Detach,
+}
+
+/// The agent's answer to all but [`Request::Events`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply {
+    /// The answer.
+    Done(serde_json::Value),
+    /// Why there is none, in one sentence.
+    Failed(String),
+}
+
+/// One event as reported; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// When, as RFC 3339.
+    pub time: String,
+    /// `bind4` or `bind6`.
+    pub hook: String,
+    /// `deny`, `would-deny` (audit) or `allow`.
+    pub verdict: String,
+    /// The reason's id.
+    pub reason: String,
+    /// What the caller sees, if it is refused.
+    pub errno: Option<String>,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The address asked for.
+    pub address: String,
+    /// The port asked for.
+    pub port: u16,
+    /// The process, as the host numbers it.
+    pub pid: u32,
+    /// The process's name: its thread-group leader's.
+    pub comm: String,
+    /// The job it was judged as.
+    pub job: String,
+    /// Effective user id, as the host numbers it.
+    pub uid: u32,
+    /// Path of its cgroup; `#ID` when the path can't be told any more.
+    pub cgroup: String,
+    /// The bind went on without `CAP_NET_BIND_SERVICE`.
+    pub granted: bool,
+    /// The policy that decided.
+    pub generation: u32,
+    /// The entry that decided.
+    pub entry: Option<EventEntry>,
+    /// How many like it were folded into this one.
+    pub repeated: u64,
+}
+
+/// The entry of an event. Only the line is known of a policy that an earlier
+/// agent published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventEntry {
+    /// The file.
+    pub file: Option<String>,
+    /// The line, from 1.
+    pub line: u32,
+    /// The entry as written, in one line.
+    pub text: Option<String>,
+}
+
+/// One row of the register; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRow {
+    /// The port, of a range the first.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Who may have it, as written.
+    pub jobname: String,
+    /// Flag letters of port-control 6.1.
+    pub flags: String,
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// The address of BIND.
+    pub address: Option<String>,
+    /// The SAF resource.
+    pub saf: Option<String>,
+    /// The comment beside the entry.
+    pub description: Option<String>,
+    /// Its line in the profile.
+    pub line: u32,
+    /// The file it stands in.
+    pub file: String,
+    /// Open, closed, ...: not observed yet.
+    pub state: Option<String>,
+    /// Who has it now: not observed yet.
+    pub holder: Option<serde_json::Value>,
+    /// How often it was refused since it is in force.
+    pub refusals: u64,
+}
+
+/// How things are; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `enforce`, `audit` or `none`.
+    pub mode: String,
+    /// Number of the policy in force.
+    pub generation: u32,
+    /// The profile in force.
+    pub profile: ProfileStatus,
+    /// Hooks that are attached.
+    pub hooks: Vec<String>,
+    /// What is not enforced, and why.
+    pub missing: Vec<String>,
+    /// Where the hooks are attached.
+    pub attach: AttachStatus,
+    /// Judged binds of reserved ports, by reason.
+    pub counters: BTreeMap<String, u64>,
+    /// The same for audit mode: what would have happened.
+    pub audited: BTreeMap<String, u64>,
+    /// What did not get out.
+    pub events: EventStatus,
+    /// The last proof that the hooks are alive; `None` without an agent.
+    pub selftest: Option<SelftestStatus>,
+    /// A change that waits to be confirmed; there is none yet.
+    pub pending_confirm: Option<String>,
+    /// The running agent's process id; `None` without one.
+    pub agent: Option<u32>,
+    /// Version of the agent that loaded the programs.
+    pub version: String,
+}
+
+/// The profile in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileStatus {
+    /// Its path.
+    pub path: String,
+    /// SHA-256 as it was read.
+    pub hash: String,
+    /// Whether profile, an included file or the config is different now;
+    /// `None` when only an agent could tell.
+    pub differs_from_file: Option<bool>,
+    /// Entries in force.
+    pub entries: u32,
+    /// When it was published, as RFC 3339.
+    pub published: String,
+}
+
+/// Where the hooks are attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachStatus {
+    /// Path of the cgroup; `None` when only its id is known.
+    pub path: Option<String>,
+    /// Its id.
+    pub id: u64,
+}
+
+/// Events that did not get out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventStatus {
+    /// No room in the ring.
+    pub lost: u64,
+    /// Folded into another; nothing is folded yet.
+    pub suppressed: u64,
+}
+
+/// A proof that the hooks are alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelftestStatus {
+    /// When, as RFC 3339.
+    pub at: String,
+    /// Whether every hook answered for every protocol.
+    pub ok: bool,
+    /// What was wrong, if anything.
+    pub problem: Option<String>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Whether the policy on disk is in force now.
+    pub applied: bool,
+    /// Number of the policy in force.
+    pub generation: u32,
+    /// What changes, or would.
+    pub diff: Diff,
+    /// All there is to say about the files.
+    pub diagnostics: Vec<serde_json::Value>,
+    /// The same for people.
+    pub rendered: String,
+    /// Why it was not applied, if not for the diagnostics.
+    pub refused: Option<String>,
+}

@@ -1,0 +1,219 @@
+//! The agent's life: start up, prove, serve, end. Enforcement outlives it.
+
+use std::{path::PathBuf, rc::Rc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
+use portreeve_common::abi::Event;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+    task::LocalSet,
+};
+
+use super::{
+    agent::{Agent, scope_cookie},
+    control, events,
+    protocol::{EventRecord, Reloaded, Reply},
+};
+use crate::{
+    kernel::{
+        cgroup::AttachPoint,
+        load::{Kernel, Options, Up},
+        pins::Pins,
+        stream,
+    },
+    policy::source::{Policy, Source},
+    report,
+};
+
+/// How often the hooks are proven to be alive.
+const PROOF_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How the agent is to run.
+pub struct RunOptions {
+    /// Where the policy comes from, now and at each reload.
+    pub source: Source,
+    /// The policy to start with.
+    pub policy: Policy,
+    /// The cgroup to attach to; `None` for the root of the hierarchy.
+    pub cgroup: Option<PathBuf>,
+    /// The bpffs directory.
+    pub bpffs: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Whether events are printed to standard output, and how.
+    pub print: Option<fn(&EventRecord) -> String>,
+    /// Whether the programs write debug traces to the log.
+    pub trace: bool,
+}
+
+/// Runs the agent until it is told to end.
+///
+/// # Errors
+///
+/// Why enforcement could not be had; then what was in force before still is.
+pub fn run(options: RunOptions) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the event loop")?;
+    LocalSet::new().block_on(&runtime, main(options))
+}
+
+async fn main(options: RunOptions) -> Result<()> {
+    let attach = AttachPoint::find(options.cgroup.as_deref())?;
+    let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
+    let pins = Pins::new(&options.bpffs);
+    let scope_netns = scope_cookie(options.policy.config.scope)?;
+    let (mut terminate, mut interrupt, mut hangup) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
+    let up = Kernel::bring_up(&Options { attach: &attach, pins: &pins, scope_netns, trace: options.trace })?;
+    let adopted = up.kernel.adopted;
+    let Up { kernel, tables, events, traces } = up;
+    let mut undo = Undo(if adopted { None } else { Some(pins) });
+    let listener = control::listen(&options.socket)?;
+    let agent = Rc::new(Agent::start(kernel, tables, attach, options.source, options.policy, hierarchy)?);
+    tokio::task::spawn_local(read_events(events, Rc::clone(&agent), options.print));
+    if let Some(traces) = traces {
+        tokio::task::spawn_local(read_traces(traces));
+    }
+
+    let proof = agent.prove().await;
+    if let Some(problem) = proof.problem {
+        let _ = std::fs::remove_file(&options.socket);
+        anyhow::bail!("the self-test failed, so nothing is claimed to be enforced: {problem}");
+    }
+    undo.0 = None;
+    ready(&agent, adopted);
+    let detached = Rc::new(Notify::new());
+    tokio::task::spawn_local(control::serve(listener, Rc::clone(&agent), Rc::clone(&detached)));
+    let mut proofs = tokio::time::interval_at(tokio::time::Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&agent),
+            () = detached.notified() => break,
+            _ = proofs.tick() => {
+                if let Some(problem) = agent.prove().await.problem {
+                    log::error!("the self-test failed: {problem}");
+                }
+            }
+        }
+    }
+    let _ = std::fs::remove_file(&options.socket);
+    if agent.is_detached() {
+        log::info!("enforcement has ended on request");
+    } else {
+        log::info!("the agent ends; the policy stays in force until `portreeve detach`");
+    }
+    Ok(())
+}
+
+/// Removes hooks that this agent brought up, should it fail before they are
+/// proven. Hooks it found stay: somebody relies on them.
+struct Undo(Option<Pins>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if let Some(pins) = &self.0
+            && let Err(error) = pins.remove()
+        {
+            log::error!("what was attached could not be removed again: {error}");
+        }
+    }
+}
+
+/// Says that the mode asked for is proven: one line, and systemd is told.
+fn ready(agent: &Agent, adopted: bool) {
+    match agent.status() {
+        Ok(status) => report::line(&format!(
+            "ready: mode {}, generation {}, {} entries from {}, hooks {} on {}{}",
+            status.mode,
+            status.generation,
+            status.profile.entries,
+            status.profile.path,
+            status.hooks.join(" "),
+            status.attach.path.unwrap_or_default(),
+            if adopted { ", taken over from an earlier agent" } else { "" }
+        )),
+        Err(error) => log::error!("the status can't be read: {error}"),
+    }
+    // Without systemd there is nobody to tell, which is no error.
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        log::warn!("systemd could not be told that the agent is ready: {error}");
+    }
+}
+
+/// SIGHUP: like `portreeve reload`, with the outcome in the log.
+fn reload(agent: &Agent) {
+    let reloaded = match agent.reload(false, false) {
+        Reply::Done(value) => serde_json::from_value::<Reloaded>(value).map_err(|error| error.to_string()),
+        Reply::Failed(why) => Err(why),
+    };
+    match reloaded {
+        Ok(Reloaded { refused: None, generation, diff, .. }) => log::info!(
+            "reloaded: generation {generation}, {} added, {} removed, {} changed",
+            diff.added.len(),
+            diff.removed.len(),
+            diff.changed.len()
+        ),
+        Ok(Reloaded { refused: Some(why), rendered, .. }) => {
+            log::error!("not reloaded, the old policy stays in force: {why}\n{rendered}");
+        }
+        Err(why) => log::error!("not reloaded: {why}"),
+    }
+}
+
+async fn read_events(
+    ring: RingBuf<MapData>,
+    agent: Rc<Agent>,
+    print: Option<fn(&EventRecord) -> String>,
+) {
+    let mut ring = match stream::watched(ring) {
+        Ok(ring) => ring,
+        Err(error) => return log::error!("events can't be read: {error}"),
+    };
+    loop {
+        let mut ready = match ring.readable_mut().await {
+            Ok(ready) => ready,
+            Err(error) => return log::error!("events can't be read: {error}"),
+        };
+        while let Some(item) = ready.get_inner_mut().next() {
+            let Some(event) = events::decode(&item) else {
+                log::warn!("an event of {} bytes is not of this agent's layout", item.len());
+                continue;
+            };
+            drop(item);
+            take_in(&agent, &event, print);
+        }
+        ready.clear_ready();
+    }
+}
+
+fn take_in(agent: &Agent, event: &Event, print: Option<fn(&EventRecord) -> String>) {
+    if event.flags & Event::SELFTEST != 0 {
+        agent.seen.note(event);
+        return;
+    }
+    let record = agent.log.borrow_mut().add(event);
+    if let (Some(record), Some(print)) = (record, print) {
+        report::line(&print(&record));
+    }
+}
+
+async fn read_traces(traces: EbpfLogger<&'static dyn log::Log>) {
+    let mut traces = match stream::watched(traces) {
+        Ok(traces) => traces,
+        Err(error) => return log::error!("traces can't be read: {error}"),
+    };
+    while let Ok(mut ready) = traces.readable_mut().await {
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+    }
+}

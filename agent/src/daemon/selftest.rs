@@ -1,0 +1,238 @@
+//! The proof that the hooks are alive: real binds by a real process.
+//!
+//! A helper process binds an address that no host may have, on sockets whose
+//! cookies the programs are told beforehand. A live hook answers those, and only
+//! those, with an errno that nothing else gives (in audit mode: with an event); a
+//! dead one leaves the kernel's own EADDRNOTAVAIL. Nothing is ever held, and no
+//! counter moves.
+
+use std::{
+    cell::RefCell,
+    fs,
+    io::{self, BufRead as _, Write as _},
+    net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket},
+};
+use portreeve_common::abi::{Event, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{ChildStdin, Command},
+    time::timeout,
+};
+
+use crate::kernel::{netns, tables::Tables};
+
+/// Longest time for the whole test.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Longest time until an audit event has come through the ring.
+const EVENT_LIMIT: Duration = Duration::from_secs(2);
+
+/// What is tried: each hook with each protocol.
+const CASES: [(Hook, Protocol); 4] = [
+    (Hook::Bind4, Protocol::Tcp),
+    (Hook::Bind4, Protocol::Udp),
+    (Hook::Bind6, Protocol::Tcp),
+    (Hook::Bind6, Protocol::Udp),
+];
+
+/// Self-test events that came through the ring.
+#[derive(Clone, Default)]
+pub struct Seen(Rc<RefCell<Vec<(u8, u8, u32)>>>);
+
+impl Seen {
+    /// Takes note of a self-test event.
+    pub fn note(&self, event: &Event) {
+        let mut seen = self.0.borrow_mut();
+        // Nobody waits for more than one test's worth.
+        if seen.len() < 64 {
+            seen.push((event.hook, event.protocol, event.pid));
+        }
+    }
+
+    fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
+
+    fn has(&self, hook: Hook, protocol: Protocol) -> bool {
+        self.0.borrow().iter().any(|(h, p, _)| *h == hook as u8 && *p == protocol as u8)
+    }
+}
+
+/// Runs the self-test below the cgroup that the hooks are attached to.
+///
+/// # Errors
+///
+/// Says which hook did not answer, or why the test could not be made.
+pub async fn run(tables: &RefCell<Tables>, mode: Mode, attach: &Path, seen: &Seen) -> Result<()> {
+    seen.clear();
+    let test = timeout(LIMIT, cases(tables, mode, attach, seen)).await;
+    tables.borrow().expect_selftest(0);
+    test.with_context(|| format!("no result within {} s", LIMIT.as_secs()))?
+}
+
+async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path, seen: &Seen) -> Result<()> {
+    let place = Place::below(attach)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(HELPER_VERB);
+    if let Some(cgroup) = place.cgroup() {
+        command.arg("--join").arg(cgroup);
+    }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .context("can't start the process that binds")?;
+    let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        bail!("the process that binds has no pipes");
+    };
+    let mut lines = BufReader::new(stdout).lines();
+    for (hook, protocol) in CASES {
+        let cookie: u64 = next_number(&mut lines).await?;
+        tables.borrow().expect_selftest(cookie);
+        go(&mut stdin).await?;
+        let errno: u16 = next_number(&mut lines).await?;
+        match mode {
+            Mode::Enforce if errno != SELFTEST_ERRNO => bail!(
+                "hook {} did not refuse a {} bind: it ended with {}",
+                hook.name(),
+                protocol.name(),
+                Errno::from_raw(i32::from(errno)).desc()
+            ),
+            Mode::Enforce => {}
+            Mode::Audit => wait_for_event(seen, hook, protocol).await?,
+        }
+    }
+    child.wait().await.context("the process that binds was lost")?;
+    Ok(())
+}
+
+async fn wait_for_event(seen: &Seen, hook: Hook, protocol: Protocol) -> Result<()> {
+    let poll = Duration::from_millis(5);
+    for _ in 0..EVENT_LIMIT.as_millis() / poll.as_millis() {
+        if seen.has(hook, protocol) {
+            return Ok(());
+        }
+        tokio::time::sleep(poll).await;
+    }
+    bail!("hook {} reported no {} bind", hook.name(), protocol.name())
+}
+
+async fn next_number<T: std::str::FromStr>(
+    lines: &mut tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+) -> Result<T> {
+    let line = lines.next_line().await?.context("the process that binds ended early")?;
+    line.parse().ok().with_context(|| format!("the process that binds said {line:?}"))
+}
+
+async fn go(stdin: &mut ChildStdin) -> Result<()> {
+    stdin.write_all(b"\n").await.context("the process that binds ended early")
+}
+
+/// Where the helper binds: any cgroup at or below the one the hooks are on.
+enum Place {
+    /// The agent is there itself.
+    Here,
+    /// A cgroup of our own, removed again.
+    Made(PathBuf),
+}
+
+impl Place {
+    fn below(attach: &Path) -> Result<Self> {
+        if own_cgroup().is_some_and(|own| own.starts_with(attach)) {
+            return Ok(Self::Here);
+        }
+        let path = attach.join(format!("portreeve-selftest-{}", std::process::id()));
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("can't make {}", path.display()))
+            }
+            _ => Ok(Self::Made(path)),
+        }
+    }
+
+    fn cgroup(&self) -> Option<&Path> {
+        match self {
+            Self::Here => None,
+            Self::Made(path) => Some(path),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Self::Made(path) = self {
+            // Busy if the helper is just being killed; then it is used again next time.
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+/// The directory of the agent's own cgroup v2.
+fn own_cgroup() -> Option<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = crate::kernel::cgroup::AttachPoint::find(None).ok()?;
+    Some(root.path.join(path))
+}
+
+/// The hidden verb that [`helper`] is run by.
+pub const HELPER_VERB: &str = "selftest-binder";
+
+/// The process that binds: says a socket's cookie, waits for a line, binds, says
+/// the errno; once per case.
+///
+/// # Errors
+///
+/// When it can't join the cgroup, make a socket, or is left alone.
+pub fn helper(join: Option<&Path>) -> Result<()> {
+    if let Some(cgroup) = join {
+        // The hooks that judge a socket are those of the cgroup it was made in.
+        fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string())
+            .with_context(|| format!("can't join {}", cgroup.display()))?;
+    }
+    let stdin = io::stdin();
+    let mut stdout = io::stdout();
+    for (hook, protocol) in CASES {
+        let family = match hook {
+            Hook::Bind4 => AddressFamily::Inet,
+            Hook::Bind6 => AddressFamily::Inet6,
+        };
+        let kind = match protocol {
+            Protocol::Tcp => SockType::Stream,
+            Protocol::Udp => SockType::Datagram,
+        };
+        let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+        writeln!(stdout, "{}", netns::socket_cookie(&socket)?)?;
+        stdout.flush()?;
+        if stdin.lock().read_line(&mut String::new())? == 0 {
+            bail!("the agent is gone");
+        }
+        let errno = match bind(socket.as_raw_fd(), &address(hook)) {
+            Ok(()) => 0,
+            Err(errno) => errno as i32,
+        };
+        writeln!(stdout, "{errno}")?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+fn address(hook: Hook) -> SockaddrStorage {
+    let address = match hook {
+        Hook::Bind4 => SocketAddr::V4(SocketAddrV4::new(SELFTEST_V4.into(), SELFTEST_PORT)),
+        Hook::Bind6 => SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(SELFTEST_V6), SELFTEST_PORT, 0, 0)),
+    };
+    SockaddrStorage::from(address)
+}

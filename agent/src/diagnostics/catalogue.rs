@@ -1,0 +1,165 @@
+//! Every diagnostic code, once.
+//!
+//! Codes are stable: 1xx how it is written, 2xx what it means, 3xx what this
+//! product doesn't do yet or can't do here, 4xx the config, 5xx advice.
+
+macro_rules! codes {
+    ($($variant:ident = $id:literal, $ibm:expr, $title:literal, $text:literal;)+) => {
+        /// What kind of thing a diagnostic reports.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of the ids.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
+
+            /// The stable id, such as `PRV103`.
+            pub const fn id(self) -> &'static str {
+                match self { $(Code::$variant => $id,)+ }
+            }
+
+            /// A few words, without the particulars of one case.
+            pub const fn title(self) -> &'static str {
+                match self { $(Code::$variant => $title,)+ }
+            }
+
+            /// A sentence or two on what it means and why it matters.
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Code::$variant => $text,)+ }
+            }
+
+            /// The message that z/OS gives for the same thing, if it is known.
+            pub const fn ibm_message(self) -> Option<&'static str> {
+                match self { $(Code::$variant => $ibm,)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    NotUtf8 = "PRV101", None, "the file is not UTF-8 text",
+        "Profiles are read as UTF-8. Bytes that aren't are replaced, so a name may differ from what was meant.";
+    NulByte = "PRV102", None, "the file holds a NUL byte",
+        "Text files hold no NUL bytes; the file is binary, damaged or in another encoding.";
+    UnknownStatement = "PRV103", None, "a word that is no statement stands where one must",
+        "Every word outside a statement must be the name of one. The word and its operands are dropped, because stepping over a misspelt PORT would leave the port open.";
+    MissingOperand = "PRV104", None, "an operand is missing",
+        "The entry or statement ends before it is complete and is dropped.";
+    BadNumber = "PRV105", None, "a number is wrong or out of its range",
+        "Ports are 1 to 65535 and ephemeral ports 1024 to 65535, written in decimal digits.";
+    BadProtocol = "PRV106", None, "the protocol is neither TCP nor UDP",
+        "Every entry names its protocol; the two have separate tables.";
+    BadJobname = "PRV107", None, "a job name is not well formed",
+        "A job name starts with a letter or one of @ # $ and goes on with those and digits; * and ? make it a pattern. Up to 15 characters and - _ . : / + are accepted as an extension.";
+    BadSafName = "PRV108", None, "a SAF resource name is not well formed",
+        "1 to 8 characters: the first a letter or one of $ @ #, the others also digits and hyphens.";
+    BadAddress = "PRV109", None, "an address is not well formed or not allowed",
+        "BIND takes an IPv4 address in dotted decimal or an IPv6 address in colon hexadecimal, but no IPv4-mapped one.";
+    OptionOrder = "PRV110", None, "options are not in their order, or given twice",
+        "The options of an entry have a fixed order, and at most one of each group may be given.";
+    OptionNotAllowed = "PRV111", None, "an option or keyword is not allowed here",
+        "Some options belong to PORT only, some to TCP only; RESERVED and AUTHPORT take none.";
+    UnknownOption = "PRV112", None, "a word is neither an option of the entry nor the next entry",
+        "The entry is dropped: what the word was meant to ask for is not known.";
+    UnterminatedBlock = "PRV113", None, "a block is not ended",
+        "A statement such as AUTOLOG runs to its own END statement. Without it the rest of the file is taken as its operands.";
+    StrayEnd = "PRV114", None, "an END statement ends nothing",
+        "No block of that kind is open.";
+    GluedComment = "PRV115", None, "a comment is glued to the word before it",
+        "A semicolon starts a comment at the start of a line or after a blank; elsewhere it is part of the word.";
+    UnknownSymbol = "PRV116", None, "a system symbol is not defined",
+        "Symbols such as &SYSNAME. are replaced before the profile is read.";
+    IncludeRefused = "PRV117", None, "an INCLUDE is refused",
+        "A file may not include itself, directly or through others, and the number, depth and size of included files are limited.";
+    IncludeUnreadable = "PRV118", None, "an included file can't be read",
+        "What it says is missing from the policy.";
+    BadOperand = "PRV119", None, "an operand of a statement is wrong",
+        "The operand is dropped; the statement's others apply.";
+    EmptyStatement = "PRV120", None, "a statement has no entries",
+        "The statement does nothing; perhaps all its entries are commented out.";
+    LooksLikeEntry = "PRV121", None, "something like an access rule stands inside a statement that is stepped over",
+        "Statements without a meaning here are stepped over with everything up to the next statement at the start of a line. A rule inside one would be lost.";
+    SteppedOver = "PRV122", None, "a statement or operand is stepped over",
+        "z/OS has it, but nothing here depends on it.";
+
+    DenyNotStar = "PRV201", Some("EZZ0146I"), "DENY for a job other than *",
+        "DENY is for everybody who matches no other entry, so its job name is *. The whole PORT statement is dropped.";
+    MixedTiming = "PRV202", Some("EZZ0147I"), "WHENBIND and WHENLISTEN are mixed",
+        "All UNRSV entries for TCP are judged at the same moment. The entry that differs from the first is dropped.";
+    PortInRange = "PRV203", None, "a port lies in an earlier range",
+        "A PORT entry inside a PORTRANGE that came first is dropped.";
+    RangeOverPort = "PRV204", None, "a range covers a port that is reserved already",
+        "The whole range is dropped, not just the port.";
+    RangeOverRange = "PRV205", None, "a range overlaps an earlier one",
+        "The later range is dropped as a whole.";
+    RangeClipped = "PRV206", None, "a range runs past 65535",
+        "The ports up to 65535 are kept.";
+    Duplicate = "PRV207", None, "an entry is given twice",
+        "The first one stays as it is; to change it, delete it and add it again.";
+    SecondUdpJob = "PRV208", None, "a UDP port is reserved for a second job",
+        "UDP allows one job name per port; a pattern admits several jobs.";
+    ReservedAndOther = "PRV209", None, "a port is RESERVED and given to a job",
+        "RESERVED means nobody. The later of the two is dropped.";
+    SecondUnreservedStar = "PRV210", None, "a second UNRSV entry for *",
+        "Each protocol has at most one UNRSV entry for everybody.";
+    NothingToDelete = "PRV211", None, "DELETE finds no such entry",
+        "DELETE names an existing entry by port, protocol and job name, a range by first port, count, protocol and job name.";
+    TooManyEntries = "PRV212", None, "there are too many entries",
+        "The tables in the kernel have a fixed size.";
+    TooManyOnPort = "PRV213", None, "there are too many entries for one port",
+        "The entries of one port are searched on every bind, so their number is limited.";
+    NoEffectHere = "PRV214", None, "an operand has no effect in this statement",
+        "RESTRICTLOWPORTS belongs to TCPCONFIG and UDPCONFIG; on IPCONFIG it does nothing.";
+    TooManyNames = "PRV215", None, "there are too many different job names",
+        "The tables in the kernel have a fixed size, and patterns with an inner * have a smaller one of their own.";
+
+    UnreservedUnsupported = "PRV301", None, "UNRSV is not supported yet",
+        "Access to unreserved ports is not controlled, so accepting the entry would promise too much.";
+    LowPortsUnsupported = "PRV302", None, "RESTRICTLOWPORTS is not supported yet",
+        "Unreserved ports below 1024 follow the host's own rule, CAP_NET_BIND_SERVICE.";
+    SafUnsupported = "PRV303", None, "SAF is not supported yet",
+        "Without the check on the user the entry would admit more than it says, so it is dropped.";
+    BindUnsupported = "PRV304", None, "BIND is not supported yet",
+        "Without the rewriting a server would listen on all addresses, so the entry is dropped.";
+    ShareUnsupported = "PRV305", None, "SHAREPORT is not supported yet",
+        "The entry is dropped, because sharing can't be granted.";
+    AuthportUnsupported = "PRV306", None, "AUTHPORT is not supported yet",
+        "There is no way yet to say who the FTP server is.";
+    EphemeralUnsupported = "PRV307", None, "EPHEMERALPORTS is not supported yet",
+        "The ports that the kernel hands out are set by net.ipv4.ip_local_port_range.";
+    BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not supported yet",
+        "It is a pool for a sysplex; a single host has the ephemeral ports.";
+    AutologUnsupported = "PRV309", None, "AUTOLOG is not supported yet",
+        "Nothing is started or watched; the reservations apply all the same.";
+    SnmpUnsupported = "PRV310", None, "the SNMP subagent is not supported yet",
+        "Nothing is started; the reservations apply all the same.";
+    AcksUnsupported = "PRV311", None, "NODELAYACKS is not supported yet",
+        "Acknowledgements stay as the kernel sends them; who may bind is not affected.";
+    SmcUnsupported = "PRV312", None, "SMC is not supported",
+        "Connections use plain TCP; who may bind is not affected.";
+
+    ConfigInvalid = "PRV401", None, "the config is not valid",
+        "The config is TOML with a fixed set of keys; an unknown key is refused, because what it was meant to ask for would not happen.";
+
+    ExtendedJobname = "PRV501", None, "a job name is not one that z/OS allows",
+        "More than 8 characters, or one of - _ . : / +. It works here, but the profile can't be used on z/OS.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_ascending() {
+        for pair in Code::ALL.windows(2) {
+            assert!(pair[0].id() < pair[1].id(), "{}", pair[1].id());
+        }
+        for code in Code::ALL {
+            assert_eq!(code.id().len(), 6);
+            assert!(code.explanation().ends_with('.'));
+            assert!(!code.title().ends_with('.'));
+        }
+    }
+}

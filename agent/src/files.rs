@@ -1,0 +1,223 @@
+//! Files that are read as policy: whoever may write one decides who may bind.
+//!
+//! Root reads a profile or config only if nobody else may write the file or swap
+//! it for another by writing its folder. Each file is opened once, and what was
+//! read is hashed, so that what is in force can be compared with what is there.
+
+use std::{
+    cell::RefCell,
+    fs::{self, File},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use nix::{libc, sys::statvfs::{FsFlags, statvfs}, unistd::geteuid};
+use sha2::{Digest as _, Sha256};
+
+use crate::profile::read::{OpenedFile, Opener, ReadError, read_bounded};
+
+/// SHA-256 of a file's bytes.
+pub type Hash = [u8; 32];
+
+/// A hash as hexadecimal digits.
+pub fn hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file that was read, and what it held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFile {
+    /// As it was named.
+    pub path: PathBuf,
+    /// Of its bytes.
+    pub hash: Hash,
+}
+
+impl ReadFile {
+    /// Whether the file holds something else now, or can't be read.
+    pub fn differs(&self) -> bool {
+        fs::read(&self.path).map_or(true, |bytes| Hash::from(Sha256::digest(bytes)) != self.hash)
+    }
+}
+
+/// Whether the files' writers matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// They become policy: others may not be able to write them.
+    Policy,
+    /// They are only looked at.
+    Inspection,
+}
+
+/// Opens files and remembers what was read.
+pub struct PolicyFiles {
+    trust: Trust,
+    read: RefCell<Vec<ReadFile>>,
+}
+
+impl PolicyFiles {
+    /// Nothing read yet.
+    pub fn new(trust: Trust) -> Self {
+        Self { trust, read: RefCell::new(Vec::new()) }
+    }
+
+    /// What was read, in order.
+    pub fn into_read(self) -> Vec<ReadFile> {
+        self.read.into_inner()
+    }
+}
+
+impl Opener for PolicyFiles {
+    fn open(&self, path: &Path) -> Result<OpenedFile, ReadError> {
+        let resolved = path.canonicalize().map_err(|error| ReadError::from_io(path, error))?;
+        // Not to be held up by a FIFO; a regular file doesn't care.
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(&resolved)
+            .map_err(|error| ReadError::from_io(path, error))?;
+        let metadata = file.metadata().map_err(|error| ReadError::from_io(path, error))?;
+        if metadata.is_dir() {
+            return Err(ReadError::Directory { path: path.into() });
+        }
+        if !metadata.is_file() {
+            return Err(refused(path, "it is not a regular file".into()));
+        }
+        if self.trust == Trust::Policy {
+            check(path, &resolved, &metadata)?;
+        }
+        let bytes = read_bounded(path, file)?;
+        let hash = Sha256::digest(&bytes).into();
+        self.read.borrow_mut().push(ReadFile { path: path.into(), hash });
+        Ok(OpenedFile { identity: resolved, bytes })
+    }
+}
+
+fn refused(path: &Path, why: String) -> ReadError {
+    ReadError::Refused { path: path.into(), why }
+}
+
+/// Refuses a file that others may write or replace.
+///
+/// On a mount that is read-only for us only the resolved folder counts: a
+/// Kubernetes ConfigMap volume is a 0777 folder of symlinks into a dated one
+/// that is root's.
+fn check(path: &Path, resolved: &Path, metadata: &fs::Metadata) -> Result<(), ReadError> {
+    if let Some(why) = writable_by_others(metadata) {
+        return Err(refused(path, format!("{why}; make it root's with mode 0644")));
+    }
+    let read_only = statvfs(resolved).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
+    let named = if path.is_absolute() { path.to_owned() } else { Path::new(".").join(path) };
+    let folders = [resolved.parent(), if read_only { None } else { named.parent() }];
+    for folder in folders.into_iter().flatten() {
+        let metadata = fs::metadata(folder).map_err(|error| ReadError::from_io(path, error))?;
+        if let Some(why) = writable_by_others(&metadata) {
+            return Err(refused(
+                path,
+                format!("its folder {} could be used to replace it: {why}; make the folder root's with mode 0755", folder.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Who besides us may write a file or folder; `None` if nobody.
+fn writable_by_others(metadata: &fs::Metadata) -> Option<String> {
+    let owner = metadata.uid();
+    let mode = metadata.mode();
+    if owner != 0 && owner != geteuid().as_raw() && Some(owner) != sudo_user() {
+        return Some(format!("it belongs to user {owner}"));
+    }
+    // In a sticky folder only the owner of a file may replace it.
+    let sticky_folder = metadata.is_dir() && mode & 0o1000 != 0;
+    if mode & 0o022 != 0 && !sticky_folder {
+        return Some(format!("its mode {:04o} lets others write", mode & 0o7777));
+    }
+    None
+}
+
+/// The user who became root by sudo to start us. He has root already; refusing
+/// his files would only make him copy them.
+fn sudo_user() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn open(path: &Path) -> Result<OpenedFile, ReadError> {
+        PolicyFiles::new(Trust::Policy).open(path)
+    }
+
+    #[test]
+    fn what_others_may_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        mode(folder.path(), 0o755);
+        let file = folder.path().join("profile");
+        fs::write(&file, "PORT\n").unwrap();
+        mode(&file, 0o644);
+        assert_eq!(open(&file).unwrap().bytes, b"PORT\n");
+        mode(&file, 0o664);
+        assert!(open(&file).is_err());
+        mode(&file, 0o602);
+        assert!(open(&file).is_err());
+        assert!(PolicyFiles::new(Trust::Inspection).open(&file).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profile");
+        fs::write(&file, "").unwrap();
+        mode(&file, 0o644);
+        mode(folder.path(), 0o777);
+        assert!(open(&file).is_err());
+        mode(folder.path(), 0o1777);
+        assert!(open(&file).is_ok(), "a sticky folder protects root's files");
+    }
+
+    #[test]
+    fn a_symlink_is_judged_at_both_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        mode(folder.path(), 0o755);
+        let (safe, open_to_all) = (folder.path().join("safe"), folder.path().join("open"));
+        fs::create_dir(&safe).unwrap();
+        fs::create_dir(&open_to_all).unwrap();
+        mode(&safe, 0o755);
+        fs::write(safe.join("profile"), "").unwrap();
+        mode(&safe.join("profile"), 0o644);
+        symlink(safe.join("profile"), open_to_all.join("link")).unwrap();
+        mode(&open_to_all, 0o755);
+        assert!(open(&open_to_all.join("link")).is_ok());
+        mode(&open_to_all, 0o777);
+        assert!(open(&open_to_all.join("link")).is_err());
+    }
+
+    #[test]
+    fn a_changed_file_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("profile");
+        fs::write(&file, "a").unwrap();
+        let files = PolicyFiles::new(Trust::Inspection);
+        files.open(&file).unwrap();
+        let read = files.into_read();
+        assert!(!read[0].differs());
+        fs::write(&file, "b").unwrap();
+        assert!(read[0].differs());
+        fs::remove_file(&file).unwrap();
+        assert!(read[0].differs());
+    }
+
+    #[test]
+    fn special_files_are_refused_at_once() {
+        assert!(matches!(open(Path::new("/dev/null")), Err(ReadError::Refused { .. })));
+        assert!(matches!(open(Path::new("/dev")), Err(ReadError::Directory { .. })));
+    }
+}

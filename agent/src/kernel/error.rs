@@ -1,0 +1,141 @@
+//! What can keep the agent from enforcing, one sentence each.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+use super::{btf::BtfError, cgroup::CgroupError};
+
+/// Why the kernel side is not as asked. Nothing is half-applied: what was in
+/// force before the call still is.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// The agent has no right to do this.
+    #[error("{what} needs root; run it with sudo")]
+    NotRoot {
+        /// The verb that was tried.
+        what: &'static str,
+    },
+    /// The agent was built without its eBPF object.
+    #[error("this portreeve was built with PORTREEVE_SKIP_EBPF and carries no kernel programs; build it again without that variable")]
+    NoObject,
+    /// The kernel lacks something the programs use.
+    #[error("this kernel ({release}) lacks {feature}, which portreeve needs to {purpose}; Linux 6.1 and later have it")]
+    MissingFeature {
+        /// `uname -r`
+        release: String,
+        /// What is missing.
+        feature: &'static str,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// The directory for the pins is not on a BPF file system.
+    #[error("{path} is not on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf`, or name another directory with --bpffs")]
+    NoBpffs {
+        /// The nearest existing directory.
+        path: PathBuf,
+    },
+    /// Another agent serves the same pins.
+    #[error("another portreeve agent is running on {path}; see `portreeve status`, or name another directory with --bpffs")]
+    AlreadyRunning {
+        /// The directory of the pins.
+        path: PathBuf,
+    },
+    /// Pinned maps of another layout are there.
+    #[error("the policy in force at {path} was loaded by portreeve {agent} with map layout {found}, and this agent has layout {ours}; it stays in force. Run that version, or `portreeve detach` with it first")]
+    OtherAbi {
+        /// The directory of the pins.
+        path: PathBuf,
+        /// Layout of the pinned maps.
+        found: u32,
+        /// Layout of this agent.
+        ours: u32,
+        /// Version of the agent that made them, if readable.
+        agent: String,
+    },
+    /// Pins are missing although a policy is in force.
+    #[error("the pins at {path} are damaged ({what} is missing) while a policy is in force; run `portreeve detach` and start again")]
+    Damaged {
+        /// The directory of the pins.
+        path: PathBuf,
+        /// The missing pin.
+        what: &'static str,
+    },
+    /// The hooks are attached to another cgroup than the one asked for.
+    #[error("the hooks at {path} are attached to the cgroup with id {found}, not to {wanted} (id {wanted_id}); run `portreeve detach` first to move them")]
+    OtherCgroup {
+        /// The directory of the pins.
+        path: PathBuf,
+        /// Id of the cgroup they are attached to.
+        found: u64,
+        /// The cgroup asked for.
+        wanted: PathBuf,
+        /// Its id.
+        wanted_id: u64,
+    },
+    /// No agent ever ran here, or it was detached.
+    #[error("no policy is in force at {path}")]
+    NothingPinned {
+        /// The directory of the pins.
+        path: PathBuf,
+    },
+    /// The kernel's verifier refused a program.
+    #[error("the kernel refused the program {program}: {message}")]
+    Refused {
+        /// Name of the program.
+        program: &'static str,
+        /// What the kernel said, verifier log included.
+        message: String,
+    },
+    /// The embedded object could not be loaded.
+    #[error("the eBPF object could not be loaded: {message}")]
+    Load {
+        /// What aya said.
+        message: String,
+    },
+    /// A map is not as this agent makes it.
+    #[error("map {map} is not usable: {message}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// What was wrong.
+        message: String,
+    },
+    /// See [`BtfError`].
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// See [`CgroupError`].
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl KernelError {
+    /// A failed system call while doing `what`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
+
+/// An error with its causes in one line, as aya nests them.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        cause = error.source();
+    }
+    text
+}

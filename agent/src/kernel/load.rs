@@ -1,0 +1,290 @@
+//! Loading, attaching, adopting and detaching the hooks.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapData, PerCpuArray, RingBuf},
+    programs::{CgroupAttachMode, CgroupSockAddr},
+};
+use aya_log::EbpfLogger;
+use portreeve_common::abi::{Active, globals, names};
+
+use super::{
+    KernelError,
+    btf::Offsets,
+    cgroup::AttachPoint,
+    error::chain,
+    object,
+    pins::{Found, Lock, Pins},
+    requirements, sys,
+    tables::Tables,
+};
+
+/// The hooks, in the order in which they are attached.
+pub const HOOKS: [&str; 2] = [names::BIND4, names::BIND6];
+
+/// How the hooks are to be.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Where they are attached.
+    pub attach: &'a AttachPoint,
+    /// Where they are pinned.
+    pub pins: &'a Pins,
+    /// Cookie of the network namespace they judge; 0 for all.
+    pub scope_netns: u64,
+    /// Whether the programs write debug traces to the log.
+    pub trace: bool,
+}
+
+/// The kernel side of a running agent, with the right to change it.
+pub struct Kernel {
+    /// The counters; read with [`super::counters::read`].
+    pub counters: PerCpuArray<MapData, u64>,
+    /// Whether hooks of an earlier agent were adopted.
+    pub adopted: bool,
+    pins: Pins,
+    _lock: Lock,
+}
+
+/// Hooks that are up, and what belongs to them.
+pub struct Up {
+    /// The hooks.
+    pub kernel: Kernel,
+    /// The policy tables.
+    pub tables: Tables,
+    /// Events.
+    pub events: RingBuf<MapData>,
+    /// Debug traces, if asked for.
+    pub traces: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl Kernel {
+    /// Brings the hooks up, or takes over those that are there without a moment's
+    /// gap. New hooks judge nothing until [`Tables::publish`].
+    ///
+    /// # Errors
+    ///
+    /// See [`KernelError`]. What was in force still is, and of new hooks nothing
+    /// stays attached.
+    pub fn bring_up(options: &Options<'_>) -> Result<Up, KernelError> {
+        requirements::root("`portreeve run`")?;
+        let object = object::bytes().ok_or(KernelError::NoObject)?;
+        let offsets = Offsets::of_running_kernel()?;
+        requirements::helpers()?;
+        options.pins.create()?;
+        let lock = options.pins.lock()?;
+        let adopted = match options.pins.inspect()? {
+            Found::Complete => {
+                check_cgroup(options)?;
+                true
+            }
+            Found::Nothing => {
+                options.pins.clear()?;
+                options.pins.create()?;
+                false
+            }
+        };
+        let up = Self::load(object, &offsets, options, adopted, lock);
+        if up.is_err() && !adopted {
+            // The error that counts is the first one.
+            let _ = options.pins.remove();
+        }
+        up
+    }
+
+    fn load(
+        object: &[u8],
+        offsets: &Offsets,
+        options: &Options<'_>,
+        adopted: bool,
+        lock: Lock,
+    ) -> Result<Up, KernelError> {
+        let mut ebpf = load_object(object, offsets, options)?;
+        let traces = if options.trace {
+            let logger = EbpfLogger::init(&mut ebpf)
+                .map_err(|error| KernelError::Load { message: chain(&error) })?;
+            Some(logger)
+        } else {
+            None
+        };
+        for name in HOOKS {
+            load_program(&mut ebpf, name)?;
+        }
+        for name in HOOKS {
+            attach(&mut ebpf, name, options)?;
+        }
+        let tables = Tables::open(options.pins)?;
+        tables.complete(options.scope_netns);
+        let counters = take(&mut ebpf, names::COUNTERS)?;
+        let events = take(&mut ebpf, names::EVENTS)?;
+        let kernel = Self { counters, adopted, pins: options.pins.clone(), _lock: lock };
+        Ok(Up { kernel, tables, events, traces })
+    }
+
+    /// Hooks whose link is pinned and attached.
+    pub fn hooks(&self) -> Vec<&'static str> {
+        attached(&self.pins)
+    }
+
+    /// Removes every trace. The caller has withdrawn the policy.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn detach(self) -> Result<(), KernelError> {
+        self.pins.remove()
+    }
+}
+
+/// Stops enforcing where no agent runs.
+///
+/// # Errors
+///
+/// [`KernelError::NothingPinned`], [`KernelError::AlreadyRunning`], or what the
+/// file system says.
+pub fn detach_without_agent(pins: &Pins) -> Result<(), KernelError> {
+    requirements::root("`portreeve detach`")?;
+    let _lock = pins.lock()?;
+    // One store for all hooks, if the tables are ours; else the links go one by one.
+    if let Ok(tables) = Tables::open(pins) {
+        tables.withdraw();
+    }
+    pins.remove()
+}
+
+/// What the kernel holds where no agent answers.
+#[derive(Debug)]
+pub struct Held {
+    /// What is in force.
+    pub active: Active,
+    /// What filled the tables.
+    pub info: portreeve_common::abi::Info,
+    /// The counters.
+    pub counters: super::counters::Counters,
+    /// Hooks that are attached.
+    pub hooks: Vec<&'static str>,
+    /// Id of the cgroup they are attached to.
+    pub cgroup: Option<u64>,
+}
+
+/// Reads what is pinned, without an agent.
+///
+/// # Errors
+///
+/// [`KernelError::NothingPinned`] if there is nothing, and what keeps it from
+/// being read.
+pub fn held(pins: &Pins) -> Result<Held, KernelError> {
+    requirements::root("reading the policy in force")?;
+    if !pins.base().exists() || pins.inspect()? == Found::Nothing {
+        return Err(KernelError::NothingPinned { path: pins.base().into() });
+    }
+    let tables = Tables::open(pins)?;
+    let map = MapData::from_pin(pins.map(names::COUNTERS))
+        .map_err(|error| KernelError::Map { map: names::COUNTERS, message: chain(&error) })?;
+    let counters = PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map))
+        .map_err(|error| KernelError::Map { map: names::COUNTERS, message: chain(&error) })?;
+    Ok(Held {
+        active: tables.active(),
+        info: tables.info(),
+        counters: super::counters::read(&counters)?,
+        hooks: attached(pins),
+        cgroup: cgroup_of(pins, names::BIND4).ok(),
+    })
+}
+
+/// An earlier agent's hooks must be where this one was told to have its own.
+fn check_cgroup(options: &Options<'_>) -> Result<(), KernelError> {
+    for name in HOOKS {
+        if !options.pins.link(name).exists() {
+            continue;
+        }
+        let found = cgroup_of(options.pins, name)?;
+        if found != options.attach.id {
+            return Err(KernelError::OtherCgroup {
+                path: options.pins.base().into(),
+                found,
+                wanted: options.attach.path.clone(),
+                wanted_id: options.attach.id,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn cgroup_of(pins: &Pins, name: &str) -> Result<u64, KernelError> {
+    let path = pins.link(name);
+    let link = sys::open_pin(&path).map_err(KernelError::io(format!("can't open {}", path.display())))?;
+    sys::link_cgroup(link.as_fd()).map_err(KernelError::io(format!("can't read {}", path.display())))
+}
+
+/// A link whose cgroup was removed judges nothing any more.
+fn attached(pins: &Pins) -> Vec<&'static str> {
+    HOOKS.into_iter().filter(|name| cgroup_of(pins, name).is_ok_and(|id| id != 0)).collect()
+}
+
+fn load_object(object: &[u8], offsets: &Offsets, options: &Options<'_>) -> Result<Ebpf, KernelError> {
+    // 5 is aya's `Level::Trace`; with 0 the verifier drops the traces from the programs.
+    let log_level: u8 = if options.trace { 5 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global(globals::TASK_GROUP_LEADER, &offsets.task_group_leader, true)
+        .override_global(globals::TASK_COMM, &offsets.task_comm, true)
+        .override_global(globals::TASK_CRED, &offsets.task_cred, true)
+        .override_global(globals::CRED_EUID, &offsets.cred_euid, true)
+        .override_global(globals::SCOPE_NETNS, &options.scope_netns, true)
+        .override_global(aya_log::LEVEL, &log_level, true);
+    for name in names::PINNED_MAPS {
+        // Opens the pinned map if there is one, else makes and pins it.
+        loader.map_pin_path(name, options.pins.map(name));
+    }
+    loader.load(object).map_err(|error| KernelError::Load { message: chain(&error) })
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut CgroupSockAddr, KernelError> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| KernelError::Load { message: format!("the object has no program {name}") })
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> {
+    program(ebpf, name)?
+        .load()
+        .map_err(|error| KernelError::Refused { program: name, message: chain(&error) })
+}
+
+/// Lets the pinned link run the new program, or makes and pins a link.
+fn attach(ebpf: &mut Ebpf, name: &'static str, options: &Options<'_>) -> Result<(), KernelError> {
+    let pin = options.pins.link(name);
+    let hook = program(ebpf, name)?;
+    if pin.exists() {
+        let link = sys::open_pin(&pin).map_err(KernelError::io(format!("can't open {}", pin.display())))?;
+        let fd = hook.fd().map_err(|error| KernelError::Refused { program: name, message: chain(&error) })?;
+        return replace(link.as_fd(), fd.as_fd(), name);
+    }
+    let refused = |message: String| KernelError::Refused { program: name, message };
+    // Any mode but the default is EINVAL for links; for them it means "beside others".
+    let id = hook
+        .attach(options.attach.directory(), CgroupAttachMode::default())
+        .map_err(|error| refused(chain(&error)))?;
+    let link = hook.take_link(id).map_err(|error| refused(chain(&error)))?;
+    let link: aya::programs::links::FdLink =
+        link.try_into().map_err(|error: aya::programs::links::LinkError| refused(chain(&error)))?;
+    link.pin(&pin).map_err(|error| refused(chain(&error)))?;
+    Ok(())
+}
+
+fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>, name: &'static str) -> Result<(), KernelError> {
+    sys::replace_program(link, program)
+        .map_err(KernelError::io(format!("can't replace the program of hook {name}")))
+}
+
+fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+where
+    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or_else(|| KernelError::Load {
+        message: format!("the object has no map {name}"),
+    })?;
+    M::try_from(map).map_err(|error| KernelError::Map { map: name, message: chain(&error) })
+}

@@ -1,0 +1,21 @@
+//! Everything the agent does in the kernel: load, attach, pin, publish.
+//!
+//! The only part of user space, with `ports`, that talks to the kernel. State
+//! lives in pinned objects under one bpffs directory, so the agent's death
+//! changes nothing and the next agent adopts what it finds.
+
+pub mod btf;
+pub mod cgroup;
+pub mod counters;
+mod error;
+pub mod load;
+mod mapping;
+pub mod netns;
+mod object;
+pub mod pins;
+pub mod requirements;
+pub mod stream;
+mod sys;
+pub mod tables;
+
+pub use error::KernelError;

@@ -1,0 +1,198 @@
+//! The few bpf(2) commands that aya has no call for.
+
+use std::{
+    io,
+    mem::size_of,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    path::Path,
+};
+
+use nix::libc;
+
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+
+/// Calls bpf(2) with `attr` as its argument.
+///
+/// # Safety
+///
+/// `attr` must be laid out as the part of `union bpf_attr` that `command` reads,
+/// and every pointer in it must be valid for what the command does with it.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: the kernel reads `size_of::<T>()` bytes at `attr`, which is borrowed
+    // for the call; the rest is the caller's promise.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Takes ownership of a descriptor that bpf(2) has just returned.
+fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel made this descriptor for us; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+/// Opens a pinned object.
+///
+/// # Errors
+///
+/// `ENOENT` when there is no such pin, `EPERM` without the right to open it.
+pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut attr = Attr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    // SAFETY: the layout is BPF_OBJ_GET's and `path` outlives the call.
+    owned(unsafe { bpf(BPF_OBJ_GET, &mut attr) }?)
+}
+
+/// Makes `link` run `program` from now on: every bind meets the old program or
+/// the new one, none meets neither.
+///
+/// # Errors
+///
+/// What the kernel says, `EINVAL` if the program is of another kind.
+pub fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+        new_prog_fd: u32,
+        flags: u32,
+        old_prog_fd: u32,
+    }
+    let mut attr = Attr {
+        link_fd: raw(link),
+        new_prog_fd: raw(program),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    // SAFETY: the layout is BPF_LINK_UPDATE's; it holds no pointer.
+    unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// Id of the cgroup that a cgroup link is attached to; 0 when the cgroup is gone.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
+    /// `struct bpf_link_info` as far as the cgroup part reaches.
+    #[repr(C)]
+    #[derive(Default)]
+    struct LinkInfo {
+        kind: u32,
+        id: u32,
+        prog_id: u32,
+        padding: u32,
+        cgroup_id: u64,
+        attach_type: u32,
+        padding2: u32,
+    }
+    #[repr(C)]
+    struct Attr {
+        bpf_fd: u32,
+        info_len: u32,
+        info: u64,
+    }
+    let mut info = LinkInfo::default();
+    let mut attr = Attr {
+        bpf_fd: raw(link),
+        info_len: size_of::<LinkInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the layout is BPF_OBJ_GET_INFO_BY_FD's; the kernel writes at most
+    // `info_len` bytes into `info`, which outlives the call.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info.cgroup_id)
+}
+
+/// Waits until every bind that was being judged when [`Grace::wait`] was called
+/// is over.
+///
+/// The kernel promises that for the update of a map-in-map's slot: it waits for
+/// running programs before it returns. `membarrier` is no substitute; it does
+/// nothing on one CPU and fails under nohz_full.
+#[derive(Debug)]
+pub struct Grace {
+    outer: OwnedFd,
+    inner: OwnedFd,
+}
+
+impl Grace {
+    /// Makes the two tiny maps that are waited on.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of creating a map.
+    pub fn new() -> io::Result<Self> {
+        let inner = create_map(BPF_MAP_TYPE_ARRAY, None)?;
+        let outer = create_map(BPF_MAP_TYPE_ARRAY_OF_MAPS, Some(&inner))?;
+        Ok(Self { outer, inner })
+    }
+
+    /// Returns when no program runs that ran at the time of the call; some milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says of the update; then nothing was waited for.
+    pub fn wait(&self) -> io::Result<()> {
+        #[repr(C)]
+        struct Attr {
+            map_fd: u32,
+            padding: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        let key = 0u32;
+        let value = self.inner.as_raw_fd();
+        let mut attr = Attr {
+            map_fd: self.outer.as_raw_fd().cast_unsigned(),
+            padding: 0,
+            key: std::ptr::from_ref(&key) as u64,
+            value: std::ptr::from_ref(&value) as u64,
+            flags: 0,
+        };
+        // SAFETY: the layout is BPF_MAP_UPDATE_ELEM's; key and value are the four
+        // bytes each that the map was made with and outlive the call.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+    }
+}
+
+fn create_map(kind: u32, inner: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        map_flags: u32,
+        inner_map_fd: u32,
+    }
+    let mut attr = Attr {
+        map_type: kind,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        map_flags: 0,
+        inner_map_fd: inner.map_or(0, |fd| fd.as_raw_fd().cast_unsigned()),
+    };
+    // SAFETY: the layout is BPF_MAP_CREATE's; it holds no pointer.
+    owned(unsafe { bpf(BPF_MAP_CREATE, &mut attr) }?)
+}

@@ -1,0 +1,266 @@
+//! Publishing: fill the idle half of every table, then name it in one store.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use portreeve_common::abi::{
+    self, ABI_VERSION, Active, Entry, Generation, Info, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher, Mode,
+    PATH_LEN, SLOTS, Slot, VERSION_LEN, names,
+};
+use portreeve_common::jobname::Glob;
+
+use super::{
+    KernelError,
+    mapping::{Element, Mapping},
+    pins::Pins,
+    sys::Grace,
+};
+use crate::policy::image::Image;
+
+/// What a publication is of, besides its tables.
+#[derive(Clone, Debug)]
+pub struct Publication<'a> {
+    /// The tables.
+    pub image: &'a Image,
+    /// Whether refusals are made or only reported.
+    pub mode: Mode,
+    /// Whether permitted and unreserved binds make events too.
+    pub report_all: bool,
+    /// Path of the profile.
+    pub profile: &'a str,
+    /// SHA-256 of the profile as read.
+    pub profile_hash: [u8; 32],
+    /// Entries that are in force now and stay: (index now, index in `image`).
+    /// Their refusal counts go on.
+    pub kept: &'a [(u32, u32)],
+}
+
+/// The pinned tables, mapped for writing. Only the holder of the pins' lock has one.
+#[derive(Debug)]
+pub struct Tables {
+    active: Mapping<u64>,
+    info: Mapping<Info>,
+    slots: Mapping<Slot>,
+    entries: Mapping<Entry>,
+    matchers: Mapping<Matcher>,
+    globs: Mapping<Glob>,
+    refusals: Mapping<u64>,
+    selftest: Mapping<u64>,
+    grace: Grace,
+    /// Whether no program can still be reading the idle half.
+    idle_is_quiet: bool,
+}
+
+impl Tables {
+    /// Maps the tables pinned at `pins`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Map`] if one is not as this agent makes it.
+    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+        Ok(Self {
+            active: map(pins, names::ACTIVE, 1)?,
+            info: map(pins, names::INFO, 1)?,
+            slots: map(pins, names::SLOTS, 2 * SLOTS)?,
+            entries: map(pins, names::ENTRIES, 2 * MAX_ENTRIES)?,
+            matchers: map(pins, names::MATCHERS, 2 * MAX_MATCHERS)?,
+            globs: map(pins, names::GLOBS, 2 * MAX_GLOBS)?,
+            refusals: map(pins, names::REFUSALS, 2 * MAX_ENTRIES)?,
+            selftest: map(pins, names::SELFTEST, 1)?,
+            grace: Grace::new().map_err(KernelError::io("can't make the maps to wait on"))?,
+            // A predecessor may have died right after its last publication.
+            idle_is_quiet: false,
+        })
+    }
+
+    /// What is in force.
+    pub fn active(&self) -> Active {
+        Active::from_word(self.active.atomic(0).load(Ordering::Acquire))
+    }
+
+    /// What the maps are and who filled them.
+    pub fn info(&self) -> Info {
+        self.info.read(0)
+    }
+
+    /// Declares the set of maps and hooks complete, so that a later agent adopts it.
+    pub fn complete(&self, scope_netns: u64) {
+        let mut info = self.info.read(0);
+        info.abi = ABI_VERSION;
+        info.scope_netns = scope_netns;
+        info.agent = padded::<VERSION_LEN>(env!("CARGO_PKG_VERSION"));
+        self.info.write(0, &[info]);
+    }
+
+    /// Puts a policy in force: every bind that begins after the call is judged by
+    /// it, every one before by its predecessor, and none by a mix.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Map`] if the image exceeds a limit of [`portreeve_common::abi`],
+    /// [`KernelError::Io`] if the kernel doesn't let us wait; then nothing changed.
+    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Active, KernelError> {
+        let image = publication.image;
+        within(names::SLOTS, image.slots.len(), SLOTS)?;
+        within(names::ENTRIES, image.entries.len(), MAX_ENTRIES)?;
+        within(names::MATCHERS, image.matchers.len(), MAX_MATCHERS)?;
+        within(names::GLOBS, image.globs.len(), MAX_GLOBS)?;
+        self.wait_for_idle_half()?;
+
+        let before = self.active();
+        let half = match before {
+            Active::NONE => 0,
+            active => 1 - active.half(),
+        };
+        let number = before.generation().max(self.last_number()) + 1;
+        self.slots.write(half * SLOTS, &image.slots);
+        self.entries.write(half * MAX_ENTRIES, &image.entries);
+        self.matchers.write(half * MAX_MATCHERS, &image.matchers);
+        self.globs.write(half * MAX_GLOBS, &image.globs);
+        let carried = self.carry_refusals(before, half, publication);
+
+        let mut info = self.info.read(0);
+        info.halves[half as usize] = Generation {
+            published: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            profile_hash: publication.profile_hash,
+            profile: padded_tail(publication.profile),
+            entries: image.entries.len() as u32,
+            number,
+        };
+        self.info.write(0, &[info]);
+
+        let active = Active::new(number, half, publication.mode, publication.report_all);
+        self.active.atomic(0).store(active.word(), Ordering::Release);
+        self.idle_is_quiet = false;
+
+        // From here on the new policy is in force; waiting now makes the next
+        // publication quick and the carried counts exact.
+        if self.wait_for_idle_half().is_ok() {
+            for (old, new, counted) in carried {
+                let late = self.refusals.atomic(old).load(Ordering::Relaxed) - counted;
+                self.refusals.atomic(new).fetch_add(late, Ordering::Relaxed);
+            }
+        }
+        Ok(active)
+    }
+
+    /// Takes the policy out of force, for all hooks at once.
+    pub fn withdraw(&self) {
+        self.active.atomic(0).store(Active::NONE.word(), Ordering::Release);
+    }
+
+    /// Refusals made by entry `index` of the policy in force.
+    pub fn refusals(&self, index: u32) -> u64 {
+        if index >= MAX_ENTRIES {
+            return 0;
+        }
+        let word = self.active().half() * MAX_ENTRIES + index;
+        self.refusals.atomic(word).load(Ordering::Relaxed)
+    }
+
+    /// Names the socket whose bind is the self-test; 0 for none.
+    pub fn expect_selftest(&self, cookie: u64) {
+        self.selftest.atomic(0).store(cookie, Ordering::Release);
+    }
+
+    /// The highest number that was ever published, also if withdrawn since.
+    fn last_number(&self) -> u32 {
+        let [first, second] = self.info.read(0).halves;
+        first.number.max(second.number)
+    }
+
+    fn wait_for_idle_half(&mut self) -> Result<(), KernelError> {
+        if !self.idle_is_quiet {
+            self.grace
+                .wait()
+                .map_err(KernelError::io("can't wait for binds that are being judged"))?;
+            self.idle_is_quiet = true;
+        }
+        Ok(())
+    }
+
+    /// Starts the idle half's refusal counts: zero, or what a kept entry has now.
+    /// Returns the words of both and the count taken over, so that refusals made
+    /// until the change can be added when nobody reads the old half any more.
+    fn carry_refusals(
+        &self,
+        before: Active,
+        half: u32,
+        publication: &Publication<'_>,
+    ) -> Vec<(u32, u32, u64)> {
+        self.refusals.write(half * MAX_ENTRIES, &vec![0; publication.image.entries.len()]);
+        if before == Active::NONE {
+            return Vec::new();
+        }
+        let (from, to) = (before.half() * MAX_ENTRIES, half * MAX_ENTRIES);
+        let known = publication.kept.iter().filter(|(old, new)| {
+            *old < MAX_ENTRIES && (*new as usize) < publication.image.entries.len()
+        });
+        known
+            .map(|(old, new)| {
+                let counted = self.refusals.atomic(from + old).load(Ordering::Relaxed);
+                self.refusals.atomic(to + new).store(counted, Ordering::Relaxed);
+                (from + old, to + new, counted)
+            })
+            .collect()
+    }
+}
+
+fn within(map: &'static str, count: usize, limit: u32) -> Result<(), KernelError> {
+    if count <= limit as usize {
+        return Ok(());
+    }
+    Err(KernelError::Map {
+        map,
+        message: format!("the policy has {count} elements for it, and its limit is {limit}"),
+    })
+}
+
+fn map<T: Element>(pins: &Pins, name: &'static str, elements: u32) -> Result<Mapping<T>, KernelError> {
+    let failed = |message: String| KernelError::Map { map: name, message };
+    let map = aya::maps::MapData::from_pin(pins.map(name))
+        .map_err(|error| failed(super::error::chain(&error)))?;
+    let info = map.info().map_err(|error| failed(super::error::chain(&error)))?;
+    if info.value_size() as usize != size_of::<T>() || info.max_entries() != elements {
+        return Err(failed(format!(
+            "it has {} elements of {} bytes, not {elements} of {}",
+            info.max_entries(),
+            info.value_size(),
+            size_of::<T>()
+        )));
+    }
+    Mapping::new(map.fd(), elements, true).map_err(|error| failed(error.to_string()))
+}
+
+/// `text` padded with NULs, cut at the end if need be.
+fn padded<const N: usize>(text: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    let length = text.len().min(N);
+    bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+    bytes
+}
+
+/// A path padded with NULs, cut at the front if need be: its end says more.
+fn padded_tail(path: &str) -> [u8; PATH_LEN] {
+    let start = path.len().saturating_sub(PATH_LEN);
+    let mut bytes = [0; PATH_LEN];
+    let tail = &path.as_bytes()[start..];
+    bytes[..tail.len()].copy_from_slice(tail);
+    bytes
+}
+
+/// The text in a NUL-padded field.
+pub fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// The generation that `active` names.
+pub fn generation_in_force(info: &Info, active: Active) -> Option<Generation> {
+    active.mode().map(|_: Mode| info.halves[active.half() as usize])
+}
+
+// An entry index in an event must fit the table it is looked up in.
+const _: () = assert!(MAX_ENTRIES < abi::NO_ENTRY);

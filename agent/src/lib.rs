@@ -1,0 +1,18 @@
+//! portreeve: mainframe port control for Linux.
+//!
+//! A profile in the language of z/OS's PROFILE.TCPIP says which job may bind
+//! which port; eBPF programs enforce it on every bind. The modules stand in the
+//! order in which a policy passes them: [`profile`] and [`config`] read texts and
+//! report [`diagnostics`], [`policy`] makes tables of them, [`kernel`] puts those
+//! in force, [`daemon`] serves a running agent, and [`report`] shows what [`cli`]
+//! was asked for.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod diagnostics;
+pub mod files;
+pub mod kernel;
+pub mod policy;
+pub mod profile;
+pub mod report;

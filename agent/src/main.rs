@@ -1,0 +1,7 @@
+//! The `portreeve` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    portreeve::cli::main()
+}

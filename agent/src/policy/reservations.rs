@@ -1,0 +1,289 @@
+//! Which entries take effect, when several speak of the same port.
+//!
+//! [`resolve`] walks the statements in order and keeps what `port-control` 2.6,
+//! 3.9 and 4.6 keep: who comes first wins. Its cost is that of one look-up per
+//! entry and, for a range, one pass over a bit set, so a policy for every port
+//! takes no longer to resolve than to parse.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use portreeve_common::abi::Protocol;
+
+use super::bits::PortBits;
+use super::unsupported;
+use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span, escaped};
+use crate::profile::ast::{Options, PortEntry, Profile, Statement, Target, User};
+
+/// Whether a reservation came from PORT or PORTRANGE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// One port.
+    Port,
+    /// A range, even if of one port.
+    Range,
+}
+
+/// An entry that takes effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// What it came from.
+    pub kind: Kind,
+    /// Whose table it is in.
+    pub protocol: Protocol,
+    /// First port.
+    pub first: u16,
+    /// Last port, inclusive; the first one for a port.
+    pub last: u16,
+    /// Who may have the ports.
+    pub user: User,
+    /// How.
+    pub options: Options,
+    /// The whole entry.
+    pub span: Span,
+    /// The comment beside it.
+    pub description: Option<String>,
+}
+
+/// The reservations of `profile` that take effect and are supported, in the
+/// order in which they are written.
+///
+/// What is dropped on the way is reported as an error: entries that collide
+/// with earlier ones, and entries and settings that can't be enforced yet
+/// (so nothing else needs to be called for those).
+pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Vec<Reservation> {
+    let mut resolver = Resolver {
+        diagnostics,
+        kept: Vec::new(),
+        tables: [Table::default(), Table::default()],
+    };
+    for statement in &profile.statements {
+        match statement {
+            Statement::Port(list) | Statement::PortRange(list) => {
+                list.entries.iter().for_each(|entry| resolver.add(entry));
+            }
+            Statement::DeletePort(list) | Statement::DeletePortRange(list) => {
+                list.entries.iter().for_each(|entry| resolver.delete(entry));
+            }
+            _ => {}
+        }
+    }
+    let kept = resolver.kept;
+    unsupported::report_settings(profile, diagnostics);
+    let mut reservations: Vec<Reservation> = kept.into_iter().flatten().collect();
+    reservations.retain(|reservation| unsupported::is_supported(reservation, diagnostics));
+    reservations
+}
+
+/// What one protocol has reserved so far. Numbers index [`Resolver::kept`].
+#[derive(Default)]
+struct Table<'a> {
+    /// Ports with an entry of their own.
+    ports: PortBits,
+    /// Ports in a range.
+    in_ranges: PortBits,
+    /// By first port.
+    ranges: BTreeMap<u16, usize>,
+    /// Entries of each port in order; deleted ones stay until they are seen.
+    entries: HashMap<u16, VecDeque<usize>>,
+    /// The entry of a port for a user.
+    by_user: HashMap<(u16, &'a User), usize>,
+}
+
+struct Resolver<'a, 'd> {
+    diagnostics: &'d mut Diagnostics,
+    /// Every entry that was accepted; `None` once it is deleted.
+    kept: Vec<Option<Reservation>>,
+    tables: [Table<'a>; Protocol::ALL.len()],
+}
+
+impl<'a> Resolver<'a, '_> {
+    fn table(&mut self, protocol: Protocol) -> &mut Table<'a> {
+        &mut self.tables[protocol as usize]
+    }
+
+    fn add(&mut self, entry: &'a PortEntry) {
+        match entry.target {
+            Target::Port(port) => self.add_port(entry, port),
+            Target::Range { first, count } => self.add_range(entry, first, count),
+            // Not a reservation; `unsupported` has a say on it.
+            Target::Unrsv => {}
+        }
+    }
+
+    fn keep(&mut self, entry: &PortEntry, kind: Kind, first: u16, last: u16) -> usize {
+        self.kept.push(Some(Reservation {
+            kind,
+            protocol: entry.protocol,
+            first,
+            last,
+            user: entry.user.clone(),
+            options: entry.options.clone(),
+            span: entry.span,
+            description: entry.description.clone(),
+        }));
+        self.kept.len() - 1
+    }
+
+    fn add_port(&mut self, entry: &'a PortEntry, port: u16) {
+        let name = port_name(entry.protocol, port);
+        if let Some(range) = self.range_at(entry.protocol, port) {
+            let message = format!("{name} lies in a range that is reserved already");
+            return self.collision(Code::PortInRange, entry.span, message, range);
+        }
+        let table = self.table(entry.protocol);
+        if let Some(earlier) = table.by_user.get(&(port, &entry.user)).copied() {
+            let message = format!("{name} is reserved for {} already", who(&entry.user));
+            return self.collision(Code::Duplicate, entry.span, message, earlier);
+        }
+        if let Some(earlier) = self.first_at(entry.protocol, port)
+            && let Some(holder) = self.kept[earlier].as_ref().map(|kept| &kept.user)
+        {
+            if *holder == User::Reserved || entry.user == User::Reserved {
+                let message = format!(
+                    "{name} can't be both for {} and for {}",
+                    who(holder),
+                    who(&entry.user)
+                );
+                return self.collision(Code::ReservedAndOther, entry.span, message, earlier);
+            }
+            if entry.protocol == Protocol::Udp {
+                let message = format!("{name} is reserved for {} already", who(holder));
+                return self.collision(Code::SecondUdpJob, entry.span, message, earlier);
+            }
+        }
+        let index = self.keep(entry, Kind::Port, port, port);
+        let table = self.table(entry.protocol);
+        table.ports.set(port, port, true);
+        table.entries.entry(port).or_default().push_back(index);
+        table.by_user.insert((port, &entry.user), index);
+    }
+
+    fn add_range(&mut self, entry: &'a PortEntry, first: u16, count: u32) {
+        let end = u32::from(first) + count - 1;
+        let last = last_port(first, count);
+        let name = range_name(entry.protocol, first, last);
+        let table = self.table(entry.protocol);
+        if let Some(port) = table.in_ranges.first_in(first, last)
+            && let Some(earlier) = self.range_at(entry.protocol, port)
+        {
+            let message = format!("{name} overlaps an earlier range at port {port}");
+            return self.collision(Code::RangeOverRange, entry.span, message, earlier);
+        }
+        let table = self.table(entry.protocol);
+        if let Some(port) = table.ports.first_in(first, last)
+            && let Some(earlier) = self.first_at(entry.protocol, port)
+        {
+            let message = format!("{name} covers port {port}, which is reserved already");
+            return self.collision(Code::RangeOverPort, entry.span, message, earlier);
+        }
+        if end > u32::from(u16::MAX) {
+            self.diagnostics.push_with(Severity::Warning, || {
+                let message = format!("the range runs to {end}; only {first} to 65535 is reserved");
+                let most = 65536 - u32::from(first);
+                Diagnostic::warning(Code::RangeClipped, entry.span, message)
+                    .help(format!("from {first} there are {most} ports; the second number is a count, not the last port"))
+            });
+        }
+        let index = self.keep(entry, Kind::Range, first, last);
+        let table = self.table(entry.protocol);
+        table.in_ranges.set(first, last, true);
+        table.ranges.insert(first, index);
+    }
+
+    /// DELETE names port, protocol and job, or first port, count, protocol and
+    /// job (`DEL-01`, `DEL-04`).
+    fn delete(&mut self, entry: &'a PortEntry) {
+        let table = &mut self.tables[entry.protocol as usize];
+        let found = match entry.target {
+            Target::Port(port) => table.by_user.remove(&(port, &entry.user)),
+            Target::Range { first, count } => {
+                let last = last_port(first, count);
+                let same = |index: &usize| {
+                    let range = self.kept[*index].as_ref();
+                    range.is_some_and(|range| range.last == last && range.user == entry.user)
+                };
+                let found = table.ranges.get(&first).copied().filter(same);
+                if found.is_some() {
+                    table.ranges.remove(&first);
+                    table.in_ranges.set(first, last, false);
+                }
+                found
+            }
+            Target::Unrsv => return,
+        };
+        match (found, entry.target) {
+            (Some(index), Target::Port(port)) => {
+                self.kept[index] = None;
+                if self.first_at(entry.protocol, port).is_none() {
+                    self.table(entry.protocol).ports.set(port, port, false);
+                }
+            }
+            (Some(index), _) => self.kept[index] = None,
+            (None, _) => self.diagnostics.push_with(Severity::Error, || {
+                let message = format!("there is no entry `{}` to delete", key(entry));
+                Diagnostic::error(Code::NothingToDelete, entry.span, message)
+                    .help("DELETE needs the same numbers, protocol and job name as the entry")
+            }),
+        }
+    }
+
+    /// The range that covers `port`.
+    fn range_at(&self, protocol: Protocol, port: u16) -> Option<usize> {
+        let table = &self.tables[protocol as usize];
+        table.in_ranges.first_in(port, port)?;
+        let (_, index) = table.ranges.range(..=port).next_back()?;
+        Some(*index)
+    }
+
+    /// The first entry of `port` that is not deleted.
+    fn first_at(&mut self, protocol: Protocol, port: u16) -> Option<usize> {
+        let entries = self.tables[protocol as usize].entries.get_mut(&port)?;
+        while let Some(index) = entries.front() {
+            if self.kept[*index].is_some() {
+                return Some(*index);
+            }
+            entries.pop_front();
+        }
+        None
+    }
+
+    fn collision(&mut self, code: Code, span: Span, message: String, earlier: usize) {
+        let place = self.kept[earlier].as_ref().map(|kept| kept.span);
+        self.diagnostics.push_with(Severity::Error, || {
+            let diagnostic = Diagnostic::error(code, span, message).label("this is dropped");
+            match place {
+                Some(place) => diagnostic.related(place, "this came first"),
+                None => diagnostic,
+            }
+        });
+    }
+}
+
+/// The last port of a range, clipped at 65535 (`RNG-02`).
+fn last_port(first: u16, count: u32) -> u16 {
+    u16::try_from(u32::from(first) + count - 1).unwrap_or(u16::MAX)
+}
+
+fn port_name(protocol: Protocol, port: u16) -> String {
+    format!("{}/{port}", protocol.name())
+}
+
+fn range_name(protocol: Protocol, first: u16, last: u16) -> String {
+    if first == last {
+        return port_name(protocol, first);
+    }
+    format!("{}/{first}-{last}", protocol.name())
+}
+
+fn who(user: &User) -> String {
+    match user {
+        User::Reserved => "nobody (RESERVED)".to_owned(),
+        User::Anyone => "everybody (*)".to_owned(),
+        _ => escaped(&user.to_string()),
+    }
+}
+
+fn key(entry: &PortEntry) -> String {
+    let protocol = entry.protocol.name().to_ascii_uppercase();
+    escaped(&format!("{} {protocol} {}", entry.target, entry.user))
+}

@@ -1,0 +1,149 @@
+//! What a profile may say but can't be enforced yet.
+//!
+//! A rule on access is an error: the profile must not seem to protect what it
+//! doesn't. What is no such rule is a warning, and the reservation stands.
+
+use portreeve_common::abi::Protocol;
+
+use super::reservations::Reservation;
+use super::unreserved;
+use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span};
+use crate::profile::ast::{Profile, ProtocolConfig, SaConfig, Statement, User};
+
+/// The pool that z/OS has when nothing is said.
+const DEFAULT_EPHEMERAL: (u16, u16) = (1024, 65535);
+
+/// Whether `reservation` can be enforced. Reports what can't, and what is left
+/// out of an entry that otherwise can.
+pub(super) fn is_supported(reservation: &Reservation, diagnostics: &mut Diagnostics) -> bool {
+    let options = &reservation.options;
+    let refused = [
+        options
+            .saf
+            .as_ref()
+            .map(|option| (Code::SafUnsupported, "SAF", option.span)),
+        options
+            .bind
+            .as_ref()
+            .map(|option| (Code::BindUnsupported, "BIND", option.span)),
+        options
+            .share
+            .as_ref()
+            .map(|option| (Code::ShareUnsupported, "SHAREPORT", option.span)),
+        (reservation.user == User::Authport).then_some((
+            Code::AuthportUnsupported,
+            "AUTHPORT",
+            reservation.span,
+        )),
+    ];
+    let mut supported = true;
+    for (code, what, span) in refused.into_iter().flatten() {
+        supported = false;
+        let message = format!("{what} is not supported yet; the entry is dropped");
+        not_yet(diagnostics, Severity::Error, code, span, &message);
+    }
+    if !supported {
+        return false;
+    }
+    if let Some(acks) = options.delay_acks.filter(|acks| !acks.value) {
+        let message = "NODELAYACKS is not supported yet; the port is reserved without it";
+        let code = Code::AcksUnsupported;
+        not_yet(diagnostics, Severity::Warning, code, acks.span, message);
+    }
+    if let Some(smc) = options.smc.filter(|smc| smc.value) {
+        let message = "SMC is not supported; the port is reserved without it";
+        let code = Code::SmcUnsupported;
+        not_yet(diagnostics, Severity::Warning, code, smc.span, message);
+    }
+    true
+}
+
+/// Reports the statements and UNRSV entries of `profile` that have no effect.
+pub(super) fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) {
+    for statement in &profile.statements {
+        match statement {
+            Statement::ProtocolConfig(config) => ephemeral(config, diagnostics),
+            Statement::GlobalConfig(config) => {
+                if let Some(range) = &config.bind_range {
+                    let message = "EXPLICITBINDPORTRANGE is not supported yet";
+                    let code = Code::BindRangeUnsupported;
+                    not_yet(diagnostics, Severity::Error, code, range.span, message);
+                }
+            }
+            Statement::Autolog(autolog) if !autolog.procedures.is_empty() => {
+                let message = "AUTOLOG is not supported yet; nothing is started or watched";
+                let code = Code::AutologUnsupported;
+                not_yet(diagnostics, Severity::Warning, code, autolog.span, message);
+            }
+            Statement::SaConfig(config) => subagent(config, diagnostics),
+            _ => {}
+        }
+    }
+    for entry in unreserved::resolve(profile, diagnostics) {
+        let message = "UNRSV is not supported yet; unreserved ports are not controlled";
+        let code = Code::UnreservedUnsupported;
+        not_yet(diagnostics, Severity::Error, code, entry.span, message);
+    }
+    for protocol in Protocol::ALL {
+        low_ports(profile, protocol, diagnostics);
+    }
+}
+
+fn not_yet(
+    diagnostics: &mut Diagnostics,
+    severity: Severity,
+    code: Code,
+    span: Span,
+    message: &str,
+) {
+    diagnostics.push_with(severity, || match severity {
+        Severity::Error => Diagnostic::error(code, span, message)
+            .help("remove it, if the policy is meant to hold without it"),
+        _ => Diagnostic::warning(code, span, message),
+    });
+}
+
+fn ephemeral(config: &ProtocolConfig, diagnostics: &mut Diagnostics) {
+    if let Some(pool) = config.ephemeral
+        && pool.value != DEFAULT_EPHEMERAL
+    {
+        let message = "EPHEMERALPORTS is not supported yet; the kernel's own pool stays";
+        let code = Code::EphemeralUnsupported;
+        not_yet(diagnostics, Severity::Error, code, pool.span, message);
+    }
+}
+
+/// The subagent runs unless it is disabled (`SAC-01`), but a profile that says
+/// nothing about it doesn't miss it.
+fn subagent(config: &SaConfig, diagnostics: &mut Diagnostics) {
+    if config.enabled.is_some_and(|enabled| !enabled.value) {
+        return;
+    }
+    let span = config.enabled.map_or(config.span, |enabled| enabled.span);
+    let message = "the SNMP subagent is not supported yet; nothing is started";
+    not_yet(
+        diagnostics,
+        Severity::Warning,
+        Code::SnmpUnsupported,
+        span,
+        message,
+    );
+}
+
+/// The last word on low ports counts.
+fn low_ports(profile: &Profile, protocol: Protocol, diagnostics: &mut Diagnostics) {
+    let said = profile.statements.iter().filter_map(|statement| match statement {
+        Statement::ProtocolConfig(config) if config.protocol == protocol => {
+            config.restrict_low_ports
+        }
+        _ => None,
+    });
+    if let Some(restrict) = said.last().filter(|restrict| restrict.value) {
+        let message = format!(
+            "RESTRICTLOWPORTS is not supported yet; unreserved {} ports below 1024 follow the host's own rule",
+            protocol.name()
+        );
+        let code = Code::LowPortsUnsupported;
+        not_yet(diagnostics, Severity::Error, code, restrict.span, &message);
+    }
+}

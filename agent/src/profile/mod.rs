@@ -1,0 +1,54 @@
+//! The profile language of z/OS: text to statements.
+//!
+//! [`read`] and [`parse`] turn a profile and what it includes into an
+//! [`ast::Profile`]. They never give up: everything that is wrong is reported
+//! in one run, the bad entry or statement is dropped as the language defines,
+//! and the rest is returned. Time and memory grow with the input, no faster.
+
+pub mod ast;
+mod autolog;
+mod entries;
+mod jobname;
+mod lexer;
+mod operands;
+mod options;
+mod parser;
+mod print;
+pub mod read;
+mod saconfig;
+mod skip;
+mod statements;
+mod suggest;
+
+use std::path::Path;
+
+use crate::diagnostics::{Diagnostics, Sources};
+
+pub use ast::Profile;
+pub use lexer::Symbols;
+pub use read::{AnyFile, MAX_BYTES, OpenedFile, Opener, ReadError, ReadOptions, read_bounded};
+
+/// A profile as far as it could be understood, and what was wrong with it.
+pub struct Parsed {
+    /// The statements.
+    pub profile: Profile,
+    /// The texts; the first one is the profile, the others it includes.
+    pub sources: Sources,
+    /// What is wrong.
+    pub diagnostics: Diagnostics,
+}
+
+/// Reads the profile at `path`. An error means that it could not be read at all.
+pub fn read(path: &Path, options: &ReadOptions) -> Result<Parsed, ReadError> {
+    let file = options.opener.open(path)?;
+    Ok(parser::run(path, file, options))
+}
+
+/// Parses `bytes`, called `path` in reports. INCLUDE is relative to its folder.
+pub fn parse(path: &Path, bytes: &[u8], options: &ReadOptions) -> Parsed {
+    let file = OpenedFile {
+        identity: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        bytes: bytes.to_vec(),
+    };
+    parser::run(path, file, options)
+}

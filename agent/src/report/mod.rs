@@ -1,0 +1,62 @@
+//! What people and programs read: tables, sentences and JSON.
+
+pub mod events;
+pub mod ports;
+pub mod status;
+
+use std::io::{self, Write as _};
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// How a verb answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs; streams are one object per line.
+    Json,
+}
+
+/// Prints one line. A reader that went away is no error of ours.
+pub fn line(text: &str) {
+    let mut out = anstream::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Prints one line and says whether anybody still reads.
+///
+/// # Errors
+///
+/// `BrokenPipe` when nobody does.
+pub fn try_line(text: &str) -> io::Result<()> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// Prints `value` as JSON.
+///
+/// # Errors
+///
+/// If it can't be written as JSON.
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    line(&serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// A table without lines, as wide as the terminal at most.
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.to_vec());
+    table
+}
+
+/// The table's text, without the blanks behind its columns.
+fn plain(table: &Table) -> String {
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}

@@ -1,0 +1,75 @@
+//! The status for people.
+
+use std::collections::BTreeMap;
+
+use crate::daemon::protocol::Status;
+
+/// Whether an agent answered and proved its mode: `status` exits with 0 only then.
+pub fn is_proven(status: &Status) -> bool {
+    status.agent.is_some() && status.selftest.as_ref().is_some_and(|test| test.ok)
+}
+
+/// The status, one fact per line.
+pub fn text(status: &Status) -> String {
+    let mut lines = vec![match status.agent {
+        Some(pid) => format!("agent       running, pid {pid}, version {}", status.version),
+        None => format!("agent       none answers; the kernel holds what version {} loaded", status.version),
+    }];
+    lines.push(format!("mode        {}", mode(status)));
+    lines.push(match &status.selftest {
+        Some(test) if test.ok => format!("proven      at {} by a bind on every hook", test.at),
+        Some(test) => format!(
+            "NOT PROVEN  at {}: {}",
+            test.at,
+            test.problem.as_deref().unwrap_or("no reason known")
+        ),
+        None => "not proven  only an agent can make the self-test".into(),
+    });
+    let profile = &status.profile;
+    lines.push(format!(
+        "profile     {}, {} entries, generation {}, published {}",
+        profile.path, profile.entries, status.generation, profile.published
+    ));
+    lines.push(format!("hash        {}", profile.hash));
+    match profile.differs_from_file {
+        Some(true) => lines.push(
+            "DIFFERS     profile, an included file or the config changed since; see `portreeve reload --dry-run`".into(),
+        ),
+        Some(false) => lines.push("files       are what is in force".into()),
+        None => {}
+    }
+    lines.push(format!(
+        "hooks       {} on {} (id {})",
+        if status.hooks.is_empty() { "none".into() } else { status.hooks.join(" ") },
+        status.attach.path.as_deref().unwrap_or("a cgroup"),
+        status.attach.id
+    ));
+    for missing in &status.missing {
+        lines.push(format!("missing     {missing}"));
+    }
+    lines.push(format!("judged      {}", counts(&status.counters)));
+    if status.audited.values().any(|count| *count > 0) {
+        lines.push(format!("in audit    {}", counts(&status.audited)));
+    }
+    if status.events.lost > 0 {
+        lines.push(format!("events lost {}", status.events.lost));
+    }
+    lines.join("\n")
+}
+
+fn mode(status: &Status) -> &'static str {
+    match status.mode.as_str() {
+        "enforce" => "enforce: binds that the policy refuses fail",
+        "audit" => "audit: binds that the policy refuses are reported and go on",
+        _ => "none: nothing is judged",
+    }
+}
+
+fn counts(counters: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<String> = counters
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    if parts.is_empty() { "no bind of a reserved port yet".into() } else { parts.join(", ") }
+}

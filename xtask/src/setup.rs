@@ -1,0 +1,40 @@
+//! `cargo xtask setup`: the toolchain for the eBPF object.
+
+use anyhow::Result;
+use clap::Args;
+use portreeve_toolchain::install;
+
+/// Install what building the eBPF object takes, and prove that it works.
+///
+/// That is a compiler for BPF and bpf-linker. The compiler is a pinned rustup
+/// nightly, or where that can't be had Debian's rustc-web; to force one, set
+/// PORTREEVE_EBPF_TOOLCHAIN to `nightly` or `debian`. bpf-linker goes into
+/// your cache folder, so one that you installed yourself is left alone. Run
+/// again, it finds everything and changes nothing.
+#[derive(Args)]
+pub struct Arguments {
+    /// Only say what is here and what would be run; exit status 1 if
+    /// something is missing
+    #[arg(long)]
+    check: bool,
+}
+
+/// The verb.
+pub fn run(arguments: &Arguments) -> Result<bool> {
+    if arguments.check {
+        return install::check();
+    }
+    toolchain()?;
+    Ok(true)
+}
+
+/// What every verb that builds begins with.
+pub fn toolchain() -> Result<()> {
+    let kit = install::setup()?;
+    eprintln!(
+        "eBPF toolchain: {} ({})",
+        kit.compiler.route,
+        kit.compiler.title()
+    );
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `cargo xtask test`: every test, those that need the kernel included.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use portreeve_toolchain::command::run as succeed;
+
+use crate::host;
+use crate::privilege::{as_root, available};
+use crate::product;
+use crate::setup;
+
+/// Run every test: unit, property and document tests as you, then the tests
+/// with real processes and the real kernel as root.
+///
+/// Each kernel test has its own cgroup and network namespace; nothing on the
+/// host is changed, except that /sys/fs/bpf is mounted if it isn't.
+#[derive(Args)]
+pub struct Arguments {
+    /// Also the tests that take minutes
+    #[arg(long)]
+    long: bool,
+    /// Also rustfmt and clippy
+    #[arg(long)]
+    lint: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// The verb.
+pub fn run(arguments: &Arguments) -> Result<bool> {
+    let start = Instant::now();
+    setup::toolchain()?;
+
+    let mut steps = Vec::new();
+    if arguments.lint {
+        steps.push((
+            "format",
+            succeed(product::cargo().args(["fmt", "--all", "--check"])),
+        ));
+        steps.push(("clippy", clippy()));
+    }
+    // All of them, whatever fails first: one run should tell everything.
+    steps.push(("unit tests", unit(arguments)));
+    steps.push(("kernel tests", kernel(arguments)));
+
+    eprintln!();
+    let mut failed = 0;
+    for (name, result) in &steps {
+        match result {
+            Ok(()) => eprintln!("  ok      {name}"),
+            Err(error) => {
+                failed += 1;
+                eprintln!("  FAILED  {name}: {error:#}");
+            }
+        }
+    }
+    let seconds = start.elapsed().as_secs();
+    match failed {
+        0 => eprintln!("cargo xtask test: passed, in {seconds} s"),
+        _ => eprintln!(
+            "cargo xtask test: FAILED, {failed} of {} steps, in {seconds} s",
+            steps.len()
+        ),
+    }
+    Ok(failed == 0)
+}
+
+fn clippy() -> Result<()> {
+    let mut clippy = product::cargo();
+    clippy.args(["clippy", "--workspace", "--exclude", "portreeve-ebpf"]);
+    succeed(clippy.args(["--all-targets", "--", "-D", "warnings"]))
+}
+
+fn unit(arguments: &Arguments) -> Result<()> {
+    let mut cargo = product::cargo();
+    cargo.args(["test", "--no-fail-fast", "--workspace"]);
+    cargo.args([
+        "--exclude",
+        "portreeve-ebpf",
+        "--exclude",
+        "portreeve-tests",
+    ]);
+    cargo.arg("--");
+    selection(&mut cargo, arguments);
+    succeed(&mut cargo)
+}
+
+fn kernel(arguments: &Arguments) -> Result<()> {
+    let agent = product::build("portreeve", false)?;
+    let tests = product::build("portreeve-tests", false)?;
+    if !available() {
+        list(&tests);
+    }
+    host::cgroup2()?;
+    host::mount_bpffs()?;
+    let mut variables = vec![("PORTREEVE_BIN", agent.as_os_str())];
+    if arguments.long {
+        variables.push(("PORTREEVE_LONG", OsStr::new("1")));
+    }
+    let mut command = as_root(&tests, &variables)?;
+    selection(&mut command, arguments);
+    succeed(&mut command)
+}
+
+/// Both harnesses take libtest's arguments.
+fn selection(command: &mut Command, arguments: &Arguments) {
+    if arguments.long {
+        command.arg("--include-ignored");
+    }
+    command.args(&arguments.filter);
+}
+
+/// Says which tests are about to be missed.
+fn list(tests: &Path) {
+    eprintln!("these need root, and there is no sudo:");
+    // What matters follows: the step fails for want of root.
+    let _ = Command::new(tests).arg("--list").status();
+}
