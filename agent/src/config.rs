@@ -136,7 +136,11 @@ pub fn parse(
         Err(error) => {
             diagnostics.push(match error.span() {
                 Some(range) => {
-                    let span = Span { source, start: range.start as u32, end: range.end as u32 };
+                    let span = Span {
+                        source,
+                        start: range.start as u32,
+                        end: range.end as u32,
+                    };
                     Diagnostic::error(Code::ConfigInvalid, span, sentence(error.message()))
                         .help("the keys and their values are in docs/config.md")
                 }
@@ -161,7 +165,9 @@ impl Raw {
     /// Paths in a config are relative to its folder.
     fn resolve(self, folder: &Path) -> Config {
         Config {
-            profile: self.profile.map_or_else(|| DEFAULT_PROFILE.into(), |path| folder.join(path)),
+            profile: self
+                .profile
+                .map_or_else(|| DEFAULT_PROFILE.into(), |path| folder.join(path)),
             mode: match self.mode {
                 None | Some(ModeName::Enforce) => Mode::Enforce,
                 Some(ModeName::Audit) => Mode::Audit,
@@ -181,10 +187,20 @@ mod tests {
     fn read(text: &str) -> (Option<Config>, Vec<(String, u32)>) {
         let mut sources = Sources::new();
         let mut diagnostics = Diagnostics::new();
-        let config = parse(Path::new("/etc/p/c.toml"), text, &mut sources, &mut diagnostics);
+        let config = parse(
+            Path::new("/etc/p/c.toml"),
+            text,
+            &mut sources,
+            &mut diagnostics,
+        );
         let found = diagnostics
             .iter()
-            .map(|d| (d.message.clone(), d.span.map_or(0, |span| sources.line(span))))
+            .map(|d| {
+                (
+                    d.message.clone(),
+                    d.span.map_or(0, |span| sources.line(span)),
+                )
+            })
             .collect();
         (config, found)
     }

@@ -11,7 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{libc, sys::statvfs::{FsFlags, statvfs}, unistd::geteuid};
+use nix::{
+    libc,
+    sys::statvfs::{FsFlags, statvfs},
+    unistd::geteuid,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::profile::read::{OpenedFile, Opener, ReadError, read_bounded};
@@ -58,7 +62,10 @@ pub struct PolicyFiles {
 impl PolicyFiles {
     /// Nothing read yet.
     pub fn new(trust: Trust) -> Self {
-        Self { trust, read: RefCell::new(Vec::new()) }
+        Self {
+            trust,
+            read: RefCell::new(Vec::new()),
+        }
     }
 
     /// What was read, in order.
@@ -69,14 +76,18 @@ impl PolicyFiles {
 
 impl Opener for PolicyFiles {
     fn open(&self, path: &Path) -> Result<OpenedFile, ReadError> {
-        let resolved = path.canonicalize().map_err(|error| ReadError::from_io(path, error))?;
+        let resolved = path
+            .canonicalize()
+            .map_err(|error| ReadError::from_io(path, error))?;
         // Not to be held up by a FIFO; a regular file doesn't care.
         let file = File::options()
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(&resolved)
             .map_err(|error| ReadError::from_io(path, error))?;
-        let metadata = file.metadata().map_err(|error| ReadError::from_io(path, error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| ReadError::from_io(path, error))?;
         if metadata.is_dir() {
             return Err(ReadError::Directory { path: path.into() });
         }
@@ -88,13 +99,22 @@ impl Opener for PolicyFiles {
         }
         let bytes = read_bounded(path, file)?;
         let hash = Sha256::digest(&bytes).into();
-        self.read.borrow_mut().push(ReadFile { path: path.into(), hash });
-        Ok(OpenedFile { identity: resolved, bytes })
+        self.read.borrow_mut().push(ReadFile {
+            path: path.into(),
+            hash,
+        });
+        Ok(OpenedFile {
+            identity: resolved,
+            bytes,
+        })
     }
 }
 
 fn refused(path: &Path, why: String) -> ReadError {
-    ReadError::Refused { path: path.into(), why }
+    ReadError::Refused {
+        path: path.into(),
+        why,
+    }
 }
 
 /// Refuses a file that others may write or replace.
@@ -104,17 +124,30 @@ fn refused(path: &Path, why: String) -> ReadError {
 /// that is root's.
 fn check(path: &Path, resolved: &Path, metadata: &fs::Metadata) -> Result<(), ReadError> {
     if let Some(why) = writable_by_others(metadata) {
-        return Err(refused(path, format!("{why}; make it root's with mode 0644")));
+        return Err(refused(
+            path,
+            format!("{why}; make it root's with mode 0644"),
+        ));
     }
     let read_only = statvfs(resolved).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
-    let named = if path.is_absolute() { path.to_owned() } else { Path::new(".").join(path) };
-    let folders = [resolved.parent(), if read_only { None } else { named.parent() }];
+    let named = if path.is_absolute() {
+        path.to_owned()
+    } else {
+        Path::new(".").join(path)
+    };
+    let folders = [
+        resolved.parent(),
+        if read_only { None } else { named.parent() },
+    ];
     for folder in folders.into_iter().flatten() {
         let metadata = fs::metadata(folder).map_err(|error| ReadError::from_io(path, error))?;
         if let Some(why) = writable_by_others(&metadata) {
             return Err(refused(
                 path,
-                format!("its folder {} could be used to replace it: {why}; make the folder root's with mode 0755", folder.display()),
+                format!(
+                    "its folder {} could be used to replace it: {why}; make the folder root's with mode 0755",
+                    folder.display()
+                ),
             ));
         }
     }
@@ -217,7 +250,13 @@ mod tests {
 
     #[test]
     fn special_files_are_refused_at_once() {
-        assert!(matches!(open(Path::new("/dev/null")), Err(ReadError::Refused { .. })));
-        assert!(matches!(open(Path::new("/dev")), Err(ReadError::Directory { .. })));
+        assert!(matches!(
+            open(Path::new("/dev/null")),
+            Err(ReadError::Refused { .. })
+        ));
+        assert!(matches!(
+            open(Path::new("/dev")),
+            Err(ReadError::Directory { .. })
+        ));
     }
 }

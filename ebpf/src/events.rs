@@ -89,5 +89,9 @@ pub fn flags(mode: Mode, granted: bool) -> u8 {
         Mode::Audit => Event::AUDIT,
         Mode::Enforce => 0,
     };
-    if granted { audit | Event::GRANTED } else { audit }
+    if granted {
+        audit | Event::GRANTED
+    } else {
+        audit
+    }
 }

@@ -7,7 +7,10 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use portreeve_common::{
     Reason, Request, Verdict,
-    abi::{Active, Event, Hook, Mode, NO_ENTRY, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6, counter},
+    abi::{
+        Active, Event, Hook, Mode, NO_ENTRY, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
+        SELFTEST_V6, counter,
+    },
     decide,
     reason::EACCES,
 };
@@ -37,7 +40,10 @@ pub fn bind(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let Some(protocol) = Protocol::from_ip_protocol(unsafe { (*ctx.sock_addr).protocol }) else {
         return ALLOW;
     };
-    let request = Request { protocol, port: port(ctx) };
+    let request = Request {
+        protocol,
+        port: port(ctx),
+    };
     let address = address(ctx, hook);
     if is_selftest(ctx, hook, address, request) {
         return selftest(ctx, hook, address, request, active, mode);
@@ -62,9 +68,21 @@ pub fn bind(ctx: &SockAddrContext, hook: Hook) -> i32 {
     }
     if active.report_all() && verdict.reason != Reason::NotJudged {
         let flags = events::flags(mode, grant);
-        events::report(ctx, hook, address, request, &verdict, active.generation(), flags);
+        events::report(
+            ctx,
+            hook,
+            address,
+            request,
+            &verdict,
+            active.generation(),
+            flags,
+        );
     }
-    if grant { ALLOW_WITHOUT_CAPABILITY } else { ALLOW }
+    if grant {
+        ALLOW_WITHOUT_CAPABILITY
+    } else {
+        ALLOW
+    }
 }
 
 /// A refusal: counted, told, and in enforce mode made.
@@ -87,7 +105,15 @@ fn refuse(
     events::count(counter::of(verdict.reason, mode));
     events::count_refusal(active.half(), verdict.entry);
     let flags = events::flags(mode, false);
-    events::report(ctx, hook, address, request, verdict, active.generation(), flags);
+    events::report(
+        ctx,
+        hook,
+        address,
+        request,
+        verdict,
+        active.generation(),
+        flags,
+    );
     match mode {
         Mode::Enforce => fail_with(EACCES),
         Mode::Audit => ALLOW,
@@ -124,7 +150,15 @@ fn selftest(
                 grant: false,
             };
             let flags = Event::SELFTEST | Event::AUDIT;
-            events::report(ctx, hook, address, request, &verdict, active.generation(), flags);
+            events::report(
+                ctx,
+                hook,
+                address,
+                request,
+                &verdict,
+                active.generation(),
+                flags,
+            );
             ALLOW
         }
     }
@@ -146,7 +180,9 @@ fn is_selftest(ctx: &SockAddrContext, hook: Hook, address: [u32; 4], request: Re
     }
     match SELFTEST.get(0) {
         // SAFETY: the helper reads the cookie of the socket `ctx` is about.
-        Some(cookie) => *cookie != 0 && *cookie == unsafe { bpf_get_socket_cookie(ctx.sock_addr.cast()) },
+        Some(cookie) => {
+            *cookie != 0 && *cookie == unsafe { bpf_get_socket_cookie(ctx.sock_addr.cast()) }
+        }
         None => false,
     }
 }

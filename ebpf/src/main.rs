@@ -9,8 +9,14 @@
 // The target has no compare-and-swap everywhere, so `core` offers it no
 // `AtomicU64::fetch_add`, though every BPF machine can add atomically.
 #![feature(core_intrinsics)]
-#![expect(missing_docs, reason = "the program macro makes functions it gives no docs")]
-#![expect(internal_features, reason = "atomic_xadd has no stable name on this target")]
+#![expect(
+    missing_docs,
+    reason = "the program macro makes functions it gives no docs"
+)]
+#![expect(
+    internal_features,
+    reason = "atomic_xadd has no stable name on this target"
+)]
 
 mod events;
 mod judge;
@@ -18,10 +24,7 @@ mod maps;
 mod policy;
 mod subject;
 
-use aya_ebpf::{
-    macros::cgroup_sock_addr,
-    programs::SockAddrContext,
-};
+use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
 use portreeve_common::abi::Hook;
 
 /// Judges binds of IPv4 sockets.

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use portreeve_common::{
     abi::{
-        EVENT_RING_BYTES, Entry, Info, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher, SLOTS as SLOTS_PER_HALF,
-        Slot, counter,
+        EVENT_RING_BYTES, Entry, Info, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher,
+        SLOTS as SLOTS_PER_HALF, Slot, counter,
     },
     jobname::Glob,
 };

@@ -28,7 +28,11 @@ impl Half {
     /// Where element `index` of this half stands; nothing reaches the other half.
     #[inline(always)]
     fn index(&self, index: u32, per_half: u32) -> Option<u32> {
-        if index < per_half { Some(self.0 * per_half + index) } else { None }
+        if index < per_half {
+            Some(self.0 * per_half + index)
+        } else {
+            None
+        }
     }
 }
 

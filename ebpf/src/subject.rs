@@ -51,7 +51,11 @@ impl<'a> Caller<'a> {
         unsafe {
             let task = bpf_get_current_task_btf() as *const u8;
             let cred = load::<*const u8>(task, TASK_CRED.load());
-            if cred.is_null() { u32::MAX } else { load(cred, CRED_EUID.load()) }
+            if cred.is_null() {
+                u32::MAX
+            } else {
+                load(cred, CRED_EUID.load())
+            }
         }
     }
 }

@@ -121,7 +121,8 @@ pub fn show(command: &Command) -> String {
     words.join(" ")
 }
 
-fn quote(word: &OsStr) -> String {
+/// A word as a shell has to see it.
+pub fn quote(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -143,8 +143,8 @@ fn install_linker() -> Result<PathBuf> {
     let own = linker::own()?;
     fs::create_dir_all(linker::cache()?).context("no folder for bpf-linker")?;
     eprintln!(
-        "{}: building one for ourselves, a minute or two; it needn't be in PATH",
-        no_linker()
+        "building bpf-linker {} for ourselves, a minute or two; it needn't be in PATH",
+        pins::BPF_LINKER
     );
     run(&mut linker::install()?)
         .context("bpf-linker can't be had, and no route works without it")?;

@@ -1,8 +1,10 @@
 //! An agent of our own beside any other on the host: its own cgroup, pins and
 //! control socket, and no trace of them afterwards.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -45,14 +47,34 @@ impl Instance {
         }
     }
 
-    /// The agent's control socket.
-    pub fn socket(&self) -> PathBuf {
-        self.folder.join("control.sock")
+    /// A folder with a `portreeve` that means this instance; see
+    /// [`Self::add_command`].
+    pub fn bin(&self) -> PathBuf {
+        self.folder.join("bin")
     }
 
-    /// Where the agent's pins are.
-    pub fn bpffs(&self) -> &Path {
-        &self.bpffs
+    /// Writes a `portreeve` that needs no options to find this instance, and
+    /// becomes root by itself where that is needed.
+    pub fn add_command(&self) -> Result<()> {
+        let file = self.bin().join("portreeve");
+        let mut words = vec![self.agent.as_os_str().to_owned()];
+        words.extend(self.options());
+        let command = words
+            .iter()
+            .map(|word| command::quote(word))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let script = format!(
+            "#!/bin/sh\n\
+             case $(id -u),$1 in\n\
+             0,* | *,check | *,help | *,-* | *,) exec {command} \"$@\" ;;\n\
+             *) exec sudo {command} \"$@\" ;;\n\
+             esac\n"
+        );
+        create_dir(&self.bin())?;
+        fs::write(&file, script)
+            .and_then(|()| fs::set_permissions(&file, Permissions::from_mode(0o755)))
+            .with_context(|| format!("{} can't be written", file.display()))
     }
 
     /// A folder for what belongs to this instance.
@@ -63,13 +85,24 @@ impl Instance {
     /// A verb of the agent, told which instance is meant.
     pub fn command(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.agent);
-        command.arg(verb);
-        if let Some(cgroup) = &self.cgroup {
-            command.arg("--cgroup").arg(cgroup);
-        }
-        command.arg("--bpffs").arg(&self.bpffs);
-        command.arg("--socket").arg(self.socket());
+        command.arg(verb).args(self.options());
         command
+    }
+
+    /// The agent's options for all its verbs.
+    fn options(&self) -> Vec<OsString> {
+        let socket = self.folder.join("control.sock");
+        let mut options: Vec<OsString> = Vec::new();
+        for (option, path) in [
+            ("--cgroup", self.cgroup.as_ref()),
+            ("--bpffs", Some(&self.bpffs)),
+            ("--socket", Some(&socket)),
+        ] {
+            if let Some(path) = path {
+                options.extend([option.into(), path.into()]);
+            }
+        }
+        options
     }
 
     /// What has to be there before the agent starts; whatever an instance that

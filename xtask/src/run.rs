@@ -85,6 +85,7 @@ pub fn run(mut arguments: Arguments) -> Result<bool> {
 
 fn serve(instance: &Instance, profile: &Path, config: &Path, rest: &[OsString]) -> Result<bool> {
     instance.create()?;
+    instance.add_command()?;
     introduce(instance, profile);
     let mut agent = instance.command("run");
     agent.arg("--profile").arg(profile);
@@ -96,24 +97,20 @@ fn serve(instance: &Instance, profile: &Path, config: &Path, rest: &[OsString]) 
 }
 
 fn introduce(instance: &Instance, profile: &Path) {
+    let portreeve = instance.bin().join("portreeve");
     match &instance.cgroup {
         Some(cgroup) => eprintln!(
             "\nEnforcing on {} only: the rest of the machine is not affected.\n\
-             \x20 to try it       cargo xtask shell     (a shell inside, with `portreeve` at hand)\n\
+             \x20 try it          cargo xtask shell        a shell that is judged\n\
              \x20 on the host     cargo xtask run --host",
             cgroup.display()
         ),
-        None => eprintln!(
-            "\nEnforcing on the WHOLE HOST: from now on every bind is judged.\n\
-             \x20 to look at it   {} status --socket {} --bpffs {}",
-            instance.agent.display(),
-            instance.socket().display(),
-            instance.bpffs().display()
-        ),
+        None => eprintln!("\nEnforcing on the WHOLE HOST: every bind on it is judged."),
     }
     eprintln!(
-        "  the rules       {}\n  to stop         Ctrl-C\n",
-        profile.display()
+        "  the rules       {}\n  ask the agent   {} status\n  stop            Ctrl-C\n",
+        profile.display(),
+        portreeve.display()
     );
 }
 

@@ -64,18 +64,10 @@ fn enter(cgroup: &Path) -> Result<()> {
 
 /// What makes `portreeve status` in the shell mean this agent.
 fn environment(command: &mut Command, instance: &Instance) -> Result<()> {
-    let mut path = vec![instance.agent.parent().unwrap_or(Path::new("/")).to_owned()];
+    let mut path = vec![instance.bin()];
     path.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
     command
         .env("PATH", env::join_paths(path)?)
-        .env("PORTREEVE_SOCKET", instance.socket())
-        .env("PORTREEVE_BPFFS", instance.bpffs())
-        .envs(
-            instance
-                .cgroup
-                .iter()
-                .map(|path| ("PORTREEVE_CGROUP", path)),
-        )
         .env("PS1", "portreeve-dev $ ")
         // A shell's own start-up file replaces PS1; bash runs this after it.
         .env(
@@ -88,14 +80,14 @@ fn environment(command: &mut Command, instance: &Instance) -> Result<()> {
 }
 
 fn introduce(instance: &Instance) {
-    let sudo = if is_root() { "" } else { "sudo -E " };
     eprintln!(
-        "\nThis shell, and whatever it starts, is judged by the agent.\n\
-         \x20 portreeve is {}\n\
-         \x20 try         {sudo}portreeve status\n\
-         \x20             bash -c 'exec 3<>/dev/tcp/localhost/21'   (connecting is never judged)\n\
-         \x20             python3 -m http.server 2003               (reserved for nobody)\n\
-         \x20 exit        leaves\n",
+        "\nThis shell, and whatever it starts, is judged by the development agent.\n\
+         \x20 portreeve status                     what is in force\n\
+         \x20 portreeve ports                      which port is whose\n\
+         \x20 cargo xtask bind tcp/21              try one; refused\n\
+         \x20 cargo xtask bind tcp/21 --as ftpd1   as the right job\n\
+         \x20 exit                                 leaves\n\
+         `portreeve` is {}, told which agent is meant.\n",
         instance.agent.display()
     );
 }

@@ -16,7 +16,9 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Needs no root. Exit status 0: the profile can be put in force; 1: it has errors.")]
+#[command(
+    after_help = "Needs no root. Exit status 0: the profile can be put in force; 1: it has errors."
+)]
 pub struct Check {
     /// The profile to check [default: as for `run`]
     #[arg(value_name = "PROFILE")]
@@ -62,7 +64,11 @@ fn summary(outcome: &Outcome) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}{}", if *count == 1 { "" } else { "s" }))
         .collect();
-    let said = if said.is_empty() { "nothing to report".into() } else { said.join(", ") };
+    let said = if said.is_empty() {
+        "nothing to report".into()
+    } else {
+        said.join(", ")
+    };
     match &outcome.policy {
         Ok(policy) => format!("{} reservations, {said}", policy.reservations.len()),
         Err(_) => format!("refused: {said}"),

@@ -13,7 +13,9 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "A running agent steps down; without one, the pins are removed all the same.")]
+#[command(
+    after_help = "A running agent steps down; without one, the pins are removed all the same."
+)]
 pub struct Detach {
     /// Don't ask
     #[arg(long)]
@@ -28,7 +30,9 @@ impl Detach {
         }
         match client::ask::<()>(&paths.socket, &Request::Detach) {
             Ok(()) => {}
-            Err(error) if error.is_no_agent() => load::detach_without_agent(&Pins::new(&paths.bpffs))?,
+            Err(error) if error.is_no_agent() => {
+                load::detach_without_agent(&Pins::new(&paths.bpffs))?
+            }
             Err(error) => return Err(error.into()),
         }
         report::line("detached: no port is reserved any more");

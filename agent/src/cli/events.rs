@@ -20,9 +20,11 @@ pub struct Events {
 
 impl Events {
     pub fn run(self, paths: &Paths) -> Result<u8> {
-        let shown = client::events(&paths.socket, self.follow, |line, event| match paths.format {
-            Format::Json => report::try_line(line),
-            Format::Text => report::try_line(&report::events::text(&event)),
+        let shown = client::events(&paths.socket, self.follow, |line, event| {
+            match paths.format {
+                Format::Json => report::try_line(line),
+                Format::Text => report::try_line(&report::events::text(&event)),
+            }
         });
         match shown {
             // Whoever read us has seen enough.

@@ -77,7 +77,10 @@ impl Explain {
     fn question(&self) -> Result<Question> {
         let (name, privileged) = match self.pid {
             Some(pid) => running(pid)?,
-            None => (self.job.clone().or_else(|| self.comm.clone()), self.uid()? == 0),
+            None => (
+                self.job.clone().or_else(|| self.comm.clone()),
+                self.uid()? == 0,
+            ),
         };
         if name.is_none() {
             bail!("say who is calling: --job NAME, --comm NAME or --pid PID");
@@ -99,7 +102,9 @@ impl Explain {
             return Ok(number);
         }
         let found = User::from_name(user).with_context(|| format!("can't look up user {user}"))?;
-        found.map(|user| user.uid.as_raw()).with_context(|| format!("there is no user {user}"))
+        found
+            .map(|user| user.uid.as_raw())
+            .with_context(|| format!("there is no user {user}"))
     }
 }
 
@@ -108,7 +113,12 @@ fn running(pid: u32) -> Result<(Option<String>, bool)> {
     const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("there is no process {pid} that may be looked at"))?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .map(str::trim)
+    };
     // A thread's number shows the thread's own name; the job is its process.
     let leader = field("Tgid:").context("/proc shows no process number")?;
     let comm = fs::read_to_string(format!("/proc/{leader}/comm"))

@@ -21,7 +21,11 @@ impl Log for Logger {
 
 /// Starts the log. With `debug` it tells more, the programs' traces included.
 pub fn start(debug: bool) {
-    let level = if debug { LevelFilter::Trace } else { LevelFilter::Info };
+    let level = if debug {
+        LevelFilter::Trace
+    } else {
+        LevelFilter::Info
+    };
     if log::set_logger(&Logger).is_ok() {
         log::set_max_level(level);
     }

@@ -38,7 +38,12 @@ const NO_ANSWER: u8 = 2;
 /// Mainframe port control for Linux: says who may bind which port, enforced in
 /// the kernel.
 #[derive(Debug, Parser)]
-#[command(name = "portreeve", version, max_term_width = 100, propagate_version = true)]
+#[command(
+    name = "portreeve",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
 #[command(after_help = "Examples:
   portreeve check profile.tcpip               is this profile right?
   portreeve run --profile profile.tcpip       enforce it
@@ -154,7 +159,8 @@ impl Paths {
 
 /// Whether standard error shows colours.
 fn stderr_has_color() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Shows diagnostics on standard error.
@@ -164,10 +170,15 @@ fn show(diagnostics: &Diagnostics, sources: &Sources) {
 
 /// `tcp/21`, as the verbs take it.
 fn parse_port(text: &str) -> Result<(String, u16), String> {
-    let (protocol, port) = text.split_once('/').ok_or("write PROTOCOL/PORT, such as tcp/21")?;
-    let protocol = crate::policy::explain::protocol(protocol)
-        .ok_or_else(|| format!("{protocol:?} is not a protocol that is judged; write tcp or udp"))?;
-    let port = port.parse().map_err(|_| format!("{port:?} is not a port; ports are 0 to 65535"))?;
+    let (protocol, port) = text
+        .split_once('/')
+        .ok_or("write PROTOCOL/PORT, such as tcp/21")?;
+    let protocol = crate::policy::explain::protocol(protocol).ok_or_else(|| {
+        format!("{protocol:?} is not a protocol that is judged; write tcp or udp")
+    })?;
+    let port = port
+        .parse()
+        .map_err(|_| format!("{port:?} is not a port; ports are 0 to 65535"))?;
     Ok((protocol.name().to_owned(), port))
 }
 

@@ -16,8 +16,10 @@ use crate::{
 const MAX_FILTERS: usize = 6;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Flags: A watched by AUTOLOG, D delayed acknowledgements, R range, M/N SMC on/off.
-Exit status 1: ports were asked for and none of them is reserved.")]
+#[command(
+    after_help = "Flags: A watched by AUTOLOG, D delayed acknowledgements, R range, M/N SMC on/off.
+Exit status 1: ports were asked for and none of them is reserved."
+)]
 pub struct Ports {
     /// Only the entries that cover these ports, such as tcp/21; up to six
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT", num_args = 0..=MAX_FILTERS)]
@@ -27,12 +29,18 @@ pub struct Ports {
 impl Ports {
     pub fn run(self, paths: &Paths) -> Result<u8> {
         let mut rows: Vec<PortRow> = client::ask(&paths.socket, &Request::Ports)?;
-        rows.retain(|row| self.filters.is_empty() || self.filters.iter().any(|wanted| covers(row, wanted)));
+        rows.retain(|row| {
+            self.filters.is_empty() || self.filters.iter().any(|wanted| covers(row, wanted))
+        });
         match paths.format {
             Format::Json => report::json(&rows)?,
             Format::Text => report::line(&report::ports::text(&rows)),
         }
-        Ok(if rows.is_empty() && !self.filters.is_empty() { NO } else { YES })
+        Ok(if rows.is_empty() && !self.filters.is_empty() {
+            NO
+        } else {
+            YES
+        })
     }
 }
 

@@ -14,7 +14,9 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1.")]
+#[command(
+    after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1."
+)]
 pub struct Reload {
     /// Only show what would change
     #[arg(long)]
@@ -23,7 +25,10 @@ pub struct Reload {
 
 impl Reload {
     pub fn run(self, paths: &Paths) -> Result<u8> {
-        let request = Request::Reload { dry_run: self.dry_run, color: stderr_has_color() };
+        let request = Request::Reload {
+            dry_run: self.dry_run,
+            color: stderr_has_color(),
+        };
         let reloaded: Reloaded = match client::ask(&paths.socket, &request) {
             Ok(reloaded) => reloaded,
             Err(client::ClientError::Failed(why)) => {
@@ -42,7 +47,11 @@ impl Reload {
     fn text(&self, reloaded: &Reloaded) {
         anstream::eprint!("{}", reloaded.rendered);
         let diff = &reloaded.diff;
-        let lists = [('+', &diff.added), ('-', &diff.removed), ('~', &diff.changed)];
+        let lists = [
+            ('+', &diff.added),
+            ('-', &diff.removed),
+            ('~', &diff.changed),
+        ];
         for (sign, entries) in lists {
             for EntryPlace { file, line, text } in entries {
                 report::line(&format!("{sign} {text}  ({file}:{line})"));
@@ -56,9 +65,14 @@ impl Reload {
             diff.unchanged
         );
         match &reloaded.refused {
-            Some(why) => anstream::eprintln!("portreeve: not reloaded, the old policy stays in force: {why}"),
+            Some(why) => {
+                anstream::eprintln!("portreeve: not reloaded, the old policy stays in force: {why}")
+            }
             None if self.dry_run => report::line(&format!("would reload: {changes}")),
-            None => report::line(&format!("reloaded as generation {}: {changes}", reloaded.generation)),
+            None => report::line(&format!(
+                "reloaded as generation {}: {changes}",
+                reloaded.generation
+            )),
         }
     }
 }

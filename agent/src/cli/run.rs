@@ -8,10 +8,10 @@ use crate::{
     config::OnError,
     daemon::{
         protocol::EventRecord,
-        run::{RunOptions, run},
+        run::{NotProven, RunOptions, run},
     },
     files::Trust,
-    kernel::{requirements, KernelError},
+    kernel::{KernelError, requirements},
     policy::source::Source,
     report::{self, Format},
 };
@@ -71,11 +71,12 @@ impl Run {
     }
 }
 
-/// Enforcement that was asked for and can't be had is a "no"; a right or a path
-/// that is missing is no answer.
+/// Enforcement that was asked for and can't be had is a "no". A right, a path or
+/// a mount that is missing is no answer.
 fn is_not_done(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<KernelError>() {
-        Some(KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Cgroup(_)) => false,
-        Some(_) | None => true,
+        Some(KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Io { .. }) => false,
+        Some(_) => true,
+        None => error.is::<NotProven>(),
     }
 }

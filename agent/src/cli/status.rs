@@ -23,14 +23,21 @@ pub fn run(paths: &Paths) -> Result<u8> {
         }
         Err(error) if error.is_no_agent() => {
             anstream::eprintln!("portreeve: {error}");
-            let held = load::held(&Pins::new(&paths.bpffs)).context("nothing can be said of the kernel")?;
+            let held = load::held(&Pins::new(&paths.bpffs))
+                .context("nothing can be said of the kernel")?;
             let shown = Held {
                 active: held.active,
                 info: &held.info,
                 hooks: &held.hooks,
                 counters: &held.counters,
             };
-            (shown.status(AttachStatus { path: None, id: held.cgroup.unwrap_or(0) }), NO_ANSWER)
+            (
+                shown.status(AttachStatus {
+                    path: None,
+                    id: held.cgroup.unwrap_or(0),
+                }),
+                NO_ANSWER,
+            )
         }
         Err(error) => return Err(error.into()),
     };

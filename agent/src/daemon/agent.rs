@@ -79,7 +79,9 @@ impl Agent {
         };
         let policy = Rc::clone(&agent.policy.borrow());
         let kept: Vec<(u32, u32)> = if same {
-            (0..policy.compiled.image.entries.len() as u32).map(|index| (index, index)).collect()
+            (0..policy.compiled.image.entries.len() as u32)
+                .map(|index| (index, index))
+                .collect()
         } else {
             Vec::new()
         };
@@ -97,7 +99,9 @@ impl Agent {
             profile_hash: policy.profile_hash(),
             kept,
         })?;
-        self.log.borrow_mut().publish(active.generation(), Rc::clone(&policy));
+        self.log
+            .borrow_mut()
+            .publish(active.generation(), Rc::clone(&policy));
         *self.policy.borrow_mut() = policy;
         Ok(active)
     }
@@ -141,7 +145,12 @@ impl Agent {
             path: Some(self.attach.path.display().to_string()),
             id: self.attach.id,
         };
-        let held = Held { active: tables.active(), info: &tables.info(), hooks: &hooks, counters: &counters };
+        let held = Held {
+            active: tables.active(),
+            info: &tables.info(),
+            hooks: &hooks,
+            counters: &counters,
+        };
         let mut status = held.status(attach);
         status.profile.differs_from_file = Some(self.policy().differs_from_files());
         status.profile.path = self.policy().config.profile.display().to_string();
@@ -176,7 +185,10 @@ impl Agent {
             applied: false,
             generation: self.tables.borrow().active().generation(),
             diff: Diff::default(),
-            diagnostics: diagnostics.iter().filter_map(|d| serde_json::to_value(d).ok()).collect(),
+            diagnostics: diagnostics
+                .iter()
+                .filter_map(|d| serde_json::to_value(d).ok())
+                .collect(),
             rendered: render::all(&outcome.diagnostics, outcome.sources(), color),
             refused: None,
         };
@@ -190,7 +202,8 @@ impl Agent {
         let old = self.policy();
         reloaded.diff = Diff::between(&old, &new);
         if new.config.scope != old.config.scope {
-            reloaded.refused = Some("scope.netns differs; it is read at start only, so restart the agent".into());
+            reloaded.refused =
+                Some("scope.netns differs; it is read at start only, so restart the agent".into());
         } else if !dry_run {
             let kept = kept_entries(&old, &new);
             match self.publish(Rc::new(new), &kept) {
@@ -235,7 +248,10 @@ impl Held<'_> {
     pub fn status(&self, attach: AttachStatus) -> Status {
         let generation = generation_in_force(self.info, self.active);
         let owned = |counts: &BTreeMap<&'static str, u64>| {
-            counts.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+            counts
+                .iter()
+                .map(|(reason, count)| ((*reason).to_owned(), *count))
+                .collect()
         };
         let published = generation.map_or(0, |g| i64::try_from(g.published).unwrap_or(0));
         Status {
@@ -246,14 +262,18 @@ impl Held<'_> {
                 hash: generation.map_or_else(String::new, |g| hex(&g.profile_hash)),
                 differs_from_file: None,
                 entries: generation.map_or(0, |g| g.entries),
-                published: jiff::Timestamp::from_second(published).map_or_else(|_| String::new(), |t| t.to_string()),
+                published: jiff::Timestamp::from_second(published)
+                    .map_or_else(|_| String::new(), |t| t.to_string()),
             },
             hooks: self.hooks.iter().map(|hook| (*hook).to_owned()).collect(),
             missing: missing(self),
             attach,
             counters: owned(&self.counters.enforced),
             audited: owned(&self.counters.audited),
-            events: EventStatus { lost: self.counters.events_lost, suppressed: 0 },
+            events: EventStatus {
+                lost: self.counters.events_lost,
+                suppressed: 0,
+            },
             selftest: None,
             pending_confirm: None,
             agent: None,
@@ -303,7 +323,8 @@ fn now() -> String {
 pub fn scope_cookie(scope: ScopeNetns) -> Result<u64, KernelError> {
     match scope {
         ScopeNetns::All => Ok(0),
-        ScopeNetns::Own => crate::kernel::netns::own_cookie()
-            .map_err(KernelError::io("can't tell the own network namespace (SO_NETNS_COOKIE, Linux 5.14)")),
+        ScopeNetns::Own => crate::kernel::netns::own_cookie().map_err(KernelError::io(
+            "can't tell the own network namespace (SO_NETNS_COOKIE, Linux 5.14)",
+        )),
     }
 }

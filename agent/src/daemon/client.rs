@@ -19,21 +19,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("no agent answers on {path}: {source}; start one with `portreeve run`, or name its socket with --socket")]
+    #[error(
+        "no agent answers on {path}: {cause}; start one with `portreeve run`, or name its socket with --socket"
+    )]
     NoAgent {
         /// The socket.
         path: String,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The connection broke.
-    #[error("the agent hung up: {0}")]
+    #[error("the agent hung up")]
     Broken(#[from] io::Error),
     /// The agent said why not.
     #[error("{0}")]
     Failed(String),
     /// The agent is of another version, most likely.
-    #[error("the agent's answer is not understood ({0}); is it of the same version?")]
+    #[error("the agent's answer is not understood; is it of the same version?")]
     Unclear(#[from] serde_json::Error),
 }
 
@@ -45,9 +47,9 @@ impl ClientError {
 }
 
 fn connect(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
-    let mut stream = UnixStream::connect(socket).map_err(|source| ClientError::NoAgent {
+    let mut stream = UnixStream::connect(socket).map_err(|cause| ClientError::NoAgent {
         path: socket.display().to_string(),
-        source,
+        cause,
     })?;
     stream.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes())?;
     Ok(BufReader::new(stream))

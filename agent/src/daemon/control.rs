@@ -2,8 +2,7 @@
 
 use std::{
     cell::Cell,
-    fs,
-    io,
+    fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     os::unix::net::UnixStream as StdStream,
     path::Path,
@@ -44,18 +43,24 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
             .with_context(|| format!("can't make {}", folder.display()))?;
     }
     if StdStream::connect(path).is_ok() {
-        bail!("another agent answers on {}; name another socket with --socket", path.display());
+        bail!(
+            "another agent answers on {}; name another socket with --socket",
+            path.display()
+        );
     }
     match fs::symlink_metadata(path) {
         // Left behind by an agent that was killed.
         Ok(metadata) if std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) => {
             fs::remove_file(path).with_context(|| format!("can't remove {}", path.display()))?;
         }
-        Ok(_) => bail!("{} is there and is no socket; name another one with --socket", path.display()),
+        Ok(_) => bail!(
+            "{} is there and is no socket; name another one with --socket",
+            path.display()
+        ),
         Err(_) => {}
     }
-    let listener =
-        UnixListener::bind(path).with_context(|| format!("can't make the socket {}", path.display()))?;
+    let listener = UnixListener::bind(path)
+        .with_context(|| format!("can't make the socket {}", path.display()))?;
     // Until here others could connect, but not ask: every client's user is checked.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .with_context(|| format!("can't set the mode of {}", path.display()))?;
@@ -81,7 +86,8 @@ pub async fn serve(listener: UnixListener, agent: Rc<Agent>, detached: Rc<Notify
             continue;
         }
         clients.set(clients.get() + 1);
-        let (agent, detached, clients) = (Rc::clone(&agent), Rc::clone(&detached), Rc::clone(&clients));
+        let (agent, detached, clients) =
+            (Rc::clone(&agent), Rc::clone(&detached), Rc::clone(&clients));
         spawn_local(async move {
             if let Err(error) = client(stream, &agent).await {
                 log::debug!("control socket: {error:#}");
@@ -98,7 +104,11 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
     let peer = stream.peer_cred().context("can't tell who the client is")?;
     let (reader, mut writer) = stream.into_split();
     if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
-        return send(&mut writer, &Reply::Failed("only root may talk to the agent; use sudo".into())).await;
+        return send(
+            &mut writer,
+            &Reply::Failed("only root may talk to the agent; use sudo".into()),
+        )
+        .await;
     }
     let mut line = String::new();
     let mut bounded = BufReader::new(reader).take(MAX_REQUEST as u64);
@@ -106,12 +116,16 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
     match read.context("the client asked nothing")? {
         Ok(_) if line.ends_with('\n') => {}
         Ok(_) | Err(_) => {
-            let reply = Reply::Failed(format!("a request is one line of JSON, at most {MAX_REQUEST} bytes"));
+            let reply = Reply::Failed(format!(
+                "a request is one line of JSON, at most {MAX_REQUEST} bytes"
+            ));
             return send(&mut writer, &reply).await;
         }
     }
     let reply = match serde_json::from_str(&line) {
-        Err(error) => Reply::Failed(format!("this agent does not understand the request: {error}")),
+        Err(error) => Reply::Failed(format!(
+            "this agent does not understand the request: {error}"
+        )),
         Ok(Request::Events { follow }) => return events(&mut writer, bounded, agent, follow).await,
         Ok(Request::Status) => {
             if !agent.is_detached() {
@@ -137,7 +151,9 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
 async fn send(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> Result<()> {
     let mut text = serde_json::to_string(reply)?;
     text.push('\n');
-    timeout(PATIENCE, writer.write_all(text.as_bytes())).await.context("the client took no answer")??;
+    timeout(PATIENCE, writer.write_all(text.as_bytes()))
+        .await
+        .context("the client took no answer")??;
     Ok(())
 }
 
@@ -155,19 +171,23 @@ async fn events(
     for line in kept {
         write_line(writer, &line).await?;
     }
-    while follow {
-        let mut hung_up = [0];
+    if !follow {
+        return Ok(());
+    }
+    let mut hung_up = [0];
+    loop {
         tokio::select! {
             event = new.recv() => match event {
                 Ok(line) => write_line(writer, &line).await?,
-                // The client is slower than the events; what it missed is kept above.
+                // The client is slower than the events.
                 Err(RecvError::Lagged(missed)) => log::warn!("a client missed {missed} events"),
-                Err(RecvError::Closed) => break,
+                Err(RecvError::Closed) => return Ok(()),
             },
-            read = reader.read(&mut hung_up) => if read? == 0 { break },
+            read = reader.read(&mut hung_up) => if read? == 0 {
+                return Ok(());
+            },
         }
     }
-    Ok(())
 }
 
 async fn write_line(writer: &mut (impl AsyncWriteExt + Unpin), line: &str) -> io::Result<()> {

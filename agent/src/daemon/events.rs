@@ -106,7 +106,9 @@ impl EventLog {
     fn record(&mut self, event: &Event) -> Option<EventRecord> {
         let reason = Reason::from_code(event.reason)?;
         let hook = Hook::from_code(event.hook)?;
-        let protocol = Protocol::ALL.into_iter().find(|p| *p as u8 == event.protocol)?;
+        let protocol = Protocol::ALL
+            .into_iter()
+            .find(|p| *p as u8 == event.protocol)?;
         let audit = event.flags & Event::AUDIT != 0;
         let verdict = match (reason.refuses(), audit) {
             (false, _) => "allow",
@@ -135,7 +137,10 @@ impl EventLog {
     }
 
     fn entry(&self, event: &Event) -> Option<EventEntry> {
-        let policy = self.policies.iter().find(|(number, _)| *number == event.generation);
+        let policy = self
+            .policies
+            .iter()
+            .find(|(number, _)| *number == event.generation);
         let reservation = policy.and_then(|(_, policy)| {
             let reservation = policy.reservation_of(event.entry)?;
             Some(policy.place_of(reservation))
@@ -146,7 +151,11 @@ impl EventLog {
                 line: place.line,
                 text: Some(place.text),
             }),
-            None if event.line > 0 => Some(EventEntry { file: None, line: event.line, text: None }),
+            None if event.line > 0 => Some(EventEntry {
+                file: None,
+                line: event.line,
+                text: None,
+            }),
             None => None,
         }
     }
@@ -185,7 +194,10 @@ fn comm_bytes(comm: [u64; 2]) -> [u8; 16] {
 }
 
 fn text_of(bytes: [u8; 16]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
@@ -202,10 +214,13 @@ fn address(hook: Hook, words: [u32; 4]) -> String {
 
 /// Wall-clock time of an event, which carries the time since boot.
 fn wall_clock(boot_ns: u64) -> String {
-    let age = clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map_or(0, |now| (now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64).saturating_sub(boot_ns));
+    let age = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |now| {
+        (now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64).saturating_sub(boot_ns)
+    });
     let now = jiff::Timestamp::now();
-    let then = now.checked_sub(jiff::SignedDuration::from_nanos(age as i64)).unwrap_or(now);
+    let then = now
+        .checked_sub(jiff::SignedDuration::from_nanos(age as i64))
+        .unwrap_or(now);
     format!("{then:.6}")
 }
 
@@ -238,7 +253,10 @@ mod tests {
         bytes[core::mem::offset_of!(Event, flags)] = Event::GRANTED;
         bytes[core::mem::offset_of!(Event, comm)..][..3].copy_from_slice(b"ftp");
         let event = decode(&bytes).unwrap();
-        assert_eq!((event.pid, event.port, event.line, event.flags), (7, 21, 9, Event::GRANTED));
+        assert_eq!(
+            (event.pid, event.port, event.line, event.flags),
+            (7, 21, 9, Event::GRANTED)
+        );
         assert_eq!(text_of(comm_bytes(event.comm)), "ftp");
     }
 }

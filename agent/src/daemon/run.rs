@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use portreeve_common::abi::Event;
+use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
@@ -30,6 +31,11 @@ use crate::{
 
 /// How often the hooks are proven to be alive.
 const PROOF_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The hooks are attached, but don't do what was asked for.
+#[derive(Debug, Error)]
+#[error("the self-test failed, so nothing is claimed to be enforced: {0}")]
+pub struct NotProven(String);
 
 /// How the agent is to run.
 pub struct RunOptions {
@@ -72,12 +78,29 @@ async fn main(options: RunOptions) -> Result<()> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
-    let up = Kernel::bring_up(&Options { attach: &attach, pins: &pins, scope_netns, trace: options.trace })?;
+    let up = Kernel::bring_up(&Options {
+        attach: &attach,
+        pins: &pins,
+        scope_netns,
+        trace: options.trace,
+    })?;
     let adopted = up.kernel.adopted;
-    let Up { kernel, tables, events, traces } = up;
+    let Up {
+        kernel,
+        tables,
+        events,
+        traces,
+    } = up;
     let mut undo = Undo(if adopted { None } else { Some(pins) });
     let listener = control::listen(&options.socket)?;
-    let agent = Rc::new(Agent::start(kernel, tables, attach, options.source, options.policy, hierarchy)?);
+    let agent = Rc::new(Agent::start(
+        kernel,
+        tables,
+        attach,
+        options.source,
+        options.policy,
+        hierarchy,
+    )?);
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent), options.print));
     if let Some(traces) = traces {
         tokio::task::spawn_local(read_traces(traces));
@@ -86,13 +109,18 @@ async fn main(options: RunOptions) -> Result<()> {
     let proof = agent.prove().await;
     if let Some(problem) = proof.problem {
         let _ = std::fs::remove_file(&options.socket);
-        anyhow::bail!("the self-test failed, so nothing is claimed to be enforced: {problem}");
+        return Err(NotProven(problem).into());
     }
     undo.0 = None;
     ready(&agent, adopted);
     let detached = Rc::new(Notify::new());
-    tokio::task::spawn_local(control::serve(listener, Rc::clone(&agent), Rc::clone(&detached)));
-    let mut proofs = tokio::time::interval_at(tokio::time::Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
+    tokio::task::spawn_local(control::serve(
+        listener,
+        Rc::clone(&agent),
+        Rc::clone(&detached),
+    ));
+    let mut proofs =
+        tokio::time::interval_at(tokio::time::Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -140,7 +168,11 @@ fn ready(agent: &Agent, adopted: bool) {
             status.profile.path,
             status.hooks.join(" "),
             status.attach.path.unwrap_or_default(),
-            if adopted { ", taken over from an earlier agent" } else { "" }
+            if adopted {
+                ", taken over from an earlier agent"
+            } else {
+                ""
+            }
         )),
         Err(error) => log::error!("the status can't be read: {error}"),
     }
@@ -153,17 +185,28 @@ fn ready(agent: &Agent, adopted: bool) {
 /// SIGHUP: like `portreeve reload`, with the outcome in the log.
 fn reload(agent: &Agent) {
     let reloaded = match agent.reload(false, false) {
-        Reply::Done(value) => serde_json::from_value::<Reloaded>(value).map_err(|error| error.to_string()),
+        Reply::Done(value) => {
+            serde_json::from_value::<Reloaded>(value).map_err(|error| error.to_string())
+        }
         Reply::Failed(why) => Err(why),
     };
     match reloaded {
-        Ok(Reloaded { refused: None, generation, diff, .. }) => log::info!(
+        Ok(Reloaded {
+            refused: None,
+            generation,
+            diff,
+            ..
+        }) => log::info!(
             "reloaded: generation {generation}, {} added, {} removed, {} changed",
             diff.added.len(),
             diff.removed.len(),
             diff.changed.len()
         ),
-        Ok(Reloaded { refused: Some(why), rendered, .. }) => {
+        Ok(Reloaded {
+            refused: Some(why),
+            rendered,
+            ..
+        }) => {
             log::error!("not reloaded, the old policy stays in force: {why}\n{rendered}");
         }
         Err(why) => log::error!("not reloaded: {why}"),
@@ -186,7 +229,10 @@ async fn read_events(
         };
         while let Some(item) = ready.get_inner_mut().next() {
             let Some(event) = events::decode(&item) else {
-                log::warn!("an event of {} bytes is not of this agent's layout", item.len());
+                log::warn!(
+                    "an event of {} bytes is not of this agent's layout",
+                    item.len()
+                );
                 continue;
             };
             drop(item);

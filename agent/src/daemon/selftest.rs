@@ -23,7 +23,9 @@ use nix::{
     errno::Errno,
     sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket},
 };
-use portreeve_common::abi::{Event, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6};
+use portreeve_common::abi::{
+    Event, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
+};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStdin, Command},
@@ -64,7 +66,10 @@ impl Seen {
     }
 
     fn has(&self, hook: Hook, protocol: Protocol) -> bool {
-        self.0.borrow().iter().any(|(h, p, _)| *h == hook as u8 && *p == protocol as u8)
+        self.0
+            .borrow()
+            .iter()
+            .any(|(h, p, _)| *h == hook as u8 && *p == protocol as u8)
     }
 }
 
@@ -114,7 +119,10 @@ async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path, seen: &Seen)
             Mode::Audit => wait_for_event(seen, hook, protocol).await?,
         }
     }
-    child.wait().await.context("the process that binds was lost")?;
+    child
+        .wait()
+        .await
+        .context("the process that binds was lost")?;
     Ok(())
 }
 
@@ -132,12 +140,20 @@ async fn wait_for_event(seen: &Seen, hook: Hook, protocol: Protocol) -> Result<(
 async fn next_number<T: std::str::FromStr>(
     lines: &mut tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
 ) -> Result<T> {
-    let line = lines.next_line().await?.context("the process that binds ended early")?;
-    line.parse().ok().with_context(|| format!("the process that binds said {line:?}"))
+    let line = lines
+        .next_line()
+        .await?
+        .context("the process that binds ended early")?;
+    line.parse()
+        .ok()
+        .with_context(|| format!("the process that binds said {line:?}"))
 }
 
 async fn go(stdin: &mut ChildStdin) -> Result<()> {
-    stdin.write_all(b"\n").await.context("the process that binds ended early")
+    stdin
+        .write_all(b"\n")
+        .await
+        .context("the process that binds ended early")
 }
 
 /// Where the helper binds: any cgroup at or below the one the hooks are on.
@@ -232,7 +248,12 @@ pub fn helper(join: Option<&Path>) -> Result<()> {
 fn address(hook: Hook) -> SockaddrStorage {
     let address = match hook {
         Hook::Bind4 => SocketAddr::V4(SocketAddrV4::new(SELFTEST_V4.into(), SELFTEST_PORT)),
-        Hook::Bind6 => SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(SELFTEST_V6), SELFTEST_PORT, 0, 0)),
+        Hook::Bind6 => SocketAddr::V6(SocketAddrV6::new(
+            Ipv6Addr::from(SELFTEST_V6),
+            SELFTEST_PORT,
+            0,
+            0,
+        )),
     };
     SockaddrStorage::from(address)
 }

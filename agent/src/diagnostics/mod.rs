@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use catalogue::Code;
 pub use sources::{SourceId, Sources, Span};
-pub use text::{escaped, quoted};
+pub use text::{escaped, quoted, visible};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -249,9 +249,17 @@ mod tests {
         let id = sources.add("p".into(), "x".repeat(10_000));
         let mut diagnostics = Diagnostics::new();
         for start in 0..5000 {
-            diagnostics.push(Diagnostic::info(Code::SteppedOver, at(id, start), "stepped"));
+            diagnostics.push(Diagnostic::info(
+                Code::SteppedOver,
+                at(id, start),
+                "stepped",
+            ));
         }
-        diagnostics.push(Diagnostic::error(Code::UnknownStatement, at(id, 6000), "bad"));
+        diagnostics.push(Diagnostic::error(
+            Code::UnknownStatement,
+            at(id, 6000),
+            "bad",
+        ));
         assert!(diagnostics.has_errors());
         assert_eq!(diagnostics.iter().count(), KEPT_PER_SEVERITY + 1);
         assert_eq!(diagnostics.omitted(), 5000 - KEPT_PER_SEVERITY);

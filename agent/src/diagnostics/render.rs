@@ -127,11 +127,7 @@ impl Place {
 
 /// The part of `line` around `marked` that is shown, made harmless and without
 /// what is `hidden`, and where the marked text is in it.
-fn window(
-    line: &str,
-    marked: Range<usize>,
-    hidden: &[Range<usize>],
-) -> (String, Range<usize>) {
+fn window(line: &str, marked: Range<usize>, hidden: &[Range<usize>]) -> (String, Range<usize>) {
     let long = line.chars().nth(WINDOW).is_some();
     let head = line.get(..marked.start).unwrap_or(line);
     let first = if long {
@@ -175,7 +171,11 @@ mod tests {
 
     fn diagnostic(source: SourceId, start: usize, end: usize) -> Diagnostic {
         let (start, end) = (start as u32, end as u32);
-        Diagnostic::error(Code::Duplicate, Span { source, start, end }, "it is twice here")
+        Diagnostic::error(
+            Code::Duplicate,
+            Span { source, start, end },
+            "it is twice here",
+        )
     }
 
     #[test]

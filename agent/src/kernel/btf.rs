@@ -27,7 +27,9 @@ pub struct Offsets {
 #[derive(Debug, Error)]
 pub enum BtfError {
     /// The kernel has no type information.
-    #[error("{path}: {source}; portreeve needs a kernel built with CONFIG_DEBUG_INFO_BTF=y and sysfs mounted on /sys")]
+    #[error(
+        "{path}: {source}; portreeve needs a kernel built with CONFIG_DEBUG_INFO_BTF=y and sysfs mounted on /sys"
+    )]
     Unreadable {
         /// The file that was tried.
         path: String,
@@ -43,7 +45,9 @@ pub enum BtfError {
         what: &'static str,
     },
     /// A field that the programs read is not there.
-    #[error("this kernel's struct {record} has no field {field}; portreeve can't tell who binds on it")]
+    #[error(
+        "this kernel's struct {record} has no field {field}; portreeve can't tell who binds on it"
+    )]
     NoField {
         /// Name of the structure.
         record: &'static str,
@@ -72,7 +76,9 @@ impl Offsets {
             what: "the header is wrong or of the other byte order",
         })?;
         let field = |record, field| {
-            types.offset(record, field).ok_or(BtfError::NoField { record, field })
+            types
+                .offset(record, field)
+                .ok_or(BtfError::NoField { record, field })
         };
         Ok(Self {
             task_group_leader: field("task_struct", "group_leader")?,
@@ -153,7 +159,12 @@ impl<'a> Types<'a> {
             let length = fixed + each * (info & 0xffff) as usize;
             let members = rest.get(12..12 + length)?;
             rest = &rest[12 + length..];
-            Some(Type { name, info, size, members })
+            Some(Type {
+                name,
+                info,
+                size,
+                members,
+            })
         })
     }
 
@@ -168,12 +179,18 @@ impl<'a> Types<'a> {
     fn offset(&self, record: &str, field: &str) -> Option<u32> {
         let record = self.iter().find(|kind| {
             // A size tells the definition from a forward declaration of that name.
-            kind.info >> 24 & 0x1f == KIND_STRUCT && kind.size > 0 && self.name_is(kind.name, record)
+            kind.info >> 24 & 0x1f == KIND_STRUCT
+                && kind.size > 0
+                && self.name_is(kind.name, record)
         })?;
         let has_bitfields = record.info >> 31 == 1;
         record.members.chunks_exact(12).find_map(|member| {
             let bits = u32_at(member, 8)?;
-            let bits = if has_bitfields { bits & 0xff_ffff } else { bits };
+            let bits = if has_bitfields {
+                bits & 0xff_ffff
+            } else {
+                bits
+            };
             (self.name_is(u32_at(member, 0)?, field) && bits.is_multiple_of(8)).then_some(bits / 8)
         })
     }
@@ -187,13 +204,23 @@ mod tests {
     fn blob(kind_flag: bool) -> Vec<u8> {
         let strings = b"\0cred\0a\0euid\0";
         let mut types: Vec<u32> = vec![0, 1 << 24, 4, 0];
-        types.extend([1, (KIND_STRUCT << 24) | 2 | (u32::from(kind_flag) << 31), 16]);
+        types.extend([
+            1,
+            (KIND_STRUCT << 24) | 2 | (u32::from(kind_flag) << 31),
+            16,
+        ]);
         types.extend([6, 1, 0]);
         types.extend([8, 1, if kind_flag { 64 | (8 << 24) } else { 64 }]);
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut bytes = MAGIC.to_ne_bytes().to_vec();
         bytes.extend([1, 0]);
-        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+        for word in [
+            24,
+            0,
+            types.len() as u32,
+            types.len() as u32,
+            strings.len() as u32,
+        ] {
             bytes.extend(word.to_ne_bytes());
         }
         bytes.extend(types);

@@ -24,22 +24,28 @@ pub struct AttachPoint {
 #[derive(Debug, Error)]
 pub enum CgroupError {
     /// No cgroup v2 hierarchy is mounted.
-    #[error("no cgroup v2 hierarchy is mounted here; mount one (`mount -t cgroup2 none /sys/fs/cgroup`) or boot with systemd.unified_cgroup_hierarchy=1")]
+    #[error(
+        "no cgroup v2 hierarchy is mounted here; mount one (`mount -t cgroup2 none /sys/fs/cgroup`) or boot with systemd.unified_cgroup_hierarchy=1"
+    )]
     NotMounted,
     /// What is mounted shows only a part of the hierarchy.
-    #[error("the cgroup v2 hierarchy at {path} is not the host's root but that of a cgroup namespace, so binds outside it would not be judged; mount the host's hierarchy, or name a cgroup with --cgroup if that part is what you mean")]
+    #[error(
+        "the cgroup v2 hierarchy at {path} is not the host's root but that of a cgroup namespace, so binds outside it would not be judged; mount the host's hierarchy, or name a cgroup with --cgroup if that part is what you mean"
+    )]
     Namespaced {
         /// Where it is mounted.
         path: PathBuf,
     },
     /// The path given is not a cgroup v2 directory.
-    #[error("{path} is not a directory of the cgroup v2 hierarchy; see `grep cgroup2 /proc/mounts`")]
+    #[error(
+        "{path} is not a directory of the cgroup v2 hierarchy; see `grep cgroup2 /proc/mounts`"
+    )]
     NotCgroup2 {
         /// The path given.
         path: PathBuf,
     },
     /// The file system says no.
-    #[error("{path}: {source}")]
+    #[error("the cgroup {path} can't be used")]
     Io {
         /// The path that was looked at.
         path: PathBuf,
@@ -69,7 +75,10 @@ impl AttachPoint {
     }
 
     fn open(path: &Path) -> Result<Self, CgroupError> {
-        let at = |source: io::Error| CgroupError::Io { path: path.into(), source };
+        let at = |source: io::Error| CgroupError::Io {
+            path: path.into(),
+            source,
+        };
         let directory = File::open(path).map_err(at)?;
         let metadata = directory.metadata().map_err(at)?;
         let filesystem = statfs(path).map_err(|errno| at(errno.into()))?;
@@ -116,7 +125,11 @@ fn root_of(mountinfo: &str) -> Result<PathBuf, CgroupError> {
         }
         namespaced = Some(point);
     }
-    Err(namespaced.map_or(CgroupError::NotMounted, |path| CgroupError::Namespaced { path }))
+    Err(
+        namespaced.map_or(CgroupError::NotMounted, |path| CgroupError::Namespaced {
+            path,
+        }),
+    )
 }
 
 /// mountinfo writes blank, tab, newline and backslash as three octal digits.
@@ -125,7 +138,9 @@ fn unescape(field: &str) -> String {
     let mut rest = field;
     while let Some(at) = rest.find('\\') {
         text.push_str(&rest[..at]);
-        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let code = rest
+            .get(at + 1..at + 4)
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match code {
             Some(code) => {
                 text.push(char::from(code));
@@ -155,7 +170,10 @@ mod tests {
     fn a_part_of_the_hierarchy_is_not_the_root() {
         let text = "31 30 0:27 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         assert!(matches!(root_of(text), Err(CgroupError::Namespaced { .. })));
-        assert!(matches!(root_of("1 2 0:1 / / rw - ext4 /dev/vda rw\n"), Err(CgroupError::NotMounted)));
+        assert!(matches!(
+            root_of("1 2 0:1 / / rw - ext4 /dev/vda rw\n"),
+            Err(CgroupError::NotMounted)
+        ));
     }
 
     #[test]

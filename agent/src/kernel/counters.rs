@@ -29,9 +29,10 @@ pub struct Counters {
 /// [`KernelError::Map`].
 pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
     let sum = |index: u32| -> Result<u64, KernelError> {
-        let values = map
-            .get(&index, 0)
-            .map_err(|error| KernelError::Map { map: names::COUNTERS, message: chain(&error) })?;
+        let values = map.get(&index, 0).map_err(|error| KernelError::Map {
+            map: names::COUNTERS,
+            message: chain(&error),
+        })?;
         Ok(values.iter().sum())
     };
     let mut counters = Counters {
@@ -39,8 +40,12 @@ pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
         ..Counters::default()
     };
     for reason in Reason::ALL {
-        counters.enforced.insert(reason.id(), sum(counter::of(*reason, Mode::Enforce))?);
-        counters.audited.insert(reason.id(), sum(counter::of(*reason, Mode::Audit))?);
+        counters
+            .enforced
+            .insert(reason.id(), sum(counter::of(*reason, Mode::Enforce))?);
+        counters
+            .audited
+            .insert(reason.id(), sum(counter::of(*reason, Mode::Audit))?);
     }
     Ok(counters)
 }

@@ -17,10 +17,14 @@ pub enum KernelError {
         what: &'static str,
     },
     /// The agent was built without its eBPF object.
-    #[error("this portreeve was built with PORTREEVE_SKIP_EBPF and carries no kernel programs; build it again without that variable")]
+    #[error(
+        "this portreeve was built with PORTREEVE_SKIP_EBPF and carries no kernel programs; build it again without that variable"
+    )]
     NoObject,
     /// The kernel lacks something the programs use.
-    #[error("this kernel ({release}) lacks {feature}, which portreeve needs to {purpose}; Linux 6.1 and later have it")]
+    #[error(
+        "this kernel ({release}) lacks {feature}, which portreeve needs to {purpose}; Linux 6.1 and later have it"
+    )]
     MissingFeature {
         /// `uname -r`
         release: String,
@@ -30,19 +34,25 @@ pub enum KernelError {
         purpose: &'static str,
     },
     /// The directory for the pins is not on a BPF file system.
-    #[error("{path} is not on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf`, or name another directory with --bpffs")]
+    #[error(
+        "{path} is not on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf`, or name another directory with --bpffs"
+    )]
     NoBpffs {
         /// The nearest existing directory.
         path: PathBuf,
     },
     /// Another agent serves the same pins.
-    #[error("another portreeve agent is running on {path}; see `portreeve status`, or name another directory with --bpffs")]
+    #[error(
+        "another portreeve agent is running on {path}; see `portreeve status`, or name another directory with --bpffs"
+    )]
     AlreadyRunning {
         /// The directory of the pins.
         path: PathBuf,
     },
     /// Pinned maps of another layout are there.
-    #[error("the policy in force at {path} was loaded by portreeve {agent} with map layout {found}, and this agent has layout {ours}; it stays in force. Run that version, or `portreeve detach` with it first")]
+    #[error(
+        "the policy in force at {path} was loaded by portreeve {agent} with map layout {found}, and this agent has layout {ours}; it stays in force. Run that version, or `portreeve detach` with it first"
+    )]
     OtherAbi {
         /// The directory of the pins.
         path: PathBuf,
@@ -54,7 +64,9 @@ pub enum KernelError {
         agent: String,
     },
     /// Pins are missing although a policy is in force.
-    #[error("the pins at {path} are damaged ({what} is missing) while a policy is in force; run `portreeve detach` and start again")]
+    #[error(
+        "the pins at {path} are damaged ({what} is missing) while a policy is in force; run `portreeve detach` and start again"
+    )]
     Damaged {
         /// The directory of the pins.
         path: PathBuf,
@@ -62,7 +74,9 @@ pub enum KernelError {
         what: &'static str,
     },
     /// The hooks are attached to another cgroup than the one asked for.
-    #[error("the hooks at {path} are attached to the cgroup with id {found}, not to {wanted} (id {wanted_id}); run `portreeve detach` first to move them")]
+    #[error(
+        "the hooks at {path} are attached to the cgroup with id {found}, not to {wanted} (id {wanted_id}); run `portreeve detach` first to move them"
+    )]
     OtherCgroup {
         /// The directory of the pins.
         path: PathBuf,
@@ -108,7 +122,7 @@ pub enum KernelError {
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     /// A system call failed.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Io {
         /// What was being done.
         what: String,

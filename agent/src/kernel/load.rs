@@ -102,8 +102,9 @@ impl Kernel {
     ) -> Result<Up, KernelError> {
         let mut ebpf = load_object(object, offsets, options)?;
         let traces = if options.trace {
-            let logger = EbpfLogger::init(&mut ebpf)
-                .map_err(|error| KernelError::Load { message: chain(&error) })?;
+            let logger = EbpfLogger::init(&mut ebpf).map_err(|error| KernelError::Load {
+                message: chain(&error),
+            })?;
             Some(logger)
         } else {
             None
@@ -118,8 +119,18 @@ impl Kernel {
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
         let events = take(&mut ebpf, names::EVENTS)?;
-        let kernel = Self { counters, adopted, pins: options.pins.clone(), _lock: lock };
-        Ok(Up { kernel, tables, events, traces })
+        let kernel = Self {
+            counters,
+            adopted,
+            pins: options.pins.clone(),
+            _lock: lock,
+        };
+        Ok(Up {
+            kernel,
+            tables,
+            events,
+            traces,
+        })
     }
 
     /// Hooks whose link is pinned and attached.
@@ -177,13 +188,21 @@ pub struct Held {
 pub fn held(pins: &Pins) -> Result<Held, KernelError> {
     requirements::root("reading the policy in force")?;
     if !pins.base().exists() || pins.inspect()? == Found::Nothing {
-        return Err(KernelError::NothingPinned { path: pins.base().into() });
+        return Err(KernelError::NothingPinned {
+            path: pins.base().into(),
+        });
     }
     let tables = Tables::open(pins)?;
-    let map = MapData::from_pin(pins.map(names::COUNTERS))
-        .map_err(|error| KernelError::Map { map: names::COUNTERS, message: chain(&error) })?;
-    let counters = PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map))
-        .map_err(|error| KernelError::Map { map: names::COUNTERS, message: chain(&error) })?;
+    let map = MapData::from_pin(pins.map(names::COUNTERS)).map_err(|error| KernelError::Map {
+        map: names::COUNTERS,
+        message: chain(&error),
+    })?;
+    let counters = PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)).map_err(|error| {
+        KernelError::Map {
+            map: names::COUNTERS,
+            message: chain(&error),
+        }
+    })?;
     Ok(Held {
         active: tables.active(),
         info: tables.info(),
@@ -214,16 +233,25 @@ fn check_cgroup(options: &Options<'_>) -> Result<(), KernelError> {
 
 fn cgroup_of(pins: &Pins, name: &str) -> Result<u64, KernelError> {
     let path = pins.link(name);
-    let link = sys::open_pin(&path).map_err(KernelError::io(format!("can't open {}", path.display())))?;
-    sys::link_cgroup(link.as_fd()).map_err(KernelError::io(format!("can't read {}", path.display())))
+    let link =
+        sys::open_pin(&path).map_err(KernelError::io(format!("can't open {}", path.display())))?;
+    sys::link_cgroup(link.as_fd())
+        .map_err(KernelError::io(format!("can't read {}", path.display())))
 }
 
 /// A link whose cgroup was removed judges nothing any more.
 fn attached(pins: &Pins) -> Vec<&'static str> {
-    HOOKS.into_iter().filter(|name| cgroup_of(pins, name).is_ok_and(|id| id != 0)).collect()
+    HOOKS
+        .into_iter()
+        .filter(|name| cgroup_of(pins, name).is_ok_and(|id| id != 0))
+        .collect()
 }
 
-fn load_object(object: &[u8], offsets: &Offsets, options: &Options<'_>) -> Result<Ebpf, KernelError> {
+fn load_object(
+    object: &[u8],
+    offsets: &Offsets,
+    options: &Options<'_>,
+) -> Result<Ebpf, KernelError> {
     // 5 is aya's `Level::Trace`; with 0 the verifier drops the traces from the programs.
     let log_level: u8 = if options.trace { 5 } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -238,19 +266,29 @@ fn load_object(object: &[u8], offsets: &Offsets, options: &Options<'_>) -> Resul
         // Opens the pinned map if there is one, else makes and pins it.
         loader.map_pin_path(name, options.pins.map(name));
     }
-    loader.load(object).map_err(|error| KernelError::Load { message: chain(&error) })
+    loader.load(object).map_err(|error| KernelError::Load {
+        message: chain(&error),
+    })
 }
 
-fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut CgroupSockAddr, KernelError> {
+fn program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut CgroupSockAddr, KernelError> {
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
-        .ok_or_else(|| KernelError::Load { message: format!("the object has no program {name}") })
+        .ok_or_else(|| KernelError::Load {
+            message: format!("the object has no program {name}"),
+        })
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> {
     program(ebpf, name)?
         .load()
-        .map_err(|error| KernelError::Refused { program: name, message: chain(&error) })
+        .map_err(|error| KernelError::Refused {
+            program: name,
+            message: chain(&error),
+        })
 }
 
 /// Lets the pinned link run the new program, or makes and pins a link.
@@ -258,25 +296,38 @@ fn attach(ebpf: &mut Ebpf, name: &'static str, options: &Options<'_>) -> Result<
     let pin = options.pins.link(name);
     let hook = program(ebpf, name)?;
     if pin.exists() {
-        let link = sys::open_pin(&pin).map_err(KernelError::io(format!("can't open {}", pin.display())))?;
-        let fd = hook.fd().map_err(|error| KernelError::Refused { program: name, message: chain(&error) })?;
+        let link = sys::open_pin(&pin)
+            .map_err(KernelError::io(format!("can't open {}", pin.display())))?;
+        let fd = hook.fd().map_err(|error| KernelError::Refused {
+            program: name,
+            message: chain(&error),
+        })?;
         return replace(link.as_fd(), fd.as_fd(), name);
     }
-    let refused = |message: String| KernelError::Refused { program: name, message };
+    let refused = |message: String| KernelError::Refused {
+        program: name,
+        message,
+    };
     // Any mode but the default is EINVAL for links; for them it means "beside others".
     let id = hook
         .attach(options.attach.directory(), CgroupAttachMode::default())
         .map_err(|error| refused(chain(&error)))?;
     let link = hook.take_link(id).map_err(|error| refused(chain(&error)))?;
-    let link: aya::programs::links::FdLink =
-        link.try_into().map_err(|error: aya::programs::links::LinkError| refused(chain(&error)))?;
+    let link: aya::programs::links::FdLink = link
+        .try_into()
+        .map_err(|error: aya::programs::links::LinkError| refused(chain(&error)))?;
     link.pin(&pin).map_err(|error| refused(chain(&error)))?;
     Ok(())
 }
 
-fn replace(link: BorrowedFd<'_>, program: BorrowedFd<'_>, name: &'static str) -> Result<(), KernelError> {
-    sys::replace_program(link, program)
-        .map_err(KernelError::io(format!("can't replace the program of hook {name}")))
+fn replace(
+    link: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+    name: &'static str,
+) -> Result<(), KernelError> {
+    sys::replace_program(link, program).map_err(KernelError::io(format!(
+        "can't replace the program of hook {name}"
+    )))
 }
 
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
@@ -286,5 +337,8 @@ where
     let map = ebpf.take_map(name).ok_or_else(|| KernelError::Load {
         message: format!("the object has no map {name}"),
     })?;
-    M::try_from(map).map_err(|error| KernelError::Map { map: name, message: chain(&error) })
+    M::try_from(map).map_err(|error| KernelError::Map {
+        map: name,
+        message: chain(&error),
+    })
 }

@@ -1,12 +1,7 @@
 //! Array maps as memory: a table is filled by one copy instead of 131072 calls.
 
 use std::{
-    io,
-    marker::PhantomData,
-    mem::size_of,
-    num::NonZeroUsize,
-    os::fd::AsFd,
-    ptr::NonNull,
+    io, marker::PhantomData, mem::size_of, num::NonZeroUsize, os::fd::AsFd, ptr::NonNull,
     sync::atomic::AtomicU64,
 };
 
@@ -51,7 +46,10 @@ unsafe impl<T: Element> Send for Mapping<T> {}
 
 impl<T: Element> Mapping<T> {
     const BYTES: usize = {
-        assert!(size_of::<T>().is_multiple_of(8), "the kernel spaces elements by eight bytes");
+        assert!(
+            size_of::<T>().is_multiple_of(8),
+            "the kernel spaces elements by eight bytes"
+        );
         size_of::<T>()
     };
 
@@ -81,7 +79,9 @@ impl<T: Element> Mapping<T> {
     fn at(&self, index: u32, count: usize) -> NonNull<T> {
         let index = index as usize;
         assert!(
-            index.checked_add(count).is_some_and(|end| end <= self.elements),
+            index
+                .checked_add(count)
+                .is_some_and(|end| end <= self.elements),
             "element {index}+{count} of {}",
             self.elements
         );

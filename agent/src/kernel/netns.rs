@@ -2,8 +2,8 @@
 
 use std::{io, os::fd::AsRawFd};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::libc;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// Cookie of the agent's own network namespace: what a program is told of a
 /// socket's namespace. Its value means nothing and must be asked for.
@@ -12,7 +12,12 @@ use nix::libc;
 ///
 /// What the kernel says; `ENOPROTOOPT` before Linux 5.14.
 pub fn own_cookie() -> io::Result<u64> {
-    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let socket = socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
     u64_option(&socket, libc::SO_NETNS_COOKIE)
 }
 
@@ -39,7 +44,11 @@ fn u64_option(socket: &impl AsRawFd, option: libc::c_int) -> io::Result<u64> {
             &raw mut length,
         )
     };
-    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(value)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 /// (`PORTREEVE_SKIP_EBPF`), which has none.
 #[cfg(not(portreeve_no_object))]
 pub fn bytes() -> Option<&'static [u8]> {
-    Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portreeve-ebpf")))
+    Some(aya::include_bytes_aligned!(concat!(
+        env!("OUT_DIR"),
+        "/portreeve-ebpf"
+    )))
 }
 
 /// The object's bytes, or `None` in a build for editors and lints

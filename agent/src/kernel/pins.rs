@@ -65,17 +65,30 @@ impl Pins {
     ///
     /// [`KernelError::NoBpffs`] if they would not be on a BPF file system.
     pub fn create(&self) -> Result<(), KernelError> {
-        let existing = self.base.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let existing = self
+            .base
+            .ancestors()
+            .find(|path| path.exists())
+            .unwrap_or(Path::new("/"));
         let on_bpffs = statfs(existing).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
         if !on_bpffs {
-            return Err(KernelError::NoBpffs { path: existing.into() });
+            return Err(KernelError::NoBpffs {
+                path: existing.into(),
+            });
         }
-        for directory in [self.base.clone(), self.base.join("maps"), self.base.join("links")] {
+        for directory in [
+            self.base.clone(),
+            self.base.join("maps"),
+            self.base.join("links"),
+        ] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&directory)
-                .map_err(KernelError::io(format!("can't make {}", directory.display())))?;
+                .map_err(KernelError::io(format!(
+                    "can't make {}",
+                    directory.display()
+                )))?;
         }
         Ok(())
     }
@@ -88,17 +101,22 @@ impl Pins {
     /// [`KernelError::NothingPinned`] if there is no directory.
     pub fn lock(&self) -> Result<Lock, KernelError> {
         let directory = File::open(&self.base).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => KernelError::NothingPinned { path: self.base.clone() },
+            io::ErrorKind::NotFound => KernelError::NothingPinned {
+                path: self.base.clone(),
+            },
             _ => KernelError::io(format!("can't open {}", self.base.display()))(source),
         })?;
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(directory) => Ok(Lock { _directory: directory }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
-                Err(KernelError::AlreadyRunning { path: self.base.clone() })
-            }
-            Err((_, errno)) => {
-                Err(KernelError::io(format!("can't lock {}", self.base.display()))(errno.into()))
-            }
+            Ok(directory) => Ok(Lock {
+                _directory: directory,
+            }),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(KernelError::AlreadyRunning {
+                path: self.base.clone(),
+            }),
+            Err((_, errno)) => Err(KernelError::io(format!(
+                "can't lock {}",
+                self.base.display()
+            ))(errno.into())),
         }
     }
 
@@ -116,7 +134,10 @@ impl Pins {
         let abi = self.first_word(names::INFO)?.map_or(0, |word| word as u32);
         if abi == 0 {
             return if in_force {
-                Err(KernelError::Damaged { path: self.base.clone(), what: names::INFO })
+                Err(KernelError::Damaged {
+                    path: self.base.clone(),
+                    what: names::INFO,
+                })
             } else {
                 Ok(Found::Nothing)
             };
@@ -131,7 +152,10 @@ impl Pins {
         }
         for name in names::PINNED_MAPS {
             if !self.map(name).exists() {
-                return Err(KernelError::Damaged { path: self.base.clone(), what: name });
+                return Err(KernelError::Damaged {
+                    path: self.base.clone(),
+                    what: name,
+                });
             }
         }
         Ok(Found::Complete)
@@ -143,10 +167,15 @@ impl Pins {
         if !path.exists() {
             return Ok(None);
         }
-        let map = MapData::from_pin(&path)
-            .map_err(|error| KernelError::Map { map: name, message: super::error::chain(&error) })?;
-        let mapping = Mapping::<u64>::new(map.fd(), 1, false)
-            .map_err(|error| KernelError::Map { map: name, message: error.to_string() })?;
+        let map = MapData::from_pin(&path).map_err(|error| KernelError::Map {
+            map: name,
+            message: super::error::chain(&error),
+        })?;
+        let mapping =
+            Mapping::<u64>::new(map.fd(), 1, false).map_err(|error| KernelError::Map {
+                map: name,
+                message: error.to_string(),
+            })?;
         Ok(Some(mapping.read(0)))
     }
 
@@ -162,18 +191,26 @@ impl Pins {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    return Err(KernelError::io(format!("can't read {}", directory.display()))(error));
+                    return Err(KernelError::io(format!(
+                        "can't read {}",
+                        directory.display()
+                    ))(error));
                 }
             };
             for entry in entries {
                 let path = entry
-                    .map_err(KernelError::io(format!("can't read {}", directory.display())))?
+                    .map_err(KernelError::io(format!(
+                        "can't read {}",
+                        directory.display()
+                    )))?
                     .path();
                 fs::remove_file(&path)
                     .map_err(KernelError::io(format!("can't remove {}", path.display())))?;
             }
-            fs::remove_dir(&directory)
-                .map_err(KernelError::io(format!("can't remove {}", directory.display())))?;
+            fs::remove_dir(&directory).map_err(KernelError::io(format!(
+                "can't remove {}",
+                directory.display()
+            )))?;
         }
         Ok(())
     }
@@ -186,9 +223,10 @@ impl Pins {
     pub fn remove(&self) -> Result<(), KernelError> {
         self.clear()?;
         match fs::remove_dir(&self.base) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(KernelError::io(format!("can't remove {}", self.base.display()))(error))
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KernelError::io(format!(
+                "can't remove {}",
+                self.base.display()
+            ))(error)),
             _ => Ok(()),
         }
     }

@@ -9,11 +9,31 @@ use super::KernelError;
 
 /// Helpers the programs call, and what for.
 const HELPERS: [(BpfHelper, &str, &str); 5] = [
-    (BpfHelper::BPF_FUNC_set_retval, "bpf_set_retval", "refuse a bind with EACCES"),
-    (BpfHelper::BPF_FUNC_get_retval, "bpf_get_retval", "leave another program's refusal alone"),
-    (BpfHelper::BPF_FUNC_get_current_task_btf, "bpf_get_current_task_btf", "read who is calling"),
-    (BpfHelper::BPF_FUNC_get_netns_cookie, "bpf_get_netns_cookie", "tell network namespaces apart"),
-    (BpfHelper::BPF_FUNC_ringbuf_reserve, "the BPF ring buffer", "report refusals"),
+    (
+        BpfHelper::BPF_FUNC_set_retval,
+        "bpf_set_retval",
+        "refuse a bind with EACCES",
+    ),
+    (
+        BpfHelper::BPF_FUNC_get_retval,
+        "bpf_get_retval",
+        "leave another program's refusal alone",
+    ),
+    (
+        BpfHelper::BPF_FUNC_get_current_task_btf,
+        "bpf_get_current_task_btf",
+        "read who is calling",
+    ),
+    (
+        BpfHelper::BPF_FUNC_get_netns_cookie,
+        "bpf_get_netns_cookie",
+        "tell network namespaces apart",
+    ),
+    (
+        BpfHelper::BPF_FUNC_ringbuf_reserve,
+        "the BPF ring buffer",
+        "report refusals",
+    ),
 ];
 
 /// Refuses with one sentence if `what` can't be done with these privileges.
@@ -22,7 +42,11 @@ const HELPERS: [(BpfHelper, &str, &str); 5] = [
 ///
 /// [`KernelError::NotRoot`].
 pub fn root(what: &'static str) -> Result<(), KernelError> {
-    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(KernelError::NotRoot { what }) }
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(KernelError::NotRoot { what })
+    }
 }
 
 /// Tries each helper by loading a program that calls it; a version number would
@@ -36,10 +60,16 @@ pub fn helpers() -> Result<(), KernelError> {
         match is_helper_supported(ProgramType::CgroupSockAddr, helper) {
             Ok(true) => {}
             Ok(false) => {
-                return Err(KernelError::MissingFeature { release: release(), feature, purpose });
+                return Err(KernelError::MissingFeature {
+                    release: release(),
+                    feature,
+                    purpose,
+                });
             }
             Err(error) => {
-                return Err(KernelError::Load { message: super::error::chain(&error) });
+                return Err(KernelError::Load {
+                    message: super::error::chain(&error),
+                });
             }
         }
     }

@@ -28,9 +28,18 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long
     // SAFETY: the kernel reads `size_of::<T>()` bytes at `attr`, which is borrowed
     // for the call; the rest is the caller's promise.
     let result = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Takes ownership of a descriptor that bpf(2) has just returned.
@@ -57,7 +66,11 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
         file_flags: u32,
     }
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    let mut attr = Attr { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let mut attr = Attr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
     // SAFETY: the layout is BPF_OBJ_GET's and `path` outlives the call.
     owned(unsafe { bpf(BPF_OBJ_GET, &mut attr) }?)
 }

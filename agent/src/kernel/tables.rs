@@ -6,8 +6,8 @@ use std::{
 };
 
 use portreeve_common::abi::{
-    self, ABI_VERSION, Active, Entry, Generation, Info, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher, Mode,
-    PATH_LEN, SLOTS, Slot, VERSION_LEN, names,
+    self, ABI_VERSION, Active, Entry, Generation, Info, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS,
+    Matcher, Mode, PATH_LEN, SLOTS, Slot, VERSION_LEN, names,
 };
 use portreeve_common::jobname::Glob;
 
@@ -123,7 +123,9 @@ impl Tables {
 
         let mut info = self.info.read(0);
         info.halves[half as usize] = Generation {
-            published: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            published: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
             profile_hash: publication.profile_hash,
             profile: padded_tail(publication.profile),
             entries: image.entries.len() as u32,
@@ -132,7 +134,9 @@ impl Tables {
         self.info.write(0, &[info]);
 
         let active = Active::new(number, half, publication.mode, publication.report_all);
-        self.active.atomic(0).store(active.word(), Ordering::Release);
+        self.active
+            .atomic(0)
+            .store(active.word(), Ordering::Release);
         self.idle_is_quiet = false;
 
         // From here on the new policy is in force; waiting now makes the next
@@ -148,7 +152,9 @@ impl Tables {
 
     /// Takes the policy out of force, for all hooks at once.
     pub fn withdraw(&self) {
-        self.active.atomic(0).store(Active::NONE.word(), Ordering::Release);
+        self.active
+            .atomic(0)
+            .store(Active::NONE.word(), Ordering::Release);
     }
 
     /// Refusals made by entry `index` of the policy in force.
@@ -173,9 +179,9 @@ impl Tables {
 
     fn wait_for_idle_half(&mut self) -> Result<(), KernelError> {
         if !self.idle_is_quiet {
-            self.grace
-                .wait()
-                .map_err(KernelError::io("can't wait for binds that are being judged"))?;
+            self.grace.wait().map_err(KernelError::io(
+                "can't wait for binds that are being judged",
+            ))?;
             self.idle_is_quiet = true;
         }
         Ok(())
@@ -190,7 +196,10 @@ impl Tables {
         half: u32,
         publication: &Publication<'_>,
     ) -> Vec<(u32, u32, u64)> {
-        self.refusals.write(half * MAX_ENTRIES, &vec![0; publication.image.entries.len()]);
+        self.refusals.write(
+            half * MAX_ENTRIES,
+            &vec![0; publication.image.entries.len()],
+        );
         if before == Active::NONE {
             return Vec::new();
         }
@@ -201,7 +210,9 @@ impl Tables {
         known
             .map(|(old, new)| {
                 let counted = self.refusals.atomic(from + old).load(Ordering::Relaxed);
-                self.refusals.atomic(to + new).store(counted, Ordering::Relaxed);
+                self.refusals
+                    .atomic(to + new)
+                    .store(counted, Ordering::Relaxed);
                 (from + old, to + new, counted)
             })
             .collect()
@@ -218,11 +229,17 @@ fn within(map: &'static str, count: usize, limit: u32) -> Result<(), KernelError
     })
 }
 
-fn map<T: Element>(pins: &Pins, name: &'static str, elements: u32) -> Result<Mapping<T>, KernelError> {
+fn map<T: Element>(
+    pins: &Pins,
+    name: &'static str,
+    elements: u32,
+) -> Result<Mapping<T>, KernelError> {
     let failed = |message: String| KernelError::Map { map: name, message };
     let map = aya::maps::MapData::from_pin(pins.map(name))
         .map_err(|error| failed(super::error::chain(&error)))?;
-    let info = map.info().map_err(|error| failed(super::error::chain(&error)))?;
+    let info = map
+        .info()
+        .map_err(|error| failed(super::error::chain(&error)))?;
     if info.value_size() as usize != size_of::<T>() || info.max_entries() != elements {
         return Err(failed(format!(
             "it has {} elements of {} bytes, not {elements} of {}",
@@ -253,13 +270,18 @@ fn padded_tail(path: &str) -> [u8; PATH_LEN] {
 
 /// The text in a NUL-padded field.
 pub fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 /// The generation that `active` names.
 pub fn generation_in_force(info: &Info, active: Active) -> Option<Generation> {
-    active.mode().map(|_: Mode| info.halves[active.half() as usize])
+    active
+        .mode()
+        .map(|_: Mode| info.halves[active.half() as usize])
 }
 
 // An entry index in an event must fit the table it is looked up in.

@@ -38,7 +38,11 @@ impl PortBits {
         (first / 64..=last / 64).find_map(|index| {
             let found = self.0[index] & mask(index, first, last);
             let port = index * 64 + found.trailing_zeros() as usize;
-            if found == 0 { None } else { u16::try_from(port).ok() }
+            if found == 0 {
+                None
+            } else {
+                u16::try_from(port).ok()
+            }
         })
     }
 }

@@ -38,11 +38,18 @@ pub fn compile(
     // A stable sort: what ties in specificity stays in list order (`PRT-37`, A-03).
     order.sort_by_cached_key(|index| {
         let reservation = &reservations[*index];
-        (reservation.protocol, reservation.first, Specificity::of(&reservation.user))
+        (
+            reservation.protocol,
+            reservation.first,
+            Specificity::of(&reservation.user),
+        )
     });
 
     let mut tables = Tables::default();
-    let mut compiled = Compiled { image: Image::default(), origins: Vec::new() };
+    let mut compiled = Compiled {
+        image: Image::default(),
+        origins: Vec::new(),
+    };
     for index in order {
         let reservation = &reservations[index];
         match tables.who(&reservation.user) {
@@ -90,8 +97,16 @@ fn place(
         Kind::Port => {
             // The entries of one port follow each other: they were sorted so.
             let present = slots[slot_of(reservation.first)];
-            let first = if present.count() == 0 { index } else { present.first() };
-            Slot::new(first, present.count() + 1, present.needs_name() || needs_name)
+            let first = if present.count() == 0 {
+                index
+            } else {
+                present.first()
+            };
+            Slot::new(
+                first,
+                present.count() + 1,
+                present.needs_name() || needs_name,
+            )
         }
     };
     let Some(slot) = slot else {
@@ -114,7 +129,9 @@ fn place(
         // part of any entry yet.
         GrantRule::Verified => false,
     };
-    image.entries.push(Entry::new(who, grants, sources.line(reservation.span)));
+    image
+        .entries
+        .push(Entry::new(who, grants, sources.line(reservation.span)));
     compiled.origins.push(origin);
 }
 

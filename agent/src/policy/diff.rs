@@ -15,7 +15,12 @@ use crate::profile::ast::User;
 type Key<'a> = (Protocol, u16, u16, &'a User);
 
 fn key(reservation: &Reservation) -> Key<'_> {
-    (reservation.protocol, reservation.first, reservation.last, &reservation.user)
+    (
+        reservation.protocol,
+        reservation.first,
+        reservation.last,
+        &reservation.user,
+    )
 }
 
 /// The difference between two policies; its JSON form is what `reload` prints.
@@ -34,10 +39,16 @@ pub struct Diff {
 impl Diff {
     /// The difference from `old` to `new`.
     pub fn between(old: &Policy, new: &Policy) -> Self {
-        let before: HashMap<Key<'_>, &Reservation> =
-            old.reservations.iter().map(|reservation| (key(reservation), reservation)).collect();
-        let after: HashMap<Key<'_>, &Reservation> =
-            new.reservations.iter().map(|reservation| (key(reservation), reservation)).collect();
+        let before: HashMap<Key<'_>, &Reservation> = old
+            .reservations
+            .iter()
+            .map(|reservation| (key(reservation), reservation))
+            .collect();
+        let after: HashMap<Key<'_>, &Reservation> = new
+            .reservations
+            .iter()
+            .map(|reservation| (key(reservation), reservation))
+            .collect();
         let mut diff = Self::default();
         for reservation in &new.reservations {
             match before.get(&key(reservation)) {

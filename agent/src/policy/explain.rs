@@ -1,11 +1,7 @@
 //! What the policy says to a described caller: the verdict, and its words.
 
 use portreeve_common::{
-    Request, Subject, Verdict,
-    abi::Protocol,
-    decide,
-    decide::FIRST_HIGH_PORT,
-    jobname::Name,
+    Request, Subject, Verdict, abi::Protocol, decide, decide::FIRST_HIGH_PORT, jobname::Name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +66,9 @@ impl Subject for Described {
 
 /// The protocol called `name`.
 pub fn protocol(name: &str) -> Option<Protocol> {
-    Protocol::ALL.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(name))
+    Protocol::ALL
+        .into_iter()
+        .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
 }
 
 /// Answers `question` under `policy` with the function that the kernel runs.
@@ -79,8 +77,13 @@ pub fn protocol(name: &str) -> Option<Protocol> {
 /// `first_unprivileged` is the host's `ip_unprivileged_port_start`.
 pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) -> Option<Answer> {
     let protocol = protocol(&question.protocol)?;
-    let subject = Described { name: question.name.as_deref().and_then(Name::new) };
-    let request = Request { protocol, port: question.port };
+    let subject = Described {
+        name: question.name.as_deref().and_then(Name::new),
+    };
+    let request = Request {
+        protocol,
+        port: question.port,
+    };
     let verdict = decide(request, &subject, &policy.compiled.image);
     let host_rule = !verdict.refuses()
         && !verdict.grant
@@ -124,8 +127,15 @@ fn sentence(
     user: Option<&User>,
     host_rule: Option<u16>,
 ) -> String {
-    let who = question.name.as_deref().unwrap_or("a caller without a name");
-    let what = format!("{}/{}", question.protocol.to_ascii_lowercase(), question.port);
+    let who = question
+        .name
+        .as_deref()
+        .unwrap_or("a caller without a name");
+    let what = format!(
+        "{}/{}",
+        question.protocol.to_ascii_lowercase(),
+        question.port
+    );
     let mut text = if verdict.refuses() {
         format!("{who} may not bind {what}: {}.", verdict.reason.text())
     } else {

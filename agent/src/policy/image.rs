@@ -33,7 +33,9 @@ impl Default for Image {
 
 impl PolicyView for Image {
     fn slot(&self, protocol: Protocol, port: u16) -> Option<Slot> {
-        self.slots.get(Slot::index(0, protocol, port) as usize).copied()
+        self.slots
+            .get(Slot::index(0, protocol, port) as usize)
+            .copied()
     }
 
     fn entry(&self, index: u32) -> Option<&Entry> {

@@ -5,6 +5,9 @@
 //! entry and, for a range, one pass over a bit set, so a policy for every port
 //! takes no longer to resolve than to parse.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use portreeve_common::abi::Protocol;

@@ -88,7 +88,11 @@ impl Source {
         let config = self.settings(parsed_config.clone().unwrap_or_default());
 
         let files = PolicyFiles::new(self.trust);
-        let options = ReadOptions { strict: self.strict, opener: &files, ..ReadOptions::default() };
+        let options = ReadOptions {
+            strict: self.strict,
+            opener: &files,
+            ..ReadOptions::default()
+        };
         let parsed = profile::read(&config.profile, &options)?;
         let (mut sources, mut diagnostics) = (parsed.sources, parsed.diagnostics);
         if let (None, Some(file)) = (&parsed_config, &config_text) {
@@ -100,7 +104,10 @@ impl Source {
 
         let refused = diagnostics.has_errors() && config.on_error == OnError::Refuse;
         if parsed_config.is_none() || refused {
-            return Ok(Outcome { policy: Err(sources), diagnostics });
+            return Ok(Outcome {
+                policy: Err(sources),
+                diagnostics,
+            });
         }
         let policy = Policy {
             config,
@@ -110,7 +117,10 @@ impl Source {
             reservations,
             compiled,
         };
-        Ok(Outcome { policy: Ok(policy), diagnostics })
+        Ok(Outcome {
+            policy: Ok(policy),
+            diagnostics,
+        })
     }
 
     /// The config's settings under those of the command line.
@@ -160,7 +170,10 @@ impl Policy {
 
     /// Whether profile, an included file or the config is not what was read.
     pub fn differs_from_files(&self) -> bool {
-        self.profile_files.iter().chain(&self.config_file).any(ReadFile::differs)
+        self.profile_files
+            .iter()
+            .chain(&self.config_file)
+            .any(ReadFile::differs)
     }
 
     /// The reservation that entry `index` of the tables came from.
@@ -168,14 +181,21 @@ impl Policy {
         if index == NO_ENTRY {
             return None;
         }
-        self.compiled.origins.get(index as usize).and_then(|origin| self.reservations.get(*origin))
+        self.compiled
+            .origins
+            .get(index as usize)
+            .and_then(|origin| self.reservations.get(*origin))
     }
 
     /// Where a reservation stands: file, line and its own text.
     pub fn place_of(&self, reservation: &Reservation) -> EntryPlace {
         let text = self.sources.slice(reservation.span);
         EntryPlace {
-            file: self.sources.path(reservation.span.source).display().to_string(),
+            file: self
+                .sources
+                .path(reservation.span.source)
+                .display()
+                .to_string(),
             line: self.sources.line(reservation.span),
             text: text.split_whitespace().collect::<Vec<_>>().join(" "),
         }

@@ -59,7 +59,10 @@ fn add<'a>(
         };
         diagnostics.push_with(Severity::Error, || {
             let protocol = entry.protocol.name();
-            let message = format!("there is an UNRSV entry for {} and {protocol} already", entry.user);
+            let message = format!(
+                "there is an UNRSV entry for {} and {protocol} already",
+                entry.user
+            );
             Diagnostic::error(code, entry.span, message)
                 .label("this is dropped")
                 .related(earlier.span, "this came first")
@@ -94,7 +97,10 @@ fn delete<'a>(
     if kept.remove(&(entry.protocol, &entry.user)).is_none() {
         diagnostics.push_with(Severity::Error, || {
             let protocol = entry.protocol.name();
-            let message = format!("there is no UNRSV entry for {} and {protocol} to delete", entry.user);
+            let message = format!(
+                "there is no UNRSV entry for {} and {protocol} to delete",
+                entry.user
+            );
             Diagnostic::error(Code::NothingToDelete, entry.span, message)
         });
         return;

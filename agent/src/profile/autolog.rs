@@ -25,7 +25,11 @@ impl Parser<'_> {
         };
         let mut swallowed = None;
         let mut ended = false;
-        if let Some(word) = self.peek(0).filter(|word| word.starts_with_digit()).cloned() {
+        if let Some(word) = self
+            .peek(0)
+            .filter(|word| word.starts_with_digit())
+            .cloned()
+        {
             self.next();
             let wait = self.number(&word, "a number of minutes", 0..=MAX_WAIT);
             autolog.wait = wait.ok().map(|minutes| minutes as u8);

@@ -318,7 +318,9 @@ impl Parser<'_> {
         };
         let refused = match (&found.user, target) {
             (User::Reserved, Target::Unrsv) => Some("RESERVED needs a port; use `* DENY` instead"),
-            (User::Authport, Target::Port(_) | Target::Unrsv) => Some("AUTHPORT is for PORTRANGE only"),
+            (User::Authport, Target::Port(_) | Target::Unrsv) => {
+                Some("AUTHPORT is for PORTRANGE only")
+            }
             _ => None,
         };
         if let Some(reason) = refused {
@@ -357,7 +359,10 @@ impl Parser<'_> {
             }
         }
         self.next();
-        let message = format!("{} is neither an option nor the next entry", quoted(&word.text));
+        let message = format!(
+            "{} is neither an option nor the next entry",
+            quoted(&word.text)
+        );
         let help = option.map(|(name, _)| did_you_mean(name));
         self.refuse(&word, Code::UnknownOption, message, help);
         Err(Dropped::Entry)

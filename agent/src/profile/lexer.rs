@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::diagnostics::{SourceId, Span};
+use crate::diagnostics::{SourceId, Span, visible};
 
 /// The values of system symbols, by name in upper case without `&` and `.`.
 pub type Symbols = BTreeMap<String, String>;
@@ -172,7 +172,10 @@ impl<'a> Lexer<'a> {
     pub fn comment_behind(&self, span: Span) -> Option<String> {
         let bytes = self.text.as_bytes();
         let mut start = span.end as usize;
-        while bytes.get(start).is_some_and(|byte| *byte != b'\n' && is_blank(*byte)) {
+        while bytes
+            .get(start)
+            .is_some_and(|byte| *byte != b'\n' && is_blank(*byte))
+        {
             start += 1;
         }
         if bytes.get(start) != Some(&b';') || start == span.end as usize {
@@ -183,7 +186,7 @@ impl<'a> Lexer<'a> {
             .trim_matches(|c: char| c.is_whitespace() || c == ';')
             .chars()
             .take(DESCRIPTION_CHARS)
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(visible)
             .collect();
         Some(description.trim_end().to_owned()).filter(|text| !text.is_empty())
     }
@@ -212,9 +215,7 @@ fn substituted(word: &Word, symbols: &Symbols) -> VecDeque<Word> {
     let mut rest = word.text.as_str();
     while let Some((before, behind)) = rest.split_once('&') {
         text.push_str(before);
-        let length = behind
-            .find(|c| !is_symbol_char(c))
-            .unwrap_or(behind.len());
+        let length = behind.find(|c| !is_symbol_char(c)).unwrap_or(behind.len());
         let (name, behind) = behind.split_at(length);
         rest = behind;
         if name.is_empty() {
@@ -269,7 +270,10 @@ mod tests {
     /// `SYN-01`, `SYN-02`, `SYN-03`, `SYN-04`.
     #[test]
     fn blanks_separate_and_comments_need_one() {
-        assert_eq!(words("PORT\r\n\t21  TCP\x0cA ; x\n; y\n;z\nB"), ["PORT", "21", "TCP", "A", "B"]);
+        assert_eq!(
+            words("PORT\r\n\t21  TCP\x0cA ; x\n; y\n;z\nB"),
+            ["PORT", "21", "TCP", "A", "B"]
+        );
         assert_eq!(words("FTPD1;x y"), ["FTPD1;x", "y"]);
         assert_eq!(words("; only"), Vec::<String>::new());
         assert_eq!(words("A 00010000"), ["A", "00010000"]);

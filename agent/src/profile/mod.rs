@@ -19,6 +19,8 @@ mod saconfig;
 mod skip;
 mod statements;
 mod suggest;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

@@ -48,8 +48,7 @@ const KEYWORDS: &[(&str, usize, Keyword)] = &[
 /// The orders that entries want their options in, for people.
 const PORT_ORDER: &str = "NOAUTOLOG, then DELAYACKS or NODELAYACKS, then SHAREPORT or \
     SHAREPORTWLM, then BIND, then SAF, then SMC or NOSMC";
-const RANGE_ORDER: &str =
-    "NOAUTOLOG, then DELAYACKS or NODELAYACKS, then SAF, then SMC or NOSMC";
+const RANGE_ORDER: &str = "NOAUTOLOG, then DELAYACKS or NODELAYACKS, then SAF, then SMC or NOSMC";
 const UNRSV_ORDER: &str = "DENY or SAF, then WHENLISTEN or WHENBIND";
 
 /// The option that `word` names.

@@ -186,10 +186,15 @@ impl<'a> Parser<'a> {
 
     /// Whether the next words, at the start of a line, are those of an entry.
     fn at_entry(&mut self) -> bool {
-        if !self.peek(0).is_some_and(|word| word.starts_line && word.is_number()) {
+        if !self
+            .peek(0)
+            .is_some_and(|word| word.starts_line && word.is_number())
+        {
             return false;
         }
-        let second = self.peek(1).map(|word| (word.is_number(), word.is_protocol()));
+        let second = self
+            .peek(1)
+            .map(|word| (word.is_number(), word.is_protocol()));
         match second {
             Some((true, _)) => self.peek(2).is_some_and(Word::is_protocol),
             Some((_, protocol)) => protocol,
@@ -231,7 +236,13 @@ impl<'a> Parser<'a> {
 
     /// Reports what is wrong with `word`, which was taken last. A comment glued
     /// to the word explains it better, and is then dropped with its line.
-    pub(super) fn refuse(&mut self, word: &Word, code: Code, message: String, help: Option<String>) {
+    pub(super) fn refuse(
+        &mut self,
+        word: &Word,
+        code: Code,
+        message: String,
+        help: Option<String>,
+    ) {
         if word.undefined.is_some() {
             return;
         }

@@ -62,7 +62,11 @@ impl PortList {
 impl Display for PortEntry {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         let protocol = self.protocol.name().to_ascii_uppercase();
-        write!(f, "{} {protocol} {}{}", self.target, self.user, self.options)
+        write!(
+            f,
+            "{} {protocol} {}{}",
+            self.target, self.user, self.options
+        )
     }
 }
 

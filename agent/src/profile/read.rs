@@ -85,24 +85,24 @@ pub enum ReadError {
         why: String,
     },
     /// Anything else.
-    #[error("{} can't be read: {source}", path.display())]
+    #[error("{} can't be read: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
 impl ReadError {
     /// What went wrong with `path`.
-    pub fn from_io(path: &Path, source: io::Error) -> Self {
+    pub fn from_io(path: &Path, cause: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
+        match cause.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing { path },
             io::ErrorKind::IsADirectory => Self::Directory { path },
             io::ErrorKind::PermissionDenied => Self::Denied { path },
-            _ => Self::Io { path, source },
+            _ => Self::Io { path, cause },
         }
     }
 }
@@ -135,9 +135,16 @@ mod tests {
     fn errors_say_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let missing = AnyFile.open(&folder.path().join("none")).err().unwrap();
-        assert!(missing.to_string().ends_with("does not exist; check the path"));
+        assert!(
+            missing
+                .to_string()
+                .ends_with("does not exist; check the path")
+        );
         let directory = AnyFile.open(folder.path()).err().unwrap();
-        assert!(matches!(directory, ReadError::Directory { .. }), "{directory}");
+        assert!(
+            matches!(directory, ReadError::Directory { .. }),
+            "{directory}"
+        );
     }
 
     #[test]

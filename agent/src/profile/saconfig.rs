@@ -43,7 +43,10 @@ impl Parser<'_> {
             match keyword.map(|(name, _)| *name) {
                 Some("AGENT") => {
                     let port = self.sa_number(&word, "a port", 65535);
-                    let port = port.map(|value| Spanned { value: value as u16, span });
+                    let port = port.map(|value| Spanned {
+                        value: value as u16,
+                        span,
+                    });
                     config.agent = port.or(config.agent);
                 }
                 Some("OSASF") => {

@@ -161,10 +161,12 @@ pub fn lookup_end(word: &Word) -> Option<End> {
     if !word.text.get(..3)?.eq_ignore_ascii_case("END") {
         return None;
     }
-    let blocks = STATEMENTS.iter().filter_map(|statement| match statement.kind {
-        Kind::Block(end) => Some(end),
-        _ => None,
-    });
+    let blocks = STATEMENTS
+        .iter()
+        .filter_map(|statement| match statement.kind {
+            Kind::Block(end) => Some(end),
+            _ => None,
+        });
     blocks
         .chain(std::iter::once(END_AUTOLOG))
         .find(|end| end.is(word))
@@ -220,7 +222,10 @@ mod tests {
     #[test]
     fn ends_are_known() {
         assert_eq!(lookup_end(&word("endautolog")), Some(END_AUTOLOG));
-        assert_eq!(lookup_end(&word("ENDR")).map(|end| end.name), Some("ENDROUTES"));
+        assert_eq!(
+            lookup_end(&word("ENDR")).map(|end| end.name),
+            Some("ENDROUTES")
+        );
         assert_eq!(lookup_end(&word("END")), None);
         assert_eq!(lookup_end(&word("ENÄ")), None);
     }

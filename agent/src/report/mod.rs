@@ -57,6 +57,9 @@ fn table(header: &[&str]) -> Table {
 
 /// The table's text, without the blanks behind its columns.
 fn plain(table: &Table) -> String {
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
     lines.join("\n")
 }

@@ -3,7 +3,10 @@
 use super::{plain, table};
 use crate::{
     daemon::protocol::PortRow,
-    policy::{reservations::{Kind, Reservation}, source::Policy},
+    policy::{
+        reservations::{Kind, Reservation},
+        source::Policy,
+    },
     profile::ast::User,
 };
 
@@ -27,8 +30,16 @@ fn row(policy: &Policy, reservation: &Reservation, refusals: u64) -> PortRow {
         flags: flags(reservation),
         first: reservation.first,
         last: reservation.last,
-        address: reservation.options.bind.as_ref().map(|bind| bind.value.to_string()),
-        saf: reservation.options.saf.as_ref().map(|saf| saf.value.clone()),
+        address: reservation
+            .options
+            .bind
+            .as_ref()
+            .map(|bind| bind.value.to_string()),
+        saf: reservation
+            .options
+            .saf
+            .as_ref()
+            .map(|saf| saf.value.clone()),
         description: reservation.description.clone(),
         line: place.line,
         file: place.file,
@@ -60,7 +71,10 @@ fn flags(reservation: &Reservation) -> String {
         }
     };
     add('A', takes_options && options.no_autolog.is_none());
-    add('D', takes_options && options.delay_acks.as_ref().is_none_or(|delay| delay.value));
+    add(
+        'D',
+        takes_options && options.delay_acks.as_ref().is_none_or(|delay| delay.value),
+    );
     add('R', reservation.kind == Kind::Range);
     add('B', options.bind.is_some());
     add('F', options.saf.is_some());
@@ -71,9 +85,23 @@ fn flags(reservation: &Reservation) -> String {
 
 /// The register for people (`RPT-08`: ports have five digits).
 pub fn text(rows: &[PortRow]) -> String {
-    let mut table = table(&["PORT", "PROT", "USER", "FLAGS", "RANGE", "IP ADDRESS", "SAF NAME", "REFUSED", "DESCRIPTION"]);
+    let mut table = table(&[
+        "PORT",
+        "PROT",
+        "USER",
+        "FLAGS",
+        "RANGE",
+        "IP ADDRESS",
+        "SAF NAME",
+        "REFUSED",
+        "DESCRIPTION",
+    ]);
     for row in rows {
-        let range = if row.flags.contains('R') { format!("{:05}-{:05}", row.first, row.last) } else { String::new() };
+        let range = if row.flags.contains('R') {
+            format!("{:05}-{:05}", row.first, row.last)
+        } else {
+            String::new()
+        };
         table.add_row([
             format!("{:05}", row.port),
             row.protocol.to_ascii_uppercase(),

@@ -13,7 +13,10 @@ pub fn is_proven(status: &Status) -> bool {
 pub fn text(status: &Status) -> String {
     let mut lines = vec![match status.agent {
         Some(pid) => format!("agent       running, pid {pid}, version {}", status.version),
-        None => format!("agent       none answers; the kernel holds what version {} loaded", status.version),
+        None => format!(
+            "agent       none answers; the kernel holds what version {} loaded",
+            status.version
+        ),
     }];
     lines.push(format!("mode        {}", mode(status)));
     lines.push(match &status.selftest {
@@ -40,7 +43,11 @@ pub fn text(status: &Status) -> String {
     }
     lines.push(format!(
         "hooks       {} on {} (id {})",
-        if status.hooks.is_empty() { "none".into() } else { status.hooks.join(" ") },
+        if status.hooks.is_empty() {
+            "none".into()
+        } else {
+            status.hooks.join(" ")
+        },
         status.attach.path.as_deref().unwrap_or("a cgroup"),
         status.attach.id
     ));
@@ -71,5 +78,9 @@ fn counts(counters: &BTreeMap<String, u64>) -> String {
         .filter(|(_, count)| **count > 0)
         .map(|(reason, count)| format!("{count} {reason}"))
         .collect();
-    if parts.is_empty() { "no bind of a reserved port yet".into() } else { parts.join(", ") }
+    if parts.is_empty() {
+        "no bind of a reserved port yet".into()
+    } else {
+        parts.join(", ")
+    }
 }
