@@ -66,7 +66,7 @@ impl FromStr for Port {
     }
 }
 
-/// The verb. The last word it prints is `bound` or the name of the errno.
+/// The verb. The first word it prints is `bound` or the name of the errno.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     // Before there is a socket: the programs that judge a bind are those of the
     // cgroup in which the socket was made.
@@ -85,7 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     match attempt(arguments) {
         Ok(()) => Ok(true),
         Err(errno) => {
-            println!("{errno:?}");
+            println!("{errno:?} ({})", errno.desc());
             Ok(false)
         }
     }

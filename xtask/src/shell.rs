@@ -73,10 +73,25 @@ fn environment(command: &mut Command, instance: &Instance) -> Result<()> {
         .env(
             "PROMPT_COMMAND",
             "PS1=\"(portreeve-dev) ${PS1#(portreeve-dev) }\"",
-        )
-        // Cargo's own, which would send what is run in there astray.
-        .env_remove("LD_LIBRARY_PATH");
+        );
+    // What cargo and rustup set for us isn't meant for what you do in there.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_of_cargo) {
+            command.env_remove(&name);
+        }
+    }
     Ok(())
+}
+
+fn is_of_cargo(name: &str) -> bool {
+    const NAMES: [&str; 5] = [
+        "CARGO",
+        "LD_LIBRARY_PATH",
+        "RUSTUP_TOOLCHAIN",
+        "RUSTUP_TOOLCHAIN_SOURCE",
+        "RUST_RECURSION_COUNT",
+    ];
+    NAMES.contains(&name) || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 fn introduce(instance: &Instance) {

@@ -239,8 +239,11 @@ impl Parser<'_> {
         if !list.ranges {
             return Ok(Target::Port(port));
         }
-        let what = "the number of ports in the range";
-        let word = self.operand(what, first.span).ok_or(Dropped::Entry)?;
+        if self.at_statement() || self.at_range() {
+            self.missing("the number of ports in the range", first.span);
+            return Err(Dropped::Entry);
+        }
+        let word = self.next().ok_or(Dropped::Entry)?;
         let count = self.number(&word, "a number of ports", 1..=65535)?;
         Ok(Target::Range { first: port, count })
     }

@@ -184,22 +184,19 @@ impl<'a> Parser<'a> {
             .is_none_or(|word| word.starts_line && statements::is_known(word))
     }
 
-    /// Whether the next words, at the start of a line, are those of an entry.
-    fn at_entry(&mut self) -> bool {
-        if !self
-            .peek(0)
+    /// Whether the next words, at the start of a line, are an entry of PORT.
+    fn at_port(&mut self) -> bool {
+        self.peek(0)
             .is_some_and(|word| word.starts_line && word.is_number())
-        {
-            return false;
-        }
-        let second = self
-            .peek(1)
-            .map(|word| (word.is_number(), word.is_protocol()));
-        match second {
-            Some((true, _)) => self.peek(2).is_some_and(Word::is_protocol),
-            Some((_, protocol)) => protocol,
-            None => false,
-        }
+            && self.peek(1).is_some_and(Word::is_protocol)
+    }
+
+    /// Whether the next words, at the start of a line, are an entry of PORTRANGE.
+    pub(super) fn at_range(&mut self) -> bool {
+        self.peek(0)
+            .is_some_and(|word| word.starts_line && word.is_number())
+            && self.peek(1).is_some_and(Word::is_number)
+            && self.peek(2).is_some_and(Word::is_protocol)
     }
 
     /// The next word if it is on the line of the one before.
@@ -218,7 +215,7 @@ impl<'a> Parser<'a> {
     /// The next word as operand `what` of the thing that began at `from`.
     /// Reports it if there is none.
     pub(super) fn operand(&mut self, what: &str, from: Span) -> Option<Word> {
-        if self.at_statement() || self.at_entry() {
+        if self.at_statement() || self.at_port() || self.at_range() {
             self.missing(what, from);
             return None;
         }

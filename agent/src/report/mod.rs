@@ -45,12 +45,20 @@ pub fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Narrower than this, tables run on: a terminal would break every word.
+const MIN_TABLE_WIDTH: u16 = 72;
+
 /// A table without lines, as wide as the terminal at most.
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
+    let fits = table.width().is_some_and(|width| width >= MIN_TABLE_WIDTH);
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_content_arrangement(if fits {
+            ContentArrangement::Dynamic
+        } else {
+            ContentArrangement::Disabled
+        })
         .set_header(header.to_vec());
     table
 }

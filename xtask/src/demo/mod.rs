@@ -158,16 +158,14 @@ fn attempt(instance: &Instance, case: &'static Case) -> Result<Outcome> {
         .context("the binder can't be run")?;
     let process = binder.id();
     let output = binder.wait_with_output()?;
-    let result = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    ensure!(
-        !result.is_empty(),
-        "the binder for {} failed: {}",
-        case.port,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let result = stdout.split_whitespace().next().with_context(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        format!("the binder for {} failed: {said}", case.port)
+    })?;
     Ok(Outcome {
         case,
-        result,
+        result: result.to_owned(),
         event: events::of(instance, process)?,
     })
 }

@@ -5,12 +5,19 @@ use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use super::Outcome;
 
 /// The table, fitted to the terminal.
-pub fn render(outcomes: &[Outcome]) -> Table {
+pub fn render(outcomes: &[Outcome]) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["", "Who asked", "For what", "Outcome", "Rule", "Why"]);
+        .set_header([
+            "The case",
+            "Who asked",
+            "For what",
+            "Outcome",
+            "Rule",
+            "Why",
+        ]);
     for outcome in outcomes {
         table.add_row([
             Cell::new(outcome.case.point),
@@ -21,7 +28,7 @@ pub fn render(outcomes: &[Outcome]) -> Table {
             Cell::new(why(outcome)),
         ]);
     }
-    table
+    table.trim_fmt()
 }
 
 fn result(outcome: &Outcome) -> Cell {

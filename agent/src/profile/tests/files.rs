@@ -105,8 +105,8 @@ fn bytes_that_are_no_text_are_named_once() {
     let shown = render::all(&parsed.diagnostics, &parsed.sources, false);
     assert!(shown.contains("byte 0xe9 is not UTF-8") && shown.contains("p:2:15"), "{shown}");
 
-    let parsed = parse(Path::new("p"), b"PORT 1 TCP A\0\0 2 TCP B\n 3 TCP C \0", &options);
-    assert_eq!(wrong(&parsed)[0], ("PRV102", 1));
+    let parsed = parse(Path::new("p"), b"PORT 1 TCP A\0\0\n 3 TCP C", &options);
+    assert!(wrong(&parsed).contains(&("PRV102", 1)));
     assert_eq!(printed(&parsed), ["3 TCP C"]);
 
     for (text, hint) in [

@@ -88,10 +88,11 @@ proptest! {
             prop_assert!(reservation.first >= 1 && reservation.first <= reservation.last);
         }
         render::all(&parsed.diagnostics, &parsed.sources, true);
-        // What was understood is understood again.
+        // What was understood is understood again; what was not kept is a comment.
         let printed = parsed.profile.to_string();
-        let again = parse(&printed);
-        prop_assert_eq!(again.profile.to_string(), printed);
+        let kept: Vec<&str> = printed.lines().filter(|line| !line.starts_with("; ")).collect();
+        let again = parse(&printed).profile.to_string();
+        prop_assert_eq!(again.lines().collect::<Vec<_>>(), kept);
     }
 
     #[test]
