@@ -1,12 +1,14 @@
 //! The agent's log: one line per message on standard error.
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Logger;
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        // The libraries' details would drown what the programs say.
+        let ours = metadata.target().starts_with("portreeve");
+        metadata.level() <= log::max_level() && (ours || metadata.level() <= Level::Info)
     }
 
     fn log(&self, record: &Record<'_>) {

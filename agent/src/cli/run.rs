@@ -75,7 +75,9 @@ impl Run {
 /// a mount that is missing is no answer.
 fn is_not_done(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<KernelError>() {
-        Some(KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Io { .. }) => false,
+        Some(
+            KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Io { .. },
+        ) => false,
         Some(_) => true,
         None => error.is::<NotProven>(),
     }

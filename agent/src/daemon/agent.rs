@@ -136,9 +136,13 @@ impl Agent {
     /// [`KernelError::Map`] if the counters can't be read.
     pub fn status(&self) -> Result<Status, KernelError> {
         let kernel = self.kernel.borrow();
-        let (hooks, counters) = match kernel.as_ref() {
-            Some(kernel) => (kernel.hooks(), counters::read(&kernel.counters)?),
-            None => (Vec::new(), Counters::default()),
+        let (hooks, counters, neighbours) = match kernel.as_ref() {
+            Some(kernel) => (
+                kernel.hooks(),
+                counters::read(&kernel.counters)?,
+                kernel.neighbours(&self.attach),
+            ),
+            None => (Vec::new(), Counters::default(), Vec::new()),
         };
         let tables = self.tables.borrow();
         let attach = AttachStatus {
@@ -156,6 +160,7 @@ impl Agent {
         status.profile.path = self.policy().config.profile.display().to_string();
         status.selftest = self.selftest.borrow().clone();
         status.agent = Some(std::process::id());
+        status.neighbours = neighbours;
         Ok(status)
     }
 
@@ -267,6 +272,7 @@ impl Held<'_> {
             },
             hooks: self.hooks.iter().map(|hook| (*hook).to_owned()).collect(),
             missing: missing(self),
+            neighbours: Vec::new(),
             attach,
             counters: owned(&self.counters.enforced),
             audited: owned(&self.counters.audited),

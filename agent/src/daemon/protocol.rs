@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{diff::Diff, explain::Question};
+use crate::{
+    kernel::load::Neighbour,
+    policy::{diff::Diff, explain::Question},
+};
 
 /// Where the control socket is unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portreeve/control.sock";
@@ -148,6 +151,8 @@ pub struct Status {
     pub hooks: Vec<String>,
     /// What is not enforced, and why.
     pub missing: Vec<String>,
+    /// Programs of others on the same hooks; known to a running agent.
+    pub neighbours: Vec<Neighbour>,
     /// Where the hooks are attached.
     pub attach: AttachStatus,
     /// Judged binds of reserved ports, by reason.

@@ -160,20 +160,34 @@ impl Drop for Undo {
 /// Says that the mode asked for is proven: one line, and systemd is told.
 fn ready(agent: &Agent, adopted: bool) {
     match agent.status() {
-        Ok(status) => report::line(&format!(
-            "ready: mode {}, generation {}, {} entries from {}, hooks {} on {}{}",
-            status.mode,
-            status.generation,
-            status.profile.entries,
-            status.profile.path,
-            status.hooks.join(" "),
-            status.attach.path.unwrap_or_default(),
-            if adopted {
-                ", taken over from an earlier agent"
-            } else {
-                ""
+        Ok(status) => {
+            for neighbour in status
+                .neighbours
+                .iter()
+                .filter(|neighbour| neighbour.after_ours)
+            {
+                log::warn!(
+                    "program {} ({}) runs after ours on {} and can allow what is refused",
+                    neighbour.id,
+                    neighbour.program,
+                    neighbour.hook
+                );
             }
-        )),
+            report::line(&format!(
+                "ready: mode {}, generation {}, {} entries from {}, hooks {} on {}{}",
+                status.mode,
+                status.generation,
+                status.profile.entries,
+                status.profile.path,
+                status.hooks.join(" "),
+                status.attach.path.unwrap_or_default(),
+                if adopted {
+                    ", taken over from an earlier agent"
+                } else {
+                    ""
+                }
+            ));
+        }
         Err(error) => log::error!("the status can't be read: {error}"),
     }
     // Without systemd there is nobody to tell, which is no error.

@@ -5,10 +5,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{CgroupAttachMode, CgroupSockAddr},
+    programs::{CgroupAttachMode, CgroupSockAddr, loaded_programs},
 };
 use aya_log::EbpfLogger;
 use portreeve_common::abi::{Active, globals, names};
+use serde::{Deserialize, Serialize};
 
 use super::{
     KernelError,
@@ -23,6 +24,22 @@ use super::{
 
 /// The hooks, in the order in which they are attached.
 pub const HOOKS: [&str; 2] = [names::BIND4, names::BIND6];
+
+/// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND`, in the order of [`HOOKS`].
+const ATTACH_TYPES: [u32; 2] = [8, 9];
+
+/// A program that somebody else attached beside one of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The hook.
+    pub hook: String,
+    /// The program's name, if it has one.
+    pub program: String,
+    /// The program's id.
+    pub id: u32,
+    /// Whether it runs after ours, and so has the last word.
+    pub after_ours: bool,
+}
 
 /// How the hooks are to be.
 #[derive(Debug)]
@@ -138,6 +155,16 @@ impl Kernel {
         attached(&self.pins)
     }
 
+    /// Programs of others on the cgroup `attach`; one that runs after ours can
+    /// allow what ours refused.
+    pub fn neighbours(&self, attach: &AttachPoint) -> Vec<Neighbour> {
+        HOOKS
+            .into_iter()
+            .zip(ATTACH_TYPES)
+            .flat_map(|(hook, attach_type)| neighbours_of(&self.pins, hook, attach_type, attach))
+            .collect()
+    }
+
     /// Removes every trace. The caller has withdrawn the policy.
     ///
     /// # Errors
@@ -232,10 +259,14 @@ fn check_cgroup(options: &Options<'_>) -> Result<(), KernelError> {
 }
 
 fn cgroup_of(pins: &Pins, name: &str) -> Result<u64, KernelError> {
+    target_of(pins, name).map(|target| target.cgroup)
+}
+
+fn target_of(pins: &Pins, name: &str) -> Result<sys::LinkTarget, KernelError> {
     let path = pins.link(name);
     let link =
         sys::open_pin(&path).map_err(KernelError::io(format!("can't open {}", path.display())))?;
-    sys::link_cgroup(link.as_fd())
+    sys::link_target(link.as_fd())
         .map_err(KernelError::io(format!("can't read {}", path.display())))
 }
 
@@ -245,6 +276,41 @@ fn attached(pins: &Pins) -> Vec<&'static str> {
         .into_iter()
         .filter(|name| cgroup_of(pins, name).is_ok_and(|id| id != 0))
         .collect()
+}
+
+fn neighbours_of(
+    pins: &Pins,
+    hook: &'static str,
+    attach_type: u32,
+    attach: &AttachPoint,
+) -> Vec<Neighbour> {
+    let (Ok(ours), Ok(ids)) = (
+        target_of(pins, hook),
+        sys::attached_programs(attach.directory().as_fd(), attach_type),
+    ) else {
+        return Vec::new();
+    };
+    let our_place = ids.iter().position(|id| *id == ours.program);
+    let others = ids
+        .iter()
+        .enumerate()
+        .filter(|(_, id)| **id != ours.program);
+    others
+        .map(|(place, id)| Neighbour {
+            hook: hook.to_owned(),
+            program: program_name(*id),
+            id: *id,
+            after_ours: our_place.is_some_and(|ours| place > ours),
+        })
+        .collect()
+}
+
+fn program_name(id: u32) -> String {
+    loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == id)
+        .and_then(|info| info.name_as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn load_object(

@@ -13,6 +13,7 @@ const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
@@ -99,12 +100,21 @@ pub fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Res
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(drop)
 }
 
-/// Id of the cgroup that a cgroup link is attached to; 0 when the cgroup is gone.
+/// What a cgroup link is attached to, and what it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkTarget {
+    /// Id of the cgroup; 0 when the cgroup is gone.
+    pub cgroup: u64,
+    /// Id of the program.
+    pub program: u32,
+}
+
+/// What the cgroup link `link` is about.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
+pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
     /// `struct bpf_link_info` as far as the cgroup part reaches.
     #[repr(C)]
     #[derive(Default)]
@@ -132,7 +142,47 @@ pub fn link_cgroup(link: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: the layout is BPF_OBJ_GET_INFO_BY_FD's; the kernel writes at most
     // `info_len` bytes into `info`, which outlives the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    Ok(info.cgroup_id)
+    Ok(LinkTarget {
+        cgroup: info.cgroup_id,
+        program: info.prog_id,
+    })
+}
+
+/// Ids of the programs of kind `attach_type` that are attached to the cgroup
+/// `directory` itself, in the order in which they run.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn attached_programs(directory: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    #[repr(C)]
+    struct Attr {
+        target_fd: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        prog_cnt: u32,
+        padding: u32,
+        prog_attach_flags: u64,
+    }
+    // The kernel allows no more than this on one cgroup and attach type.
+    let mut ids = [0u32; 64];
+    let mut attr = Attr {
+        target_fd: raw(directory),
+        attach_type,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: ids.len() as u32,
+        padding: 0,
+        prog_attach_flags: 0,
+    };
+    // SAFETY: the layout is BPF_PROG_QUERY's; the kernel writes at most `prog_cnt`
+    // ids into `ids`, which outlives the call.
+    unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
+    let count = (attr.prog_cnt as usize).min(ids.len());
+    Ok(ids[..count].to_vec())
 }
 
 /// Waits until every bind that was being judged when [`Grace::wait`] was called

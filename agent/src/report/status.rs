@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::daemon::protocol::Status;
+use crate::{daemon::protocol::Status, diagnostics::escaped};
 
 /// Whether an agent answered and proved its mode: `status` exits with 0 only then.
 pub fn is_proven(status: &Status) -> bool {
@@ -51,6 +51,19 @@ pub fn text(status: &Status) -> String {
         status.attach.path.as_deref().unwrap_or("a cgroup"),
         status.attach.id
     ));
+    for neighbour in &status.neighbours {
+        lines.push(format!(
+            "neighbour   program {} ({}) is on {} too{}",
+            neighbour.id,
+            escaped(&neighbour.program),
+            neighbour.hook,
+            if neighbour.after_ours {
+                ", and runs after ours: it can allow what is refused"
+            } else {
+                ""
+            }
+        ));
+    }
     for missing in &status.missing {
         lines.push(format!("missing     {missing}"));
     }

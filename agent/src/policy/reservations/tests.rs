@@ -31,7 +31,15 @@ fn leaves(text: &str, left: &[&str], wrong: &[(Code, u32)]) {
 fn statements_add_up() {
     leaves(
         "PORT 7 UDP A 7 TCP A\nPORT 7 TCP B 7 TCP B* 7 TCP *\nPORTRANGE 10 2 TCP A 10 2 UDP A",
-        &["udp 7-7 A", "tcp 7-7 A", "tcp 7-7 B", "tcp 7-7 B*", "tcp 7-7 *", "tcp 10-11 A", "udp 10-11 A"],
+        &[
+            "udp 7-7 A",
+            "tcp 7-7 A",
+            "tcp 7-7 B",
+            "tcp 7-7 B*",
+            "tcp 7-7 *",
+            "tcp 10-11 A",
+            "udp 10-11 A",
+        ],
         &[],
     );
 }
@@ -42,7 +50,11 @@ fn duplicates() {
     leaves(
         "PORT 7 TCP A NOAUTOLOG\n 7 TCP A\n 7 TCP a\n 8 TCP **\n 8 TCP *",
         &["tcp 7-7 A", "tcp 8-8 *"],
-        &[(Code::Duplicate, 2), (Code::Duplicate, 3), (Code::Duplicate, 5)],
+        &[
+            (Code::Duplicate, 2),
+            (Code::Duplicate, 3),
+            (Code::Duplicate, 5),
+        ],
     );
     let (_, reservations) = run("PORT 7 TCP A NOAUTOLOG 7 TCP A");
     assert!(reservations[0].options.no_autolog.is_some());
@@ -63,7 +75,11 @@ fn reserved_and_something_else() {
     leaves(
         "PORT 7 TCP RESERVED\n 7 TCP A\n 8 TCP A\n 8 TCP RESERVED\n 9 UDP A\n 9 UDP RESERVED",
         &["tcp 7-7 RESERVED", "tcp 8-8 A", "udp 9-9 A"],
-        &[(Code::ReservedAndOther, 2), (Code::ReservedAndOther, 4), (Code::ReservedAndOther, 6)],
+        &[
+            (Code::ReservedAndOther, 2),
+            (Code::ReservedAndOther, 4),
+            (Code::ReservedAndOther, 6),
+        ],
     );
 }
 
@@ -186,10 +202,19 @@ fn unsupported_rules_and_options() {
 #[test]
 fn unreserved_entries_agree() {
     let unsupported = |lines: &[u32]| -> Vec<(Code, u32)> {
-        lines.iter().map(|line| (Code::UnreservedUnsupported, *line)).collect()
+        lines
+            .iter()
+            .map(|line| (Code::UnreservedUnsupported, *line))
+            .collect()
     };
-    leaves("PORT UNRSV TCP A WHENBIND\n UNRSV UDP *\n UNRSV TCP * WHENBIND", &[], &unsupported(&[1, 2, 3]));
-    let (parsed, _) = run("PORT UNRSV TCP A\n UNRSV TCP B WHENBIND\n UNRSV TCP *\n UNRSV TCP * DENY\n UNRSV TCP A");
+    leaves(
+        "PORT UNRSV TCP A WHENBIND\n UNRSV UDP *\n UNRSV TCP * WHENBIND",
+        &[],
+        &unsupported(&[1, 2, 3]),
+    );
+    let (parsed, _) = run(
+        "PORT UNRSV TCP A\n UNRSV TCP B WHENBIND\n UNRSV TCP *\n UNRSV TCP * DENY\n UNRSV TCP A",
+    );
     let codes: Vec<Code> = parsed.diagnostics.iter().map(|d| d.code).collect();
     assert!(codes.contains(&Code::MixedTiming));
     assert!(codes.contains(&Code::SecondUnreservedStar));
@@ -199,7 +224,11 @@ fn unreserved_entries_agree() {
         &[],
         &unsupported(&[3]),
     );
-    leaves("DELETE PORT UNRSV TCP A", &[], &[(Code::NothingToDelete, 1)]);
+    leaves(
+        "DELETE PORT UNRSV TCP A",
+        &[],
+        &[(Code::NothingToDelete, 1)],
+    );
 }
 
 /// Collisions are judged before support, so that a profile means the same
@@ -225,8 +254,10 @@ fn large_policies_are_fast() {
     assert!(parsed.diagnostics.is_empty());
 
     // Each range collides, at the end only.
-    let (parsed, reservations) =
-        run(&format!("PORT 65535 TCP A\nPORTRANGE\n{}", "1 65535 TCP B\n".repeat(60_000)));
+    let (parsed, reservations) = run(&format!(
+        "PORT 65535 TCP A\nPORTRANGE\n{}",
+        "1 65535 TCP B\n".repeat(60_000)
+    ));
     assert_eq!(reservations.len(), 1);
     assert_eq!(parsed.diagnostics.total(), 60_000);
 

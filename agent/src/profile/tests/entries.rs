@@ -30,7 +30,10 @@ fn all_options_in_all_spellings() {
     accepts("PORT 5 UDP * BIND 192.0.2.1", &["5 UDP * BIND 192.0.2.1"]);
     accepts(
         "PORTRANGE 100 5 UDP * NOAUTOLOG NODELAYACKS SAF R1 SMC 200 1 TCP AUTHPORT",
-        &["100 5 UDP * NOAUTOLOG NODELAYACKS SAF R1 SMC", "200 1 TCP AUTHPORT"],
+        &[
+            "100 5 UDP * NOAUTOLOG NODELAYACKS SAF R1 SMC",
+            "200 1 TCP AUTHPORT",
+        ],
     );
     for spelling in ["SHAREP", "SHAREPO", "SHAREPOR", "SHAREPORT"] {
         accepts(&format!("PORT 1 TCP A {spelling}"), &["1 TCP A SHAREPORT"]);
@@ -59,11 +62,21 @@ fn unreserved_ports() {
         "UNRSV TCP * SHAREPORT",
         "UNRSV TCP * NOAUTOLOG",
     ] {
-        refuses(&format!("PORT 1 TCP A\n {entry}\n 2 TCP B"), "PRV111", 2, &["1 TCP A", "2 TCP B"]);
+        refuses(
+            &format!("PORT 1 TCP A\n {entry}\n 2 TCP B"),
+            "PRV111",
+            2,
+            &["1 TCP A", "2 TCP B"],
+        );
     }
     refuses("PORT UNRSV TCP * DENY SAF X", "PRV110", 1, &[]);
     // PORTRANGE has no UNRSV.
-    refuses("PORTRANGE 1 1 TCP A\nUNRSV TCP *", "PRV105", 2, &["1 1 TCP A"]);
+    refuses(
+        "PORTRANGE 1 1 TCP A\nUNRSV TCP *",
+        "PRV105",
+        2,
+        &["1 1 TCP A"],
+    );
 }
 
 /// `UNR-07`: EZZ0146I takes the whole statement, and only that.
@@ -77,11 +90,31 @@ fn deny_for_a_named_job() {
 #[test]
 fn the_order_of_options_is_fixed() {
     let keep = &["2 TCP B"][..];
-    for options in ["SAF X NOAUTOLOG", "SMC SAF X", "BIND 192.0.2.1 SHAREPORT", "SHAREP DELAYACKS"] {
-        refuses(&format!("PORT 1 TCP A {options}\n 2 TCP B"), "PRV110", 1, keep);
+    for options in [
+        "SAF X NOAUTOLOG",
+        "SMC SAF X",
+        "BIND 192.0.2.1 SHAREPORT",
+        "SHAREP DELAYACKS",
+    ] {
+        refuses(
+            &format!("PORT 1 TCP A {options}\n 2 TCP B"),
+            "PRV110",
+            1,
+            keep,
+        );
     }
-    for options in ["SMC NOSMC", "DELAYACKS NODELAYACKS", "SAF A SAF B", "SHAREPORT SHAREPORTWLM"] {
-        refuses(&format!("PORT 1 TCP A {options}\n 2 TCP B"), "PRV110", 1, keep);
+    for options in [
+        "SMC NOSMC",
+        "DELAYACKS NODELAYACKS",
+        "SAF A SAF B",
+        "SHAREPORT SHAREPORTWLM",
+    ] {
+        refuses(
+            &format!("PORT 1 TCP A {options}\n 2 TCP B"),
+            "PRV110",
+            1,
+            keep,
+        );
     }
     assert!(help("PORT 1 TCP A SAF X NOAUTOLOG").contains("NOAUTOLOG, then DELAYACKS"));
     assert!(!help("PORTRANGE 1 1 TCP A SAF X NOAUTOLOG").contains("BIND"));
@@ -90,16 +123,46 @@ fn the_order_of_options_is_fixed() {
 /// `PRT-08`, `PRT-16`, `PRT-25`, `PRT-31`, `RNG-09`, `RNG-11`, `SYN-24`.
 #[test]
 fn options_that_do_not_go_with_the_entry() {
-    refuses("PORT 1 TCP RESERVED SAF X\n 2 TCP B", "PRV111", 1, &["2 TCP B"]);
+    refuses(
+        "PORT 1 TCP RESERVED SAF X\n 2 TCP B",
+        "PRV111",
+        1,
+        &["2 TCP B"],
+    );
     refuses("PORT 1 TCP AUTHPORT\n 2 TCP B", "PRV111", 1, &["2 TCP B"]);
     refuses("PORT 1 TCP A WHENBIND\n 2 TCP B", "PRV111", 1, &["2 TCP B"]);
-    refuses("PORTRANGE 1 1 TCP AUTHPORT SMC\n 2 1 TCP B", "PRV111", 1, &["2 1 TCP B"]);
-    refuses("PORTRANGE 1 1 TCP A SHAREP\n 2 1 TCP B", "PRV111", 1, &["2 1 TCP B"]);
-    refuses("PORTRANGE 1 1 TCP A BIND 192.0.2.1\n 2 1 TCP B", "PRV111", 1, &["2 1 TCP B"]);
+    refuses(
+        "PORTRANGE 1 1 TCP AUTHPORT SMC\n 2 1 TCP B",
+        "PRV111",
+        1,
+        &["2 1 TCP B"],
+    );
+    refuses(
+        "PORTRANGE 1 1 TCP A SHAREP\n 2 1 TCP B",
+        "PRV111",
+        1,
+        &["2 1 TCP B"],
+    );
+    refuses(
+        "PORTRANGE 1 1 TCP A BIND 192.0.2.1\n 2 1 TCP B",
+        "PRV111",
+        1,
+        &["2 1 TCP B"],
+    );
     // Said, not applied; the reservation itself stands.
-    refuses("PORT 1 UDP A SHAREPORT SAF X", "PRV111", 1, &["1 UDP A SAF X"]);
+    refuses(
+        "PORT 1 UDP A SHAREPORT SAF X",
+        "PRV111",
+        1,
+        &["1 UDP A SAF X"],
+    );
     refuses("PORT 1 TCP A BIND ::ffff:192.0.2.1", "PRV109", 1, &[]);
-    refuses("PORT 1 TCP A BIND 192.0.2.256\n 2 TCP B", "PRV109", 1, &["2 TCP B"]);
+    refuses(
+        "PORT 1 TCP A BIND 192.0.2.256\n 2 TCP B",
+        "PRV109",
+        1,
+        &["2 TCP B"],
+    );
     refuses("PORT 1 TCP A SAF 1X\n 2 TCP B", "PRV108", 1, &["2 TCP B"]);
     refuses("PORT 1 TCP A SAF\n 2 TCP B", "PRV104", 1, &["2 TCP B"]);
     refuses("PORT 1 TCP A BIND\nPORT 2 TCP B", "PRV104", 1, &["2 TCP B"]);
@@ -128,7 +191,12 @@ fn bad_entries_are_dropped_alone() {
         ("2 TCP B BOGUS WORDS", "PRV112"),
         ("2 TCP B;comment 9 TCP X", "PRV115"),
     ] {
-        refuses(&format!("PORT\n 1 TCP A\n {entry}\n 3 TCP C"), code, 3, keep);
+        refuses(
+            &format!("PORT\n 1 TCP A\n {entry}\n 3 TCP C"),
+            code,
+            3,
+            keep,
+        );
     }
     let keep = &["3 1 TCP C"][..];
     for (entry, code) in [
@@ -183,10 +251,21 @@ fn misspellings_are_errors_with_a_hint() {
 
 #[test]
 fn a_list_ends_at_the_next_statement() {
-    accepts("PORT 1 TCP A SACONFIG DISABLED PORT 2 TCP B", &["1 TCP A", "2 TCP B"]);
+    accepts(
+        "PORT 1 TCP A SACONFIG DISABLED PORT 2 TCP B",
+        &["1 TCP A", "2 TCP B"],
+    );
     // A name where a job name must stand is one, if it is on the same line.
-    accepts("PORT 1 TCP HOME\n 2 TCP LINK NOAUTOLOG", &["1 TCP HOME", "2 TCP LINK NOAUTOLOG"]);
-    refuses("PORT 1 TCP\nPORTRANGE 5 5 TCP A", "PRV104", 1, &["5 5 TCP A"]);
+    accepts(
+        "PORT 1 TCP HOME\n 2 TCP LINK NOAUTOLOG",
+        &["1 TCP HOME", "2 TCP LINK NOAUTOLOG"],
+    );
+    refuses(
+        "PORT 1 TCP\nPORTRANGE 5 5 TCP A",
+        "PRV104",
+        1,
+        &["5 5 TCP A"],
+    );
     let parsed = parse("21 TCP A");
     assert_eq!(wrong(&parsed), [("PRV103", 1)]);
     let parsed = parse("PORT\n; 21 TCP A\nPORTRANGE");
@@ -200,17 +279,25 @@ fn comments_beside_entries_describe_them() {
         "PORT ; not this\n 1 TCP A ; one\n 2 TCP B\n ; not this\n 3 TCP C ; not this\n NOAUTOLOG;no\n\
          \u{20}4 TCP D ;; x\x1b ;\n 5 TCP E ;\n 6 TCP F 7 TCP G; seven",
     );
-    let described: Vec<Option<&str>> =
-        all_entries(&parsed).iter().map(|entry| entry.description.as_deref()).collect();
+    let described: Vec<Option<&str>> = all_entries(&parsed)
+        .iter()
+        .map(|entry| entry.description.as_deref())
+        .collect();
     // The option with the glued comment takes its entry with it, and so does G.
-    assert_eq!(described, [Some("one"), None, Some("x\u{241b}"), None, None]);
+    assert_eq!(
+        described,
+        [Some("one"), None, Some("x\u{241b}"), None, None]
+    );
 }
 
 #[test]
 fn spans_cover_whole_entries() {
     let parsed = parse("PORT\n 20 TCP * NOAUTOLOG\n  SAF X ; c\n 21 TCP A");
     let entries = all_entries(&parsed);
-    assert_eq!(parsed.sources.slice(entries[0].span), "20 TCP * NOAUTOLOG\n  SAF X");
+    assert_eq!(
+        parsed.sources.slice(entries[0].span),
+        "20 TCP * NOAUTOLOG\n  SAF X"
+    );
     assert_eq!(parsed.sources.slice(entries[1].span), "21 TCP A");
     assert_eq!(entries[0].target, Target::Port(20));
 }
@@ -235,5 +322,8 @@ fn delete_checks_options_but_not_their_values() {
         .collect();
     assert_eq!(kinds, [3, 11, 100]);
     let parsed = parse("DELETE PORT 1 TCP A SAF X NOAUTOLOG\nDELETE\nDELETE WHAT 1 TCP A");
-    assert_eq!(wrong(&parsed), [("PRV110", 1), ("PRV104", 2), ("PRV103", 3)]);
+    assert_eq!(
+        wrong(&parsed),
+        [("PRV110", 1), ("PRV104", 2), ("PRV103", 3)]
+    );
 }

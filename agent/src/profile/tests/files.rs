@@ -25,7 +25,10 @@ fn read_main(folder: &tempfile::TempDir) -> super::Parsed {
 #[test]
 fn includes_stand_in_their_place() {
     let folder = folder(&[
-        ("main", "PORT 1 TCP A\nINCLUDE sub/Ports.inc PORT 4 TCP D\nINCLUDE 'sub/Ports.inc'"),
+        (
+            "main",
+            "PORT 1 TCP A\nINCLUDE sub/Ports.inc PORT 4 TCP D\nINCLUDE 'sub/Ports.inc'",
+        ),
         ("sub/Ports.inc", "PORT 2 TCP B\ninclude more"),
         ("sub/more", "PORT 3 TPC X\n 3 TCP C"),
     ]);
@@ -33,7 +36,9 @@ fn includes_stand_in_their_place() {
     assert_eq!(wrong(&parsed), [("PRV106", 1), ("PRV106", 1)]);
     assert_eq!(
         printed(&parsed),
-        ["1 TCP A", "2 TCP B", "3 TCP C", "4 TCP D", "2 TCP B", "3 TCP C"]
+        [
+            "1 TCP A", "2 TCP B", "3 TCP C", "4 TCP D", "2 TCP B", "3 TCP C"
+        ]
     );
     let shown = render::all(&parsed.diagnostics, &parsed.sources, false);
     assert!(shown.contains("sub/more:1:8"), "{shown}");
@@ -42,7 +47,10 @@ fn includes_stand_in_their_place() {
 #[test]
 fn includes_that_can_not_be() {
     let folder = folder(&[
-        ("main", "PORT 1 TCP A\nINCLUDE none\nINCLUDE sub\nINCLUDE\nPORT 2 TCP B\nINCLUDE a;b"),
+        (
+            "main",
+            "PORT 1 TCP A\nINCLUDE none\nINCLUDE sub\nINCLUDE\nPORT 2 TCP B\nINCLUDE a;b",
+        ),
         ("sub/x", ""),
     ]);
     let parsed = read_main(&folder);
@@ -67,10 +75,17 @@ fn circles_are_refused() {
 #[test]
 fn depth_and_number_are_bounded() {
     let texts: Vec<(String, String)> = (0..100)
-        .map(|n| (n.to_string(), format!("INCLUDE {}\nPORT {} TCP A", n + 1, n + 1)))
+        .map(|n| {
+            (
+                n.to_string(),
+                format!("INCLUDE {}\nPORT {} TCP A", n + 1, n + 1),
+            )
+        })
         .collect();
-    let mut files: Vec<(&str, &str)> =
-        texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let mut files: Vec<(&str, &str)> = texts
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
     files.push(("main", "INCLUDE 0"));
     let parsed = read_main(&folder(&files));
     assert_eq!(wrong(&parsed), [("PRV117", 1)]);
@@ -78,7 +93,13 @@ fn depth_and_number_are_bounded() {
 
     let ten = |name: &str| format!("INCLUDE {name}\n").repeat(10);
     let (a, b, c) = (ten("b"), ten("c"), ten("d"));
-    let folder = folder(&[("main", &ten("a")), ("a", &a), ("b", &b), ("c", &c), ("d", "")]);
+    let folder = folder(&[
+        ("main", &ten("a")),
+        ("a", &a),
+        ("b", &b),
+        ("c", &c),
+        ("d", ""),
+    ]);
     let parsed = read_main(&folder);
     assert!(wrong(&parsed).iter().all(|(code, _)| *code == "PRV117"));
     assert!(parsed.sources.paths().count() <= 1001);
@@ -88,7 +109,10 @@ fn depth_and_number_are_bounded() {
 #[test]
 fn symbols() {
     let symbols: Symbols = [("SYSNAME".to_owned(), "H1".to_owned())].into();
-    let options = ReadOptions { symbols: Some(&symbols), ..ReadOptions::default() };
+    let options = ReadOptions {
+        symbols: Some(&symbols),
+        ..ReadOptions::default()
+    };
     let text = b"PORT 1 TCP FTP&SYSNAME.\n 2 TCP &WHAT.\n 3 TCP C ; &NOT.";
     let parsed = parse(Path::new("p"), text, &options);
     assert_eq!(wrong(&parsed), [("PRV116", 2)]);
@@ -103,7 +127,10 @@ fn bytes_that_are_no_text_are_named_once() {
     assert_eq!(wrong(&parsed), [("PRV101", 2)]);
     assert_eq!(printed(&parsed), ["1 TCP A", "2 TCP B", "3 TCP C"]);
     let shown = render::all(&parsed.diagnostics, &parsed.sources, false);
-    assert!(shown.contains("byte 0xe9 is not UTF-8") && shown.contains("p:2:15"), "{shown}");
+    assert!(
+        shown.contains("byte 0xe9 is not UTF-8") && shown.contains("p:2:15"),
+        "{shown}"
+    );
 
     let parsed = parse(Path::new("p"), b"PORT 1 TCP A\0\0\n 3 TCP C", &options);
     assert!(wrong(&parsed).contains(&("PRV102", 1)));
@@ -111,7 +138,10 @@ fn bytes_that_are_no_text_are_named_once() {
 
     for (text, hint) in [
         (&b"\xff\xfeP\0O\0R\0T\0"[..], "UTF-16"),
-        (b"\xd7\xd6\xd9\xe3\x40\x40\xf2\xf1\x40\xe3\xc3\xd7", "EBCDIC"),
+        (
+            b"\xd7\xd6\xd9\xe3\x40\x40\xf2\xf1\x40\xe3\xc3\xd7",
+            "EBCDIC",
+        ),
     ] {
         let parsed = parse(Path::new("p"), text, &options);
         let shown = render::all(&parsed.diagnostics, &parsed.sources, false);
@@ -121,7 +151,10 @@ fn bytes_that_are_no_text_are_named_once() {
 
 #[test]
 fn strict_reports_what_zos_does_not_allow() {
-    let options = ReadOptions { strict: true, ..ReadOptions::default() };
+    let options = ReadOptions {
+        strict: true,
+        ..ReadOptions::default()
+    };
     let text = b"PORT 1 TCP nginx 2 TCP node_exporter 3 TCP ABCDEFGHI 4 TCP A-B";
     let parsed = parse(Path::new("p"), text, &options);
     assert_eq!(wrong(&parsed), [("PRV501", 1); 3]);

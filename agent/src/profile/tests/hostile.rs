@@ -21,7 +21,10 @@ fn long_lines_and_long_words() {
 
     let comment = format!("PORT 1 TCP A ; {}", "c".repeat(4 << 20));
     let parsed = parse(&comment);
-    assert_eq!(all_entries(&parsed)[0].description.as_ref().unwrap().len(), 100);
+    assert_eq!(
+        all_entries(&parsed)[0].description.as_ref().unwrap().len(),
+        100
+    );
 }
 
 /// Every entry looks for its comment, every diagnostic for its line: neither may

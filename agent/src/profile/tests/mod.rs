@@ -14,7 +14,11 @@ use crate::diagnostics::Severity;
 
 /// Parses `text` with the defaults.
 fn parse(text: &str) -> Parsed {
-    super::parse(Path::new("test.tcpip"), text.as_bytes(), &ReadOptions::default())
+    super::parse(
+        Path::new("test.tcpip"),
+        text.as_bytes(),
+        &ReadOptions::default(),
+    )
 }
 
 /// The codes and lines of what is wrong, worse than good to know.
@@ -30,10 +34,14 @@ fn wrong(parsed: &Parsed) -> Vec<(&'static str, u32)> {
 }
 
 fn lists(parsed: &Parsed) -> impl Iterator<Item = &PortList> {
-    parsed.profile.statements.iter().filter_map(|statement| match statement {
-        Statement::Port(list) | Statement::PortRange(list) => Some(list),
-        _ => None,
-    })
+    parsed
+        .profile
+        .statements
+        .iter()
+        .filter_map(|statement| match statement {
+            Statement::Port(list) | Statement::PortRange(list) => Some(list),
+            _ => None,
+        })
 }
 
 /// The entries of all PORT and PORTRANGE statements.
@@ -43,7 +51,10 @@ fn all_entries(parsed: &Parsed) -> Vec<&PortEntry> {
 
 /// The same in canonical spelling.
 fn printed(parsed: &Parsed) -> Vec<String> {
-    all_entries(parsed).iter().map(|entry| entry.to_string()).collect()
+    all_entries(parsed)
+        .iter()
+        .map(|entry| entry.to_string())
+        .collect()
 }
 
 /// Asserts that `text` leaves `entries` and nothing is wrong with it.
@@ -65,6 +76,9 @@ fn refuses(text: &str, code: &str, line: u32, entries: &[&str]) {
 /// The help of the only thing wrong with `text`.
 fn help(text: &str) -> String {
     let parsed = parse(text);
-    let first = parsed.diagnostics.iter().find(|d| d.severity != Severity::Info);
+    let first = parsed
+        .diagnostics
+        .iter()
+        .find(|d| d.severity != Severity::Info);
     first.and_then(|d| d.help.clone()).unwrap_or_default()
 }

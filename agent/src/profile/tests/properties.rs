@@ -14,11 +14,54 @@ use crate::profile::statements::{Kind, STATEMENTS};
 /// Words that mean something somewhere, and some that nearly do.
 fn word() -> impl Strategy<Value = String> {
     let mut words: Vec<String> = [
-        "TCP", "UDP", "UNRSV", "RESERVED", "AUTHPORT", "OMVS", "*", "A*", "FTPD1", "A;b", ";", ";c",
-        "RESTRICTLOWPORTS", "EPHEMERALPORTS", "EXPLICITBINDPORTRANGE", "JOBNAME", "PARMSTRING",
-        "DELAYSTART", "DVIPA", "TTLS", "'a", "a'", "\"x y\"", "COMMUNITY", "AGENT", "ENABLED",
-        "192.0.2.1", "::1", "::ffff:1.2.3.4", "ENDAUTOLOG", "PROT", "&X.", "&Y.", "&", "\n", "\n",
-        "\r\n", "\t", "21", "1", "0", "65535", "65536", "1024", "9x", "-1", "é", "\u{1b}",
+        "TCP",
+        "UDP",
+        "UNRSV",
+        "RESERVED",
+        "AUTHPORT",
+        "OMVS",
+        "*",
+        "A*",
+        "FTPD1",
+        "A;b",
+        ";",
+        ";c",
+        "RESTRICTLOWPORTS",
+        "EPHEMERALPORTS",
+        "EXPLICITBINDPORTRANGE",
+        "JOBNAME",
+        "PARMSTRING",
+        "DELAYSTART",
+        "DVIPA",
+        "TTLS",
+        "'a",
+        "a'",
+        "\"x y\"",
+        "COMMUNITY",
+        "AGENT",
+        "ENABLED",
+        "192.0.2.1",
+        "::1",
+        "::ffff:1.2.3.4",
+        "ENDAUTOLOG",
+        "PROT",
+        "&X.",
+        "&Y.",
+        "&",
+        "\n",
+        "\n",
+        "\r\n",
+        "\t",
+        "21",
+        "1",
+        "0",
+        "65535",
+        "65536",
+        "1024",
+        "9x",
+        "-1",
+        "é",
+        "\u{1b}",
     ]
     .map(str::to_owned)
     .into();
@@ -30,7 +73,12 @@ fn word() -> impl Strategy<Value = String> {
         }
     }
     // PORT must not be rare among so many.
-    words.extend(["PORT", "PORTRANGE", "DELETE"].repeat(8).into_iter().map(str::to_owned));
+    words.extend(
+        ["PORT", "PORTRANGE", "DELETE"]
+            .repeat(8)
+            .into_iter()
+            .map(str::to_owned),
+    );
     prop::sample::select(words)
 }
 
@@ -42,13 +90,22 @@ fn entry() -> impl Strategy<Value = String> {
         Just("*".to_owned()),
         Just("OMVS".to_owned()),
     ];
-    let options = ["NOAUTOLOG", "DELAYA", "SHAREP", "BIND 192.0.2.1", "SAF X", "NOSMC"];
+    let options = [
+        "NOAUTOLOG",
+        "DELAYA",
+        "SHAREP",
+        "BIND 192.0.2.1",
+        "SAF X",
+        "NOSMC",
+    ];
     let options = prop::sample::subsequence(options.to_vec(), 0..=6);
     let comment = prop::option::of("[ -~]{0,20}");
     (1..=12u16, any::<bool>(), user, options, comment).prop_map(
         |(port, tcp, user, options, comment)| {
-            let options: Vec<&str> =
-                options.into_iter().filter(|option| tcp || *option != "SHAREP").collect();
+            let options: Vec<&str> = options
+                .into_iter()
+                .filter(|option| tcp || *option != "SHAREP")
+                .collect();
             let protocol = if tcp { "TCP" } else { "UDP" };
             let comment = comment.map_or(String::new(), |text| format!("; {text}"));
             format!("{port} {protocol} {user} {} {comment}\n", options.join(" "))
@@ -58,12 +115,17 @@ fn entry() -> impl Strategy<Value = String> {
 
 /// The same for PORTRANGE.
 fn range() -> impl Strategy<Value = String> {
-    (1..=65535u16, 1..=40u16, "UDP|TCP", "RESERVED|OMVS|APP[0-9]", "( SAF Y)?").prop_map(
-        |(first, count, protocol, user, saf)| {
+    (
+        1..=65535u16,
+        1..=40u16,
+        "UDP|TCP",
+        "RESERVED|OMVS|APP[0-9]",
+        "( SAF Y)?",
+    )
+        .prop_map(|(first, count, protocol, user, saf)| {
             let saf = if user == "RESERVED" { "" } else { &saf };
             format!("{first} {count} {protocol} {user}{saf}\n")
-        },
-    )
+        })
 }
 
 proptest! {

@@ -15,7 +15,9 @@ fn canonical(text: &str) -> String {
 #[test]
 fn protocol_configs() {
     assert_eq!(
-        canonical("TCPCONF TTLS EPHEMERALPORTS 2000 3000 RESTRICTL TCPSENDBFRSIZE 65535\nPORT 1 TCP A"),
+        canonical(
+            "TCPCONF TTLS EPHEMERALPORTS 2000 3000 RESTRICTL TCPSENDBFRSIZE 65535\nPORT 1 TCP A"
+        ),
         "TCPCONFIG RESTRICTLOWPORTS EPHEMERALPORTS 2000 3000\nPORT\n  1 TCP A"
     );
     assert_eq!(
@@ -45,11 +47,21 @@ fn protocol_configs() {
 /// a misspelt rule or statement.
 #[test]
 fn misspelt_rules_in_configs() {
-    for text in ["TCPCONFIG RESTRCTLOWPORTS", "UDPCONFIG TTLS RESTRICTLOWPORST", "GLOBALCONFIG RESTRICTL"] {
+    for text in [
+        "TCPCONFIG RESTRCTLOWPORTS",
+        "UDPCONFIG TTLS RESTRICTLOWPORST",
+        "GLOBALCONFIG RESTRICTL",
+    ] {
         assert_eq!(wrong(&parse(text)), [("PRV121", 1)], "{text}");
     }
-    assert_eq!(help("TCPCONFIG RESTRCTLOWPORTS"), "did you mean `RESTRICTLOWPORTS`?");
-    for text in ["TCPCONFIG TTLS UDPCONFG RESTRICTL", "TCPCONFIG TTLS\nPROT 1 TCP A"] {
+    assert_eq!(
+        help("TCPCONFIG RESTRCTLOWPORTS"),
+        "did you mean `RESTRICTLOWPORTS`?"
+    );
+    for text in [
+        "TCPCONFIG TTLS UDPCONFG RESTRICTL",
+        "TCPCONFIG TTLS\nPROT 1 TCP A",
+    ] {
         assert_eq!(wrong(&parse(text))[0].0, "PRV103", "{text}");
     }
     // No operand of z/OS is taken for a misspelling.
@@ -118,7 +130,10 @@ fn the_community_is_never_shown() {
         let shown = render::all(&parsed.diagnostics, &parsed.sources, false);
         let json = serde_json::to_string(&json::all(&parsed.diagnostics, &parsed.sources)).unwrap();
         let all = format!("{shown}{json}{}{:?}", parsed.profile, parsed.profile);
-        assert!(!all.to_ascii_uppercase().contains("SECRET"), "{text}: {all}");
+        assert!(
+            !all.to_ascii_uppercase().contains("SECRET"),
+            "{text}: {all}"
+        );
     }
 }
 
@@ -158,7 +173,10 @@ PORT
     ] {
         assert_eq!(wrong(&parse(text))[0].0, code, "{text}");
     }
-    let long = format!("AUTOLOG 5\n A PARMSTRING '{}'\n ENDAUTOLOG", "x".repeat(116));
+    let long = format!(
+        "AUTOLOG 5\n A PARMSTRING '{}'\n ENDAUTOLOG",
+        "x".repeat(116)
+    );
     assert_eq!(wrong(&parse(&long)), [("PRV119", 2)]);
 }
 
@@ -179,7 +197,9 @@ fn a_missing_end_swallows_the_rest() {
 #[test]
 fn every_block_is_stepped_over() {
     for statement in STATEMENTS {
-        let Kind::Block(end) = statement.kind else { continue };
+        let Kind::Block(end) = statement.kind else {
+            continue;
+        };
         let name = statement.name;
         let body = "PORT 23\n 21 TCP X\nPROT 1 TCP A RESTRICTLOWPORTS";
         let text = format!("{name} A\n{body}\n {}\nPORT 1 TCP A", end.name);
@@ -201,7 +221,10 @@ fn other_statements_are_stepped_over_with_a_word() {
         accepts(&text, &["1 TCP A"]);
         let parsed = parse(&text);
         let info = parsed.diagnostics.iter().next().unwrap();
-        assert_eq!((info.code, info.severity), (Code::SteppedOver, Severity::Info));
+        assert_eq!(
+            (info.code, info.severity),
+            (Code::SteppedOver, Severity::Info)
+        );
         assert!(info.message.starts_with(statement.name));
     }
     accepts(
@@ -233,7 +256,9 @@ fn rules_do_not_vanish_in_other_statements() {
         ("INCLDUE more.tcpip", "PRV121"),
         ("ENDAUTOLOG", "PRV114"),
     ] {
-        let parsed = parse(&format!("HOME 192.0.2.1 L1\n192.0.2.2 L2\n{rule}\nPORT 1 TCP A"));
+        let parsed = parse(&format!(
+            "HOME 192.0.2.1 L1\n192.0.2.2 L2\n{rule}\nPORT 1 TCP A"
+        ));
         assert_eq!(wrong(&parsed), [(code, 3)], "{rule}");
         assert_eq!(printed(&parsed), ["1 TCP A"]);
     }
