@@ -76,7 +76,7 @@ fn activated(text: &str) -> Vec<String> {
                 let end = lines
                     .iter()
                     .position(|line| line.contains("ENDAUTOLOG"))
-                    .unwrap();
+                    .expect("the block has an end");
                 result.push(without(index..=end));
             }
             Some(&"PORTRANGE") if number(1) => result.push(without(index..=index)),

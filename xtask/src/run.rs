@@ -100,12 +100,12 @@ fn introduce(instance: &Instance, profile: &Path) {
     let portreeve = instance.bin().join("portreeve");
     match &instance.cgroup {
         Some(cgroup) => eprintln!(
-            "\nEnforcing on {} only: the rest of the machine is not affected.\n\
+            "\nThe agent enforces on {} only; the rest of the machine won't notice.\n\
              \x20 try it          cargo xtask shell        a shell that is judged\n\
              \x20 on the host     cargo xtask run --host",
             cgroup.display()
         ),
-        None => eprintln!("\nEnforcing on the WHOLE HOST: every bind on it is judged."),
+        None => eprintln!("\nThe agent enforces on the WHOLE HOST: every bind on it is judged."),
     }
     eprintln!(
         "  the rules       {}\n  ask the agent   {} status\n  stop            Ctrl-C\n",

@@ -48,6 +48,7 @@ pub struct Agent {
     /// Self-test events.
     pub seen: selftest::Seen,
     selftest: RefCell<Option<SelftestStatus>>,
+    proving: tokio::sync::Mutex<()>,
     detached: Cell<bool>,
 }
 
@@ -75,6 +76,7 @@ impl Agent {
             log: RefCell::new(EventLog::new(hierarchy)),
             seen: selftest::Seen::default(),
             selftest: RefCell::new(None),
+            proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
         };
         let policy = Rc::clone(&agent.policy.borrow());
@@ -118,8 +120,17 @@ impl Agent {
 
     /// Proves that the hooks are alive and remembers the result.
     pub async fn prove(&self) -> SelftestStatus {
-        let mode = self.policy().config.mode;
-        let result = selftest::run(&self.tables, mode, &self.attach.path, &self.seen).await;
+        // The programs know of one marked socket at a time.
+        let _turn = self.proving.lock().await;
+        let result = loop {
+            let active = self.tables.borrow().active();
+            let mode = self.policy().config.mode;
+            let result = selftest::run(&self.tables, mode, &self.attach.path, &self.seen).await;
+            // A reload meanwhile may have changed the mode that was to be proven.
+            if result.is_ok() || self.tables.borrow().active() == active {
+                break result;
+            }
+        };
         let status = SelftestStatus {
             at: now(),
             ok: result.is_ok(),

@@ -126,13 +126,14 @@ impl Kernel {
         } else {
             None
         };
+        // Before any hook changes hands: pinned tables that are not as they should be.
+        let tables = Tables::open(options.pins)?;
         for name in HOOKS {
             load_program(&mut ebpf, name)?;
         }
         for name in HOOKS {
             attach(&mut ebpf, name, options)?;
         }
-        let tables = Tables::open(options.pins)?;
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
         let events = take(&mut ebpf, names::EVENTS)?;

@@ -132,16 +132,17 @@ fn subagent(config: &SaConfig, diagnostics: &mut Diagnostics) {
 
 /// The last word on low ports counts.
 fn low_ports(profile: &Profile, protocol: Protocol, diagnostics: &mut Diagnostics) {
-    let said = profile
+    let last = profile
         .statements
         .iter()
-        .filter_map(|statement| match statement {
+        .rev()
+        .find_map(|statement| match statement {
             Statement::ProtocolConfig(config) if config.protocol == protocol => {
                 config.restrict_low_ports
             }
             _ => None,
         });
-    if let Some(restrict) = said.last().filter(|restrict| restrict.value) {
+    if let Some(restrict) = last.filter(|restrict| restrict.value) {
         let message = format!(
             "RESTRICTLOWPORTS is not supported yet; unreserved {} ports below 1024 follow the host's own rule",
             protocol.name()

@@ -1,6 +1,6 @@
 //! The profile language of z/OS: text to statements.
 //!
-//! [`read`] and [`parse`] turn a profile and what it includes into an
+//! [`read()`] and [`parse()`] turn a profile and what it includes into an
 //! [`ast::Profile`]. They never give up: everything that is wrong is reported
 //! in one run, the bad entry or statement is dropped as the language defines,
 //! and the rest is returned. Time and memory grow with the input, no faster.
