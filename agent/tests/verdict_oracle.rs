@@ -237,7 +237,7 @@ impl Subject for Job {
 }
 
 fn ask(compiled: &Compiled, protocol: Protocol, port: u16, name: &str) -> Answer {
-    let subject = Job(Name::new(name).unwrap());
+    let subject = Job(Name::new(name).expect("generated names are short"));
     let verdict = decide(Request { protocol, port }, &subject, &compiled.image);
     Answer {
         reason: verdict.reason,

@@ -1,2 +1,27 @@
-//! x
-fn main() {}
+//! Kernel and end-to-end tests: a real agent, real processes, real binds.
+//!
+//! `cargo xtask test` builds and runs this as root, with `PORTREEVE_BIN` naming the
+//! agent. [`cases`] has one file per subject, [`harness`] what they share, and
+//! [`actors`] the processes that bind: this very executable under hidden arguments.
+
+mod actors;
+mod cases;
+mod harness;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    if let Some(code) = actors::play() {
+        return code;
+    }
+    let arguments = Arguments::from_args();
+    if !arguments.list
+        && let Err(error) = harness::host::prepare()
+    {
+        eprintln!("error: {error:#}");
+        return ExitCode::from(2);
+    }
+    libtest_mimic::run(&arguments, cases::trials()).exit_code()
+}

@@ -37,6 +37,7 @@ impl Check {
         let source = Source {
             profile: self.file.or(source.profile),
             strict: self.strict,
+            lint: true,
             ..source
         };
         let outcome = source.read()?;

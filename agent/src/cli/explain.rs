@@ -11,7 +11,8 @@ use crate::{
     daemon::{client, protocol::Request},
     diagnostics::escaped,
     files::Trust,
-    policy::explain::{Answer, Question, explain, first_unprivileged_port},
+    kernel::sysctl::PortSettings,
+    policy::explain::{Answer, Question, explain},
     report::{self, Format},
 };
 
@@ -135,7 +136,7 @@ fn offline(paths: &Paths, question: &Question) -> Result<Option<Answer>> {
         show(&outcome.diagnostics, outcome.sources());
         return Ok(None);
     };
-    explain(policy, question, first_unprivileged_port())
+    explain(policy, question, PortSettings::of_host().first_unprivileged)
         .map(Some)
         .context("the protocol is not judged")
 }

@@ -152,6 +152,7 @@ impl Paths {
             on_error,
             audit: false,
             strict: false,
+            lint: false,
             trust,
         }
     }

@@ -25,6 +25,7 @@ use crate::{
         cgroup::AttachPoint,
         counters::{self, Counters},
         load::Kernel,
+        sysctl::PortSettings,
         tables::{Publication, Tables, generation_in_force, text},
     },
     policy::{
@@ -184,7 +185,11 @@ impl Agent {
 
     /// The verdict for a described caller.
     pub fn explain(&self, question: &Question) -> Reply {
-        match explain::explain(&self.policy(), question, explain::first_unprivileged_port()) {
+        match explain::explain(
+            &self.policy(),
+            question,
+            PortSettings::of_host().first_unprivileged,
+        ) {
             Some(answer) => reply(&answer),
             None => Reply::Failed(format!("{:?} is not tcp or udp", question.protocol)),
         }

@@ -145,6 +145,16 @@ codes! {
 
     ExtendedJobname = "PRV501", None, "a job name is not one that z/OS allows",
         "More than 8 characters, or one of - _ . : / +. It works here, but the profile can't be used on z/OS.";
+    NameOnly = "PRV502", None, "reservations rest on the process name alone",
+        "A process chooses its own name. Such a reservation keeps order among servers that mean well; a program that lies about its name gets the port.";
+    EphemeralOverlap = "PRV503", None, "reserved ports are among those the kernel hands out",
+        "A bind to port 0, a connect or a sendto can be given any port of net.ipv4.ip_local_port_range that net.ipv4.ip_local_reserved_ports doesn't name. Then the rightful server finds its port taken.";
+    ReservedSourcePorts = "PRV504", None, "ranges cover the source ports of NFS, RPC and rsh clients",
+        "Those clients bind ports from 512 to 1023 one after the other. They go on after 'address in use', but not after 'permission denied'.";
+    IkePortsOpen = "PRV505", None, "the ports of the IKE daemon belong to nobody",
+        "With IPSECURITY, UDP 500 and 4500 should be reserved for the IKE daemon or be RESERVED.";
+    DeleteAtStart = "PRV506", None, "DELETE stands in a profile",
+        "DELETE is meant for changes to a policy in force. In a profile the entry itself should go.";
 }
 
 #[cfg(test)]

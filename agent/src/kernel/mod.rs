@@ -16,6 +16,7 @@ pub mod pins;
 pub mod requirements;
 pub mod stream;
 mod sys;
+pub mod sysctl;
 pub mod tables;
 
 pub use error::KernelError;

@@ -1,8 +1,6 @@
 //! What the policy says to a described caller: the verdict, and its words.
 
-use portreeve_common::{
-    Request, Subject, Verdict, abi::Protocol, decide, decide::FIRST_HIGH_PORT, jobname::Name,
-};
+use portreeve_common::{Request, Subject, Verdict, abi::Protocol, decide, jobname::Name};
 use serde::{Deserialize, Serialize};
 
 use super::source::{EntryPlace, Policy};
@@ -110,14 +108,6 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
         entry,
         text,
     })
-}
-
-/// The first port that the host lets anyone bind: `ip_unprivileged_port_start`.
-pub fn first_unprivileged_port() -> u16 {
-    std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(FIRST_HIGH_PORT)
 }
 
 fn sentence(

@@ -5,6 +5,7 @@ pub mod compile;
 pub mod diff;
 pub mod explain;
 pub mod image;
+pub mod lint;
 pub mod reservations;
 pub mod source;
 mod unreserved;

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     compile::{Compiled, compile},
+    lint::lint,
     reservations::{Reservation, resolve},
 };
 use crate::{
     config::{self, Config, OnError},
     diagnostics::{Diagnostics, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust},
+    kernel::sysctl::PortSettings,
     profile::{
         self,
         read::{Opener as _, ReadError, ReadOptions},
@@ -33,6 +35,8 @@ pub struct Source {
     pub audit: bool,
     /// Report what z/OS would not accept.
     pub strict: bool,
+    /// Report what is right but may not be wise.
+    pub lint: bool,
     /// Whether the files become policy.
     pub trust: Trust,
 }
@@ -100,6 +104,10 @@ impl Source {
             file.parse(&mut sources, &mut diagnostics);
         }
         let reservations = resolve(&parsed.profile, &mut diagnostics);
+        if self.lint {
+            let host = PortSettings::of_host();
+            lint(&parsed.profile, &reservations, &host, &mut diagnostics);
+        }
         let compiled = compile(&reservations, config.grant, &sources, &mut diagnostics);
 
         let refused = diagnostics.has_errors() && config.on_error == OnError::Refuse;

@@ -1,5 +1,6 @@
 //! What people and programs read: tables, sentences and JSON.
 
+pub mod diff;
 pub mod events;
 pub mod ports;
 pub mod status;

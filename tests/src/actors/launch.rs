@@ -1,0 +1,76 @@
+//! The launcher: what [`Launch`] says, then exec.
+
+use std::{convert::Infallible, ffi::CString, fs::File, os::unix::ffi::OsStrExt as _};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+    sys::{prctl, ptrace, signal::Signal},
+    unistd::{Gid, Uid, fexecve, setgroups, setresgid, setresuid},
+};
+
+use super::become_caller::stay_on;
+use crate::harness::{host, launch::Launch};
+
+/// Becomes the program; comes back only if it can't.
+pub fn perform(launch: &Launch) -> Result<()> {
+    // Before anything is hidden or forbidden: a user may not get at the folder.
+    let program = File::open(&launch.program)
+        .with_context(|| format!("{} can't be opened", launch.program.display()))?;
+    if !launch.hidden.is_empty() || !launch.unmounted.is_empty() {
+        hide(launch)?;
+    }
+    if let Some(cpu) = launch.cpu {
+        stay_on(cpu)?;
+    }
+    if let Some(uid) = launch.uid {
+        let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
+        setgroups(&[])?;
+        setresgid(group, group, group)?;
+        setresuid(user, user, user)?;
+    }
+    // A test that is killed can't end its agent. Behind the change of user,
+    // which would undo it.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if launch.traced {
+        ptrace::traceme()?;
+    }
+    let Err(error) = exec(&program, launch);
+    Err(error)
+}
+
+fn exec(program: &File, launch: &Launch) -> Result<Infallible> {
+    let name = CString::new(launch.program.as_os_str().as_bytes())?;
+    let mut arguments = vec![name];
+    for argument in &launch.arguments {
+        arguments.push(CString::new(argument.as_str())?);
+    }
+    let environment: [CString; 0] = [];
+    fexecve(program, &arguments, &environment)
+        .with_context(|| format!("{} can't be run", launch.program.display()))
+}
+
+fn hide(launch: &Launch) -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).context("no mount namespace can be made")?;
+    // Nothing of what follows reaches the host.
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    for file_system in &launch.unmounted {
+        for (_, point) in host::mounts(file_system)? {
+            umount2(&point, MntFlags::MNT_DETACH)
+                .with_context(|| format!("{} can't be unmounted", point.display()))?;
+        }
+    }
+    for folder in &launch.hidden {
+        mount(
+            Some("tmpfs"),
+            folder,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            none,
+        )
+        .with_context(|| format!("{} can't be hidden", folder.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The processes of the tests: this executable under a hidden first argument,
+//! so that each is a real process with its own name, user and cgroup.
+
+mod become_caller;
+mod bind;
+pub mod launch;
+mod socket;
+mod spin;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Binds, tells, and holds what it got until its standard input is closed.
+pub const BIND: &str = "__bind";
+/// Binds over and over until its standard input is closed.
+pub const SPIN: &str = "__spin";
+/// Becomes another program.
+pub const LAUNCH: &str = "__launch";
+
+/// Plays the part that the command line asks for, if it does.
+pub fn play() -> Option<ExitCode> {
+    let mut arguments = env::args().skip(1);
+    let part = arguments.next().filter(|part| part.starts_with("__"))?;
+    let played = arguments
+        .next()
+        .context("a part comes with its task in JSON")
+        .and_then(|task| perform(&part, &task));
+    Some(match played {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{part}: {error:#}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn perform(part: &str, task: &str) -> Result<()> {
+    match part {
+        BIND => bind::perform(serde_json::from_str(task)?),
+        SPIN => spin::perform(serde_json::from_str(task)?),
+        LAUNCH => launch::perform(&serde_json::from_str(task)?),
+        _ => bail!("there is no such part"),
+    }
+}

@@ -1,0 +1,90 @@
+//! Sockets and binds of every kind that is judged, and some that std can't make.
+
+use std::{
+    mem::size_of,
+    net::IpAddr,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+use nix::{errno::Errno, libc};
+
+use crate::harness::{Want, request::Kind};
+
+/// Does what is wanted: the socket, or the errno of its bind.
+///
+/// An error of anything else is a failure of the actor.
+pub fn attempt(want: &Want) -> anyhow::Result<Result<OwnedFd, Errno>> {
+    let socket = open(want)
+        .map_err(|errno| anyhow::anyhow!("no {:?} socket: {}", want.kind, errno.desc()))?;
+    Ok(bind(&socket, want).map(|()| socket))
+}
+
+/// A socket of the kind wanted.
+pub fn open(want: &Want) -> Result<OwnedFd, Errno> {
+    let family = match want.address {
+        IpAddr::V4(_) => libc::AF_INET,
+        IpAddr::V6(_) => libc::AF_INET6,
+    };
+    let (kind, protocol) = match want.kind {
+        Kind::Tcp => (libc::SOCK_STREAM, 0),
+        Kind::Udp => (libc::SOCK_DGRAM, 0),
+        Kind::UdpLite => (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+        Kind::Mptcp => (libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
+    };
+    // SAFETY: the call takes three numbers.
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
+    // SAFETY: the kernel made this descriptor for us; nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(Errno::result(fd)?) };
+    if let Some(only) = want.v6_only {
+        let value = libc::c_int::from(only);
+        // SAFETY: `value` outlives the call and is as long as said.
+        Errno::result(unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_IPV6,
+                libc::IPV6_V6ONLY,
+                std::ptr::from_ref(&value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        })?;
+    }
+    Ok(socket)
+}
+
+/// Binds `socket` as wanted.
+pub fn bind(socket: &OwnedFd, want: &Want) -> Result<(), Errno> {
+    match want.address {
+        IpAddr::V4(address) => {
+            // SAFETY: a sockaddr_in is plain data, for which all zeroes is valid.
+            let mut name: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            name.sin_family = if want.no_family {
+                libc::AF_UNSPEC
+            } else {
+                libc::AF_INET
+            } as libc::sa_family_t;
+            name.sin_port = want.port.to_be();
+            name.sin_addr.s_addr = u32::from_ne_bytes(address.octets());
+            bind_to(socket, &name)
+        }
+        IpAddr::V6(address) => {
+            // SAFETY: as above.
+            let mut name: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+            name.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            name.sin6_port = want.port.to_be();
+            name.sin6_addr.s6_addr = address.octets();
+            bind_to(socket, &name)
+        }
+    }
+}
+
+fn bind_to<T>(socket: &OwnedFd, name: &T) -> Result<(), Errno> {
+    // SAFETY: `name` is a socket address that outlives the call, as long as said.
+    Errno::result(unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            std::ptr::from_ref(name).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}

@@ -1,0 +1,599 @@
+//! Who gets which port: each bind with its errno, event and counts.
+//!
+//! Every refusal here is first shown to succeed without an agent.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context as _, Result};
+use nix::errno::Errno;
+
+use crate::{
+    harness::{
+        Binder, Case, NOBODY, Sandbox, Settings, Want,
+        expect::{expect, expect_at_once, judge},
+        request::Kind,
+        skip, tcp, udp,
+    },
+    tests,
+};
+
+tests![
+    the_right_job_and_the_wrong_one,
+    root_has_no_right_of_its_own,
+    a_grant_takes_the_place_of_a_capability,
+    without_a_grant_the_host_rule_stands,
+    an_unreserved_low_port_is_the_hosts,
+    tcp_and_udp_are_two_tables,
+    every_kind_of_address_is_judged_alike,
+    the_family_in_the_call_does_not_matter,
+    a_thread_is_its_process,
+    a_process_outlives_its_leader,
+    patterns_and_folding,
+    names_of_more_than_eight_characters,
+    a_renamed_process_is_another_job,
+    ranges_from_end_to_end,
+    ranges_of_every_kind,
+    the_last_port_and_a_clipped_range,
+    port_zero_is_never_judged,
+    many_binds_of_one_process,
+    several_jobs_on_one_port,
+    the_most_specific_entry_decides,
+    anyone_omvs_and_reserved,
+    mptcp_is_tcp,
+    udplite_is_udp,
+    the_effective_user_is_reported,
+    another_network_is_out_of_scope,
+    another_network_is_in_scope_if_all_are,
+    cgroups_below_are_judged_and_beside_are_not,
+    a_refused_socket_can_still_be_bound,
+];
+
+const LOUD: Settings = Settings::DEFAULT.report_all();
+const QUIET: Settings = Settings::DEFAULT;
+
+/// `PRT-02`, `PRT-44`, `DEC-01`: only the job that an entry names.
+fn the_right_job_and_the_wrong_one(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n  21 TCP FTPD1\n  8080 TCP WEB1 ; the proxy\n";
+    let (right, wrong) = (s.caller("ftpd1"), s.caller("sshd"));
+    let cases = [
+        Case::permitted(&right, tcp(21), "21 TCP FTPD1"),
+        Case::other_job(&wrong, tcp(21), "21 TCP FTPD1"),
+        Case::other_job(&right, tcp(8080), "8080 TCP WEB1"),
+        Case::permitted(&s.caller("web1"), tcp(8080), "8080 TCP WEB1"),
+        Case::unreserved(&wrong, tcp(22)),
+        Case::unreserved(&wrong, tcp(8081)),
+    ];
+    judge(s, profile, QUIET, &cases).map(drop)
+}
+
+/// `PRT-40`: the same events and counts with `report = "all"`, and root refused
+/// on a low port that it could have on any other host.
+fn root_has_no_right_of_its_own(s: &Sandbox) -> Result<()> {
+    let profile = "PORT 21 TCP FTPD1\n";
+    let line = "PORT 21 TCP FTPD1";
+    let text = "21 TCP FTPD1";
+    // The entry stands on the line of its statement.
+    let profile_line = profile.lines().next().context("no line")?;
+    anyhow::ensure!(profile_line == line);
+    let profile = profile.replace("PORT 21", "PORT\n21");
+    let cases = [
+        Case::other_job(&s.caller("root"), tcp(21), text),
+        Case::other_job(&s.caller("ftpd"), tcp(21), text),
+        Case::other_job(&s.caller("ftpd11"), tcp(21), text),
+        Case::granted(&s.caller("ftpd1"), tcp(21), text),
+        Case::unreserved(&s.caller("root"), tcp(22)),
+    ];
+    judge(s, &profile, LOUD.grant_any(), &cases).map(drop)
+}
+
+/// `PRT-39`: with `require = "any"` the reservation is all that its job needs,
+/// for its port and protocol and no other.
+fn a_grant_takes_the_place_of_a_capability(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 21 TCP FTPD1\n 20 TCP *\n 8021 TCP FTPD1\nPORTRANGE 1000 100 UDP FTPD1\n";
+    let range = "1000 100 UDP FTPD1";
+    let profile = profile.replace("PORTRANGE 1000", "PORTRANGE\n1000");
+    let user = s.caller("ftpd1").user(NOBODY);
+    let cases = [
+        Case::granted(&user, tcp(21), "21 TCP FTPD1"),
+        Case::granted(&user, tcp(20), "20 TCP *"),
+        Case::granted(&user, udp(1000), range),
+        Case::granted(&user, udp(1023), range),
+        // Behind the low ports nobody needs a capability.
+        Case::permitted(&user, udp(1024), range),
+        Case::permitted(&user, tcp(8021), "8021 TCP FTPD1"),
+        Case::unreserved_left_to_host(&user, tcp(22)),
+        Case::unreserved_left_to_host(&user, udp(21)),
+        Case::other_job(&s.caller("sshd"), tcp(21), "21 TCP FTPD1"),
+    ];
+    judge(s, &profile, LOUD.grant_any(), &cases).map(drop)
+}
+
+/// A process name is no proof: by default (`require = "verified"`) the right job
+/// of a low port still needs the host's capability. No event; the policy said yes.
+fn without_a_grant_the_host_rule_stands(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 21 TCP FTPD1\n";
+    let user = s.caller("ftpd1").user(NOBODY);
+    let cases = [
+        Case::left_to_host(&user, tcp(21), "21 TCP FTPD1"),
+        Case::left_to_host(&user, tcp(21).on(Ipv6Addr::LOCALHOST), "21 TCP FTPD1"),
+        Case::permitted(&s.caller("ftpd1"), tcp(21), "21 TCP FTPD1"),
+    ];
+    judge(s, profile, QUIET, &cases).map(drop)
+}
+
+/// `PRT-44`: a low port that no entry names is refused by the host as ever, which
+/// is no business of ours.
+fn an_unreserved_low_port_is_the_hosts(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 21 TCP FTPD1\n";
+    let user = s.caller("ftpd1").user(NOBODY);
+    let cases = [
+        Case::unreserved_left_to_host(&user, tcp(80)),
+        Case::unreserved_left_to_host(&user, udp(80)),
+        Case::unreserved(&user, tcp(8080)),
+    ];
+    judge(s, profile, QUIET.grant_any(), &cases).map(drop)
+}
+
+/// `PRT-01`: the same number is another port in the other protocol.
+fn tcp_and_udp_are_two_tables(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 53 TCP NAMED1\n 53 UDP NAMED2\n 514 UDP SYSLOGD\n 515 TCP LPSERVE\n";
+    let (one, two) = (s.caller("named1"), s.caller("named2"));
+    let cases = [
+        Case::permitted(&one, tcp(53), "53 TCP NAMED1"),
+        Case::other_job(&one, udp(53), "53 UDP NAMED2"),
+        Case::permitted(&two, udp(53), "53 UDP NAMED2"),
+        Case::other_job(&two, tcp(53), "53 TCP NAMED1"),
+        Case::other_job(&one, udp(514), "514 UDP SYSLOGD"),
+        Case::unreserved(&one, tcp(514)),
+        Case::other_job(&one, tcp(515), "515 TCP LPSERVE"),
+        Case::unreserved(&one, udp(515)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// `PRT-47`: IPv4, IPv6, v4-mapped, both at once: one reservation.
+fn every_kind_of_address_is_judged_alike(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n 4321 UDP RIGHT\n";
+    let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+    let wants = |want: fn(u16) -> Want| {
+        [
+            want(4321),
+            want(4321).on(Ipv4Addr::UNSPECIFIED),
+            want(4321).on(Ipv4Addr::new(127, 1, 2, 3)),
+            want(4321).on(Ipv6Addr::LOCALHOST),
+            want(4321).on(mapped),
+            want(4321).on_any_v6(false),
+            want(4321).on_any_v6(true),
+        ]
+    };
+    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
+    let mut cases = Vec::new();
+    for (want, entry) in [(tcp as fn(u16) -> Want, "4321 TCP RIGHT"), (udp, "4321 UDP RIGHT")] {
+        for want in wants(want) {
+            cases.push(Case::permitted(&right, want.clone(), entry));
+            cases.push(Case::other_job(&wrong, want, entry));
+        }
+    }
+    judge(s, profile, QUIET, &cases).map(drop)
+}
+
+/// A bind with `AF_UNSPEC` is an IPv4 bind of an IPv4 socket, judged as one.
+fn the_family_in_the_call_does_not_matter(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n 4321 UDP RIGHT\n";
+    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
+    let cases = [
+        Case::other_job(&wrong, tcp(4321).without_family(), "4321 TCP RIGHT"),
+        Case::other_job(&wrong, udp(4321).without_family(), "4321 UDP RIGHT"),
+        Case::permitted(&right, tcp(4321).without_family(), "4321 TCP RIGHT"),
+        Case::permitted(&right, udp(4321).without_family(), "4321 UDP RIGHT"),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// A thread may call itself what it likes: the job is that of its process.
+fn a_thread_is_its_process(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP FTPD1\n";
+    let entry = "4321 TCP FTPD1";
+    let cases = [
+        Case::other_job(&s.caller("sshd").thread("ftpd1"), tcp(4321), entry),
+        Case::permitted(&s.caller("ftpd1").thread("other"), tcp(4321), entry),
+        Case::permitted(&s.caller("ftpd1").thread("ftpd1"), tcp(4321), entry),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// The name of a process stays readable when the thread that bore it has ended.
+fn a_process_outlives_its_leader(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP FTPD1\n";
+    let entry = "4321 TCP FTPD1";
+    let cases = [
+        Case::other_job(&s.caller("sshd").survivor("ftpd1"), tcp(4321), entry),
+        Case::permitted(&s.caller("ftpd1").survivor("other"), tcp(4321), entry),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// `PRT-03`, `PRT-04`, `SYN-05`: `*` and `?` wherever they stand, and any case.
+fn patterns_and_folding(s: &Sandbox) -> Result<()> {
+    let profile = "\
+PORT
+  7001 TCP Web*
+  7002 TCP APPL?
+  7003 tcp a*z
+  7004 TCP A?C*E
+  7005 TCP ?*
+  7006 TCP *SRV
+  7007 TCP fTpD1
+";
+    let yes = |name: &str, port, entry| Case::permitted(&s.caller(name), tcp(port), entry);
+    let no = |name: &str, port, entry| Case::other_job(&s.caller(name), tcp(port), entry);
+    let (prefix, one, inner, both, any, suffix, mixed) = (
+        "7001 TCP Web*",
+        "7002 TCP APPL?",
+        "7003 tcp a*z",
+        "7004 TCP A?C*E",
+        "7005 TCP ?*",
+        "7006 TCP *SRV",
+        "7007 TCP fTpD1",
+    );
+    let cases = [
+        yes("web", 7001, prefix),
+        yes("WEB1", 7001, prefix),
+        yes("webserver-12345", 7001, prefix),
+        no("we", 7001, prefix),
+        no("aweb", 7001, prefix),
+        yes("appl1", 7002, one),
+        no("appl", 7002, one),
+        no("appl12", 7002, one),
+        yes("az", 7003, inner),
+        yes("aBCDz", 7003, inner),
+        yes("azz", 7003, inner),
+        no("za", 7003, inner),
+        no("az1", 7003, inner),
+        yes("abcde", 7004, both),
+        yes("axce", 7004, both),
+        no("ace", 7004, both),
+        no("abcd", 7004, both),
+        yes("x", 7005, any),
+        yes("srv", 7006, suffix),
+        yes("websrv", 7006, suffix),
+        no("srv1", 7006, suffix),
+        yes("FTPD1", 7007, mixed),
+        yes("FtPd1", 7007, mixed),
+        no("FtPd2", 7007, mixed),
+    ];
+    judge(s, profile, QUIET, &cases).map(drop)
+}
+
+/// Longer than z/OS's eight characters, as Linux names are, and never cut.
+fn names_of_more_than_eight_characters(s: &Sandbox) -> Result<()> {
+    let profile = "\
+PORT
+  7001 TCP APPLSERVER
+  7002 TCP ABCDEFGHIJKLMNO
+  7003 TCP ABCDEFGHIJ*
+  7004 TCP APPLSERV
+  7005 TCP APPL-SRV.1
+";
+    let yes = |name: &str, port, entry| Case::permitted(&s.caller(name), tcp(port), entry);
+    let no = |name: &str, port, entry| Case::other_job(&s.caller(name), tcp(port), entry);
+    let cases = [
+        yes("applserver", 7001, "7001 TCP APPLSERVER"),
+        no("applserv", 7001, "7001 TCP APPLSERVER"),
+        no("applserver2", 7001, "7001 TCP APPLSERVER"),
+        yes("abcdefghijklmno", 7002, "7002 TCP ABCDEFGHIJKLMNO"),
+        no("abcdefghijklmn", 7002, "7002 TCP ABCDEFGHIJKLMNO"),
+        yes("abcdefghij", 7003, "7003 TCP ABCDEFGHIJ*"),
+        yes("abcdefghijklmnX", 7003, "7003 TCP ABCDEFGHIJ*"),
+        no("abcdefghi", 7003, "7003 TCP ABCDEFGHIJ*"),
+        yes("applserv", 7004, "7004 TCP APPLSERV"),
+        no("applserver", 7004, "7004 TCP APPLSERV"),
+        yes("appl-srv.1", 7005, "7005 TCP APPL-SRV.1"),
+    ];
+    judge(s, profile, QUIET, &cases).map(drop)
+}
+
+/// An odd name is reported as it is and is nobody's job by accident.
+fn a_renamed_process_is_another_job(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 7001 TCP RESERVED\n 7002 TCP OMVS1\n 7003 TCP *\n";
+    let odd = "a \"b\" \t{c}";
+    let cases = [
+        Case::blocked(&s.caller("reserved"), tcp(7001), "7001 TCP RESERVED"),
+        Case::other_job(&s.caller("omvs"), tcp(7002), "7002 TCP OMVS1"),
+        Case::other_job(&s.caller("*"), tcp(7002), "7002 TCP OMVS1"),
+        Case::other_job(&s.caller("omvs?"), tcp(7002), "7002 TCP OMVS1"),
+        Case::other_job(&s.caller(odd), tcp(7002), "7002 TCP OMVS1"),
+        Case::permitted(&s.caller(odd), tcp(7003), "7003 TCP *"),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// `RNG-01`, `RNG-03`, `DEC-03`: both ends, their neighbours, and the same numbers
+/// for both protocols.
+fn ranges_from_end_to_end(s: &Sandbox) -> Result<()> {
+    let profile = "PORTRANGE\n 4000 1000 TCP TSRV\n 4000 500 UDP USRV\n 5000 1 TCP LONE\n";
+    let (t, u) = ("4000 1000 TCP TSRV", "4000 500 UDP USRV");
+    let wrong = s.caller("wrong");
+    let cases = [
+        Case::unreserved(&wrong, tcp(3999)),
+        Case::other_job(&wrong, tcp(4000), t),
+        Case::other_job(&wrong, tcp(4500), t),
+        Case::other_job(&wrong, tcp(4999), t),
+        Case::permitted(&s.caller("tsrv"), tcp(4000), t),
+        Case::permitted(&s.caller("tsrv"), tcp(4999), t),
+        Case::other_job(&wrong, tcp(5000), "5000 1 TCP LONE"),
+        Case::permitted(&s.caller("lone"), tcp(5000), "5000 1 TCP LONE"),
+        Case::unreserved(&wrong, tcp(5001)),
+        Case::unreserved(&wrong, udp(3999)),
+        Case::other_job(&s.caller("tsrv"), udp(4000), u),
+        Case::permitted(&s.caller("usrv"), udp(4499), u),
+        Case::unreserved(&wrong, udp(4500)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// `RNG-04`, `RNG-05`, `RNG-06`: nobody, a pattern, everybody.
+fn ranges_of_every_kind(s: &Sandbox) -> Result<()> {
+    let profile = "\
+PORTRANGE
+  2000 10 TCP RESERVED
+  3000 10 TCP APPL1*
+  5000 10 UDP OMVS
+  6000 10 TCP *
+";
+    let (none, some, omvs, all) = (
+        "2000 10 TCP RESERVED",
+        "3000 10 TCP APPL1*",
+        "5000 10 UDP OMVS",
+        "6000 10 TCP *",
+    );
+    let cases = [
+        Case::blocked(&s.caller("appl1"), tcp(2000), none),
+        Case::blocked(&s.caller("reserved"), tcp(2009), none),
+        Case::unreserved(&s.caller("appl1"), tcp(2010)),
+        Case::permitted(&s.caller("appl1"), tcp(3000), some),
+        Case::permitted(&s.caller("appl1a"), tcp(3009), some),
+        Case::other_job(&s.caller("appl2"), tcp(3009), some),
+        Case::permitted(&s.caller("whoever"), udp(5009), omvs),
+        Case::permitted(&s.caller("whoever"), tcp(6000), all),
+        Case::permitted(&s.caller("whoever"), tcp(6009), all),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// `RNG-02`: what lies beyond 65535 is dropped, what lies below is not.
+fn the_last_port_and_a_clipped_range(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 65535 UDP LAST\n 1 UDP FIRST\nPORTRANGE\n 65000 1000 TCP LAST\n";
+    let range = "65000 1000 TCP LAST";
+    let (last, wrong) = (s.caller("last"), s.caller("wrong"));
+    let cases = [
+        Case::unreserved(&wrong, tcp(64999)),
+        Case::other_job(&wrong, tcp(65000), range),
+        Case::other_job(&wrong, tcp(65535), range),
+        Case::permitted(&last, tcp(65535), range),
+        Case::unreserved(&wrong, udp(65534)),
+        Case::other_job(&wrong, udp(65535), "65535 UDP LAST"),
+        Case::permitted(&last, udp(65535), "65535 UDP LAST"),
+        Case::other_job(&wrong, udp(1), "1 UDP FIRST"),
+        Case::unreserved(&wrong, tcp(1)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// `UNR-15`, `EPH-10`: when the kernel chooses there is nothing to judge.
+fn port_zero_is_never_judged(s: &Sandbox) -> Result<()> {
+    let profile = "PORTRANGE\n 1 1000 TCP RESERVED\n 1 1000 UDP RESERVED\n";
+    let wrong = s.caller("wrong");
+    let cases = [
+        Case::not_judged(&wrong, tcp(0)),
+        Case::not_judged(&wrong, udp(0)),
+        Case::not_judged(&wrong, tcp(0).on_any_v6(false)),
+        Case::not_judged(&wrong, udp(0).on(Ipv6Addr::LOCALHOST)),
+        Case::not_judged(&wrong.clone().user(NOBODY), tcp(0)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// 64 ports by one process, half of them its own: every bind is judged by itself.
+fn many_binds_of_one_process(s: &Sandbox) -> Result<()> {
+    let mut profile = String::from("PORT\n");
+    for port in 7000..7064 {
+        let job = if port % 2 == 0 { "RIGHT" } else { "WRONG" };
+        profile.push_str(&format!("{port} TCP {job}\n"));
+    }
+    let right = s.caller("right");
+    let entries: Vec<(u16, String)> = (7000..7064)
+        .map(|port| {
+            let job = if port % 2 == 0 { "RIGHT" } else { "WRONG" };
+            (port, format!("{port} TCP {job}"))
+        })
+        .collect();
+    let cases: Vec<Case<'_>> = entries
+        .iter()
+        .map(|(port, entry)| match port % 2 {
+            0 => Case::permitted(&right, tcp(*port), entry),
+            _ => Case::other_job(&right, tcp(*port), entry),
+        })
+        .collect();
+    let agent = s.agent(&profile, LOUD)?.start()?;
+    expect_at_once(&agent, &profile, LOUD, &cases)?;
+    // The same ports by nobody's job, all refused.
+    let stranger = s.caller("stranger");
+    let cases: Vec<Case<'_>> = entries
+        .iter()
+        .map(|(port, entry)| Case::other_job(&stranger, tcp(*port), entry))
+        .collect();
+    expect_at_once(&agent, &profile, LOUD, &cases)
+}
+
+/// `PRT-09`: each job that a port is listed for, and nobody else.
+fn several_jobs_on_one_port(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 1414 TCP MQCHIN\n 80 TCP WEB\n 1414 TCP MQSTBY\n 1414 TCP MQ3?\n";
+    let yes = |name: &str, entry| Case::permitted(&s.caller(name), tcp(1414), entry);
+    let cases = [
+        yes("mqchin", "1414 TCP MQCHIN"),
+        yes("mqstby", "1414 TCP MQSTBY"),
+        yes("mq31", "1414 TCP MQ3?"),
+        // The first in the table stands for all that refuse.
+        Case::other_job(&s.caller("mq3"), tcp(1414), "1414 TCP MQCHIN"),
+        Case::other_job(&s.caller("web"), tcp(1414), "1414 TCP MQCHIN"),
+        Case::unreserved(&s.caller("web"), udp(1414)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// `PRT-37`: an exact name, then the closest pattern, then OMVS, then `*`,
+/// whatever their order in the profile. The event and the grant say which it was.
+fn the_most_specific_entry_decides(s: &Sandbox) -> Result<()> {
+    let profile = "\
+PORT
+  500 TCP *
+  500 TCP OMVS
+  500 TCP A*
+  500 TCP APP*
+  500 TCP APP?
+  500 TCP APP1
+";
+    let is = |name: &str, entry| Case::granted(&s.caller(name).user(NOBODY), tcp(500), entry);
+    let cases = [
+        is("app1", "500 TCP APP1"),
+        is("app2", "500 TCP APP?"),
+        is("app", "500 TCP APP*"),
+        is("apple", "500 TCP APP*"),
+        is("axe", "500 TCP A*"),
+        is("zebra", "500 TCP OMVS"),
+    ];
+    judge(s, profile, LOUD.grant_any(), &cases).map(drop)
+}
+
+/// `PRT-05`, `PRT-06`, `PRT-07`, `LOW-06`: everybody, everybody, nobody, root
+/// included; and the first two are reserved ports all the same.
+fn anyone_omvs_and_reserved(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 20 TCP *\n 30 TCP OMVS\n 40 TCP RESERVED\n 40 UDP RESERVED\n";
+    let (root, user) = (s.caller("any"), s.caller("some").user(NOBODY));
+    let cases = [
+        Case::granted(&root, tcp(20), "20 TCP *"),
+        Case::granted(&user, tcp(20), "20 TCP *"),
+        Case::granted(&root, tcp(30), "30 TCP OMVS"),
+        Case::granted(&user, tcp(30), "30 TCP OMVS"),
+        Case::blocked(&root, tcp(40), "40 TCP RESERVED"),
+        Case::blocked(&root, udp(40), "40 UDP RESERVED"),
+        Case::blocked(&s.caller("reserved"), tcp(40), "40 TCP RESERVED"),
+    ];
+    let agent = judge(s, profile, LOUD.grant_any(), &cases)?;
+    // Without an agent the host refuses this one too, so it proves nothing there.
+    let refused = [Case::blocked(&user, tcp(40), "40 TCP RESERVED")];
+    expect(&agent, profile, LOUD.grant_any(), &refused)
+}
+
+/// MPTCP binds through an inner TCP socket, which is what is judged.
+fn mptcp_is_tcp(s: &Sandbox) -> Result<()> {
+    supported(s, Kind::Mptcp)?;
+    let profile = "PORT\n 4321 TCP RIGHT\n 4322 UDP OTHER\n";
+    let want = |port| tcp(port).kind(Kind::Mptcp);
+    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
+    let cases = [
+        Case::permitted(&right, want(4321), "4321 TCP RIGHT"),
+        Case::other_job(&wrong, want(4321), "4321 TCP RIGHT"),
+        Case::other_job(&wrong, want(4321).on_any_v6(false), "4321 TCP RIGHT"),
+        Case::unreserved(&wrong, want(4322)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// UDP-Lite has UDP's ports.
+fn udplite_is_udp(s: &Sandbox) -> Result<()> {
+    supported(s, Kind::UdpLite)?;
+    let profile = "PORT\n 4321 UDP RIGHT\n 4322 TCP OTHER\n";
+    let want = |port| udp(port).kind(Kind::UdpLite);
+    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
+    let cases = [
+        Case::permitted(&right, want(4321), "4321 UDP RIGHT"),
+        Case::other_job(&wrong, want(4321), "4321 UDP RIGHT"),
+        Case::other_job(&wrong, want(4321).on(Ipv6Addr::LOCALHOST), "4321 UDP RIGHT"),
+        Case::unreserved(&wrong, want(4322)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// Skips the test where the kernel was built without this kind of socket.
+fn supported(s: &Sandbox, kind: Kind) -> Result<()> {
+    match Binder::attempt(&s.caller("probe"), &tcp(0).kind(kind)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(skip(format!("this kernel has no {kind:?} ({error:#})"))),
+    }
+}
+
+/// `SAF-03`: who a process acts as counts, not who started it.
+fn the_effective_user_is_reported(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n";
+    let entry = "4321 TCP RIGHT";
+    let cases = [
+        Case::other_job(&s.caller("wrong").users(7, 8, 9), tcp(4321), entry),
+        Case::permitted(&s.caller("right").users(7, 8, 9), tcp(4321), entry),
+        Case::other_job(&s.caller("wrong").users(0, NOBODY, 0), tcp(4321), entry),
+        Case::other_job(&s.caller("wrong").users(NOBODY, 0, 0), tcp(4321), entry),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// By default a policy is that of one stack: the agent's own network namespace.
+fn another_network_is_out_of_scope(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n 4322 UDP RESERVED\n";
+    let wrong = s.caller("wrong");
+    let cases = [
+        Case::not_judged(&wrong.clone().elsewhere(), tcp(4321)),
+        Case::not_judged(&wrong.clone().elsewhere(), udp(4322)),
+        Case::other_job(&wrong, tcp(4321), "4321 TCP RIGHT"),
+        Case::blocked(&wrong, udp(4322), "4322 UDP RESERVED"),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
+}
+
+/// With `netns = "all"` the policy goes for containers with a network of their own.
+fn another_network_is_in_scope_if_all_are(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n 4322 UDP RESERVED\n";
+    let wrong = s.caller("wrong");
+    let cases = [
+        Case::other_job(&wrong.clone().elsewhere(), tcp(4321), "4321 TCP RIGHT"),
+        Case::blocked(&wrong.clone().elsewhere(), udp(4322), "4322 UDP RESERVED"),
+        Case::permitted(&s.caller("right").elsewhere(), tcp(4321), "4321 TCP RIGHT"),
+        Case::other_job(&wrong, tcp(4321), "4321 TCP RIGHT"),
+    ];
+    judge(s, profile, LOUD.everywhere(), &cases).map(drop)
+}
+
+/// The hooks see the cgroup they are attached to with all below it, made before or
+/// after them, and nothing beside it.
+fn cgroups_below_are_judged_and_beside_are_not(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n";
+    let entry = "4321 TCP RIGHT";
+    let wrong = s.caller("wrong");
+    let beside = Sandbox::new()?;
+    let early = wrong.clone().cgroup(s.cgroup_below("early/deep")?);
+    let cases = [
+        Case::other_job(&early, tcp(4321), entry),
+        Case::not_judged(&wrong.clone().cgroup(&beside.cgroup), tcp(4321)),
+    ];
+    let agent = judge(s, profile, QUIET, &cases)?;
+    let late = wrong.cgroup(s.cgroup_below("late/a/b/c")?);
+    let cases = [Case::other_job(&late, tcp(4321), entry)];
+    expect(&agent, profile, QUIET, &cases)
+}
+
+/// `DEC-06`, `DEC-07`: a refusal leaves the process as it was: it may go on to
+/// bind what it is allowed.
+fn a_refused_socket_can_still_be_bound(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n";
+    let agent = s.agent(profile, QUIET)?.start()?;
+    let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
+    let wants = [tcp(4321), tcp(4322), tcp(4321).on(any), tcp(0)];
+    let binder = Binder::start(&s.caller("wrong"), &wants)?;
+    let refused = Err(Errno::EACCES);
+    crate::ensure_eq!(
+        binder.results,
+        [refused, Ok(()), refused, Ok(())],
+        "binds in turn"
+    );
+    agent.status().map(drop)
+}

@@ -1,0 +1,259 @@
+//! A running agent.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use super::{
+    Sandbox,
+    command::{self, Finished, PATIENCE},
+    host,
+    launch::Launch,
+};
+
+/// An agent that is about to be started.
+pub struct Start<'s> {
+    sandbox: &'s Sandbox,
+    /// How.
+    pub launch: Launch,
+}
+
+impl<'s> Start<'s> {
+    /// On the sandbox's profile and config.
+    pub fn new(sandbox: &'s Sandbox) -> Result<Self> {
+        let mut arguments = vec!["run".to_owned()];
+        arguments.extend(sandbox.places());
+        for (option, path) in [
+            ("--profile", sandbox.profile()),
+            ("--config", sandbox.config()),
+        ] {
+            arguments.extend([option.to_owned(), path.display().to_string()]);
+        }
+        let launch = Launch {
+            program: host::agent()?.to_owned(),
+            arguments,
+            ..Launch::default()
+        };
+        Ok(Self { sandbox, launch })
+    }
+
+    /// With another argument; of an option given twice the program complains.
+    pub fn arg(mut self, argument: &str) -> Self {
+        self.launch.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With another value for an option that is given already.
+    pub fn option(mut self, option: &str, value: &str) -> Self {
+        let arguments = &mut self.launch.arguments;
+        match arguments.iter().position(|argument| argument == option) {
+            Some(at) => value.clone_into(&mut arguments[at + 1]),
+            None => arguments.extend([option.to_owned(), value.to_owned()]),
+        }
+        self
+    }
+
+    /// Without an option and its value.
+    pub fn without(mut self, option: &str) -> Self {
+        let arguments = &mut self.launch.arguments;
+        if let Some(at) = arguments.iter().position(|argument| argument == option) {
+            arguments.drain(at..at + 2);
+        }
+        self
+    }
+
+    /// Starts it and waits until it says that its mode is proven.
+    pub fn start(self) -> Result<Agent<'s>> {
+        let agent = self.begin()?;
+        agent.wait_until_ready()?;
+        Ok(agent)
+    }
+
+    /// Starts it and doesn't wait.
+    pub fn begin(self) -> Result<Agent<'s>> {
+        let log = self.sandbox.dir.join("agent.log");
+        let mut child = self
+            .launch
+            .command()?
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .spawn()
+            .context("the agent can't be run")?;
+        let stdout = child.stdout.take().context("the agent has no output")?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let said = Arc::clone(&lines);
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                said.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        });
+        Ok(Agent {
+            sandbox: self.sandbox,
+            child,
+            lines,
+            log,
+        })
+    }
+
+    /// Runs it to an end that is expected to come at once.
+    pub fn finish(&self) -> Result<Finished> {
+        command::finish(&mut self.launch.command()?)
+    }
+}
+
+/// An agent's process; killed when dropped.
+pub struct Agent<'s> {
+    /// Where it is.
+    pub sandbox: &'s Sandbox,
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    log: PathBuf,
+}
+
+impl Agent<'_> {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed so far.
+    pub fn stdout(&self) -> Vec<String> {
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until `holds`, or says what it is that never came.
+    pub fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            if Instant::now() > deadline {
+                bail!(
+                    "{what} never came\nstdout: {:?}\nstderr: {}",
+                    self.stdout(),
+                    self.log()
+                );
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let is_ready = |agent: &Self| {
+            let lines = agent.stdout();
+            lines.iter().any(|line| line.starts_with("ready"))
+        };
+        let has_ended =
+            |agent: &Self| !std::path::Path::new(&format!("/proc/{}/fd/0", agent.pid())).exists();
+        self.wait_until("`ready`", |agent| is_ready(agent) || has_ended(agent))?;
+        ensure!(
+            is_ready(self),
+            "the agent ended instead of getting ready:\n{}",
+            self.log()
+        );
+        Ok(())
+    }
+
+    /// The line that says it is ready.
+    pub fn ready(&self) -> String {
+        let lines = self.stdout();
+        let ready = lines.into_iter().find(|line| line.starts_with("ready"));
+        ready.unwrap_or_default()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid())?);
+        kill(pid, signal).context("the agent is gone")
+    }
+
+    /// Kills it; nothing of it can run any more.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn terminate(mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        self.wait()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("the agent does not end:\n{}", self.log());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Its status; fails unless it says that the mode is proven.
+    pub fn status(&self) -> Result<Value> {
+        self.sandbox
+            .portreeve(&["status", "--format", "json"])?
+            .ended_with(0)?
+            .json()
+    }
+
+    /// The register.
+    pub fn ports(&self) -> Result<Vec<Value>> {
+        let ports = self.sandbox.portreeve(&["ports", "--format", "json"])?;
+        let ports = ports.ended_with(0)?.json()?;
+        Ok(serde_json::from_value(ports)?)
+    }
+
+    /// The events it keeps, oldest first.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let events = self.sandbox.portreeve(&["events", "--format", "json"])?;
+        let events = events.ended_with(0)?;
+        let lines = events.stdout.lines();
+        lines
+            .map(|line| serde_json::from_str(line).with_context(|| line.to_owned()))
+            .collect()
+    }
+
+    /// Reloads: exit status and answer.
+    pub fn reload(&self, arguments: &[&str]) -> Result<(i32, Value)> {
+        let arguments = [&["reload", "--format", "json"], arguments].concat();
+        let done = self.sandbox.portreeve(&arguments)?;
+        let code = done.code.context("`reload` was killed")?;
+        Ok((code, done.json()?))
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,165 @@
+//! Processes that bind, as a test sees them.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
+
+use super::{
+    command::PATIENCE,
+    request::{Answer, Caller, Tally, Task, Want},
+};
+use crate::actors::{BIND, SPIN};
+
+/// A process of ours and the lines it prints.
+struct Actor {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+}
+
+impl Actor {
+    fn start(part: &str, caller: &Caller, wants: &[Want]) -> Result<Self> {
+        let task = Task {
+            caller: caller.clone(),
+            wants: wants.to_vec(),
+        };
+        let mut child = Command::new(env::current_exe()?)
+            .arg(part)
+            .arg(serde_json::to_string(&task)?)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("an actor can't be run")?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().context("an actor has no output")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            stdin,
+            lines,
+        })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        if let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+            return Ok(line);
+        }
+        // It ended, or hangs.
+        let _ = self.child.kill();
+        let mut complaint = String::new();
+        if let Some(stderr) = &mut self.child.stderr {
+            stderr.read_to_string(&mut complaint)?;
+        }
+        bail!("an actor failed: {complaint}")
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        // The end of its input ends it; what hangs is killed.
+        drop(self.stdin.take());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_micros(500));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that has made its binds and holds what it got until dropped.
+pub struct Binder {
+    _actor: Actor,
+    /// Its process id.
+    pub pid: u32,
+    /// How each bind ended.
+    pub results: Vec<Result<(), Errno>>,
+}
+
+impl Binder {
+    /// Starts `caller` and waits until it has tried each of `wants`.
+    pub fn start(caller: &Caller, wants: &[Want]) -> Result<Self> {
+        let mut actor = Actor::start(BIND, caller, wants)?;
+        let answer: Answer = serde_json::from_str(&actor.line()?)?;
+        let result = |errno| match errno {
+            0 => Ok(()),
+            errno => Err(Errno::from_raw(errno)),
+        };
+        Ok(Self {
+            _actor: actor,
+            pid: answer.pid,
+            results: answer.errnos.into_iter().map(result).collect(),
+        })
+    }
+
+    /// How one bind by `caller` ends; what it got is given back.
+    pub fn attempt(caller: &Caller, want: &Want) -> Result<Result<(), Errno>> {
+        let binder = Self::start(caller, std::slice::from_ref(want))?;
+        binder
+            .results
+            .first()
+            .copied()
+            .context("a binder gave no answer")
+    }
+}
+
+/// A process that binds over and over until dropped.
+pub struct Spinner {
+    actor: Actor,
+}
+
+impl Spinner {
+    /// Starts `caller` on `wants`, in turn.
+    pub fn start(caller: &Caller, wants: &[Want]) -> Result<Self> {
+        let actor = Actor::start(SPIN, caller, wants)?;
+        let mut spinner = Self { actor };
+        // It is at it only when it has answered with something.
+        spinner.wait_for(1)?;
+        Ok(spinner)
+    }
+
+    /// What it has seen so far.
+    pub fn tally(&mut self) -> Result<Tally> {
+        let stdin = self.actor.stdin.as_mut().context("a spinner is deaf")?;
+        if stdin.write_all(b"\n").is_err() {
+            // It has ended; its own words say why.
+            self.actor.line()?;
+        }
+        Ok(serde_json::from_str(&self.actor.line()?)?)
+    }
+
+    /// Waits until it has made `more` binds from now on.
+    pub fn wait_for(&mut self, more: u64) -> Result<Tally> {
+        let target = self.tally()?.total() + more;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let tally = self.tally()?;
+            if tally.total() >= target {
+                return Ok(tally);
+            }
+            if Instant::now() > deadline {
+                bail!("a spinner stands still at {tally:?}");
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The control socket without the command line: what thousands of requests need.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use super::command::PATIENCE;
+
+/// Sends one line and returns the answer's line.
+pub fn raw(socket: &Path, request: &[u8]) -> Result<String> {
+    let mut stream = UnixStream::connect(socket).context("no agent answers")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request)?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
+}
+
+/// Asks for a reload; fails unless it was applied. Returns the generation.
+pub fn reload(socket: &Path) -> Result<u64> {
+    let mut request = json!({"verb": "reload", "dry_run": false, "color": false}).to_string();
+    request.push('\n');
+    let reply: Value = serde_json::from_str(&raw(socket, request.as_bytes())?)?;
+    let done = &reply["done"];
+    if done["applied"] != true {
+        bail!("not reloaded: {reply}");
+    }
+    done["generation"].as_u64().context("no generation")
+}

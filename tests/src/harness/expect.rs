@@ -1,0 +1,353 @@
+//! A bind and everything that must come of it: errno, event and counts.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::errno::Errno;
+use serde_json::{Value, json};
+
+use super::{Agent, Binder, Caller, Sandbox, Settings, Want, snapshot::Snapshot};
+use crate::ensure_eq;
+
+/// What must come of a bind. Entries are given as they stand in the profile.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// The policy refuses it.
+    Refused {
+        /// Id of the reason.
+        reason: &'a str,
+        /// The entry that stands for it.
+        entry: &'a str,
+    },
+    /// An entry admits it, and it succeeds.
+    Permitted {
+        /// The entry.
+        entry: &'a str,
+        /// The bind needed no capability.
+        granted: bool,
+    },
+    /// An entry admits it, and the host's own rule for low ports refuses it.
+    LeftToHost {
+        /// The entry.
+        entry: &'a str,
+    },
+    /// No entry names the port, and it succeeds.
+    Unreserved,
+    /// No entry names the port, and the host's own rule refuses it.
+    UnreservedLeftToHost,
+    /// It is none of the policy's business, and it succeeds.
+    NotJudged,
+    /// In audit mode: the policy would refuse it, and it succeeds.
+    WouldRefuse {
+        /// Id of the reason.
+        reason: &'a str,
+        /// The entry that stands for it.
+        entry: &'a str,
+    },
+}
+
+/// One bind by one process.
+#[derive(Clone, Debug)]
+pub struct Case<'a> {
+    /// Who.
+    pub caller: Caller,
+    /// What.
+    pub want: Want,
+    /// What comes of it.
+    pub outcome: Outcome<'a>,
+}
+
+impl<'a> Case<'a> {
+    fn new(caller: &Caller, want: Want, outcome: Outcome<'a>) -> Self {
+        Self {
+            caller: caller.clone(),
+            want,
+            outcome,
+        }
+    }
+
+    /// The port is reserved by `entry` for other jobs.
+    pub fn other_job(caller: &Caller, want: Want, entry: &'a str) -> Self {
+        let reason = "other-job";
+        Self::new(caller, want, Outcome::Refused { reason, entry })
+    }
+
+    /// The port is RESERVED by `entry`.
+    pub fn blocked(caller: &Caller, want: Want, entry: &'a str) -> Self {
+        let reason = "blocked";
+        Self::new(caller, want, Outcome::Refused { reason, entry })
+    }
+
+    /// `entry` admits the caller.
+    pub fn permitted(caller: &Caller, want: Want, entry: &'a str) -> Self {
+        let granted = false;
+        Self::new(caller, want, Outcome::Permitted { entry, granted })
+    }
+
+    /// `entry` admits the caller and takes the place of a capability.
+    pub fn granted(caller: &Caller, want: Want, entry: &'a str) -> Self {
+        let granted = true;
+        Self::new(caller, want, Outcome::Permitted { entry, granted })
+    }
+
+    /// `entry` admits the caller, but not the host's own rule.
+    pub fn left_to_host(caller: &Caller, want: Want, entry: &'a str) -> Self {
+        Self::new(caller, want, Outcome::LeftToHost { entry })
+    }
+
+    /// No entry names the port.
+    pub fn unreserved(caller: &Caller, want: Want) -> Self {
+        Self::new(caller, want, Outcome::Unreserved)
+    }
+
+    /// No entry names the port, and the host's own rule refuses it.
+    pub fn unreserved_left_to_host(caller: &Caller, want: Want) -> Self {
+        Self::new(caller, want, Outcome::UnreservedLeftToHost)
+    }
+
+    /// The policy has no say.
+    pub fn not_judged(caller: &Caller, want: Want) -> Self {
+        Self::new(caller, want, Outcome::NotJudged)
+    }
+
+    /// In audit mode: `entry` would have refused it.
+    pub fn would_refuse(caller: &Caller, want: Want, reason: &'a str, entry: &'a str) -> Self {
+        Self::new(caller, want, Outcome::WouldRefuse { reason, entry })
+    }
+
+    /// How the bind ends without any agent.
+    fn without_agent(&self) -> Result<(), Errno> {
+        match self.outcome {
+            Outcome::LeftToHost { .. } | Outcome::UnreservedLeftToHost => Err(Errno::EACCES),
+            // The grant is what makes it possible.
+            Outcome::Permitted { granted: true, .. } if self.caller.uid() != 0 => {
+                Err(Errno::EACCES)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How the bind ends under the policy.
+    fn result(&self) -> Result<(), Errno> {
+        match self.outcome {
+            Outcome::Refused { .. }
+            | Outcome::LeftToHost { .. }
+            | Outcome::UnreservedLeftToHost => Err(Errno::EACCES),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Case<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            caller,
+            want,
+            outcome,
+        } = self;
+        write!(
+            formatter,
+            "{want} by {} ({:?}), to be {outcome:?}",
+            caller.name, caller.thread
+        )
+    }
+}
+
+/// Shows that each bind is as free as the host leaves it without an agent, starts
+/// one, and then that each comes out as the case says.
+pub fn judge<'s>(
+    sandbox: &'s Sandbox,
+    profile: &str,
+    settings: Settings,
+    cases: &[Case<'_>],
+) -> Result<Agent<'s>> {
+    for case in cases {
+        let result = Binder::attempt(&case.caller, &case.want)?;
+        ensure_eq!(result, case.without_agent(), "without an agent: {case}");
+    }
+    let agent = sandbox.agent(profile, settings)?.start()?;
+    expect(&agent, profile, settings, cases)?;
+    Ok(agent)
+}
+
+/// Makes each bind in a process of its own and checks what comes of it.
+pub fn expect(
+    agent: &Agent<'_>,
+    profile: &str,
+    settings: Settings,
+    cases: &[Case<'_>],
+) -> Result<()> {
+    let mut before = Snapshot::take(agent)?;
+    for case in cases {
+        let cases = std::slice::from_ref(case);
+        before = step(agent, profile, settings, cases, &before)?;
+    }
+    Ok(())
+}
+
+/// Makes all binds in one process, that of the first case, and checks what comes
+/// of them together.
+pub fn expect_at_once(
+    agent: &Agent<'_>,
+    profile: &str,
+    settings: Settings,
+    cases: &[Case<'_>],
+) -> Result<()> {
+    let before = Snapshot::take(agent)?;
+    step(agent, profile, settings, cases, &before).map(drop)
+}
+
+fn step(
+    agent: &Agent<'_>,
+    profile: &str,
+    settings: Settings,
+    cases: &[Case<'_>],
+    before: &Snapshot,
+) -> Result<Snapshot> {
+    let first = cases.first().context("no case")?;
+    let wants: Vec<Want> = cases.iter().map(|case| case.want.clone()).collect();
+    let binder = Binder::start(&first.caller, &wants)?;
+    // The process is still there: its cgroup can be looked up.
+    let after = Snapshot::take(agent)?;
+
+    let mut expected = before.clone();
+    for (case, result) in cases.iter().zip(&binder.results) {
+        ensure_eq!(*result, case.result(), "{case}");
+        count(&mut expected, case, profile, settings)?;
+        let event = event(agent.sandbox, case, profile, settings, before, binder.pid)?;
+        expected.events.extend(event);
+    }
+    ensure_eq!(after.counters, expected.counters, "counters after {first}");
+    ensure_eq!(
+        after.audited,
+        expected.audited,
+        "audit counters after {first}"
+    );
+    ensure_eq!(
+        after.refusals,
+        expected.refusals,
+        "refusals by line after {first}"
+    );
+    let new = after.events.get(before.events.len()..).unwrap_or_default();
+    let expected = &expected.events[before.events.len()..];
+    ensure!(
+        new.len() == expected.len(),
+        "{} events instead of {} after {first}: {new:#?}",
+        new.len(),
+        expected.len()
+    );
+    for (found, expected) in new.iter().zip(expected) {
+        let mut found = found.clone();
+        let time = found.as_object_mut().and_then(|event| event.remove("time"));
+        let time = time.as_ref().and_then(Value::as_str).unwrap_or_default();
+        ensure!(
+            time.ends_with('Z') && time.contains('T'),
+            "an event has no time: {found}"
+        );
+        ensure!(
+            found == *expected,
+            "the event of {first}\n  expected {expected}\n  found    {found}"
+        );
+    }
+    Ok(after)
+}
+
+/// Adds to the counts what `case` adds.
+fn count(
+    snapshot: &mut Snapshot,
+    case: &Case<'_>,
+    profile: &str,
+    settings: Settings,
+) -> Result<()> {
+    let (counters, reason) = match case.outcome {
+        Outcome::Refused { reason, entry } => {
+            *snapshot
+                .refusals
+                .get_mut(&line_of(profile, entry)?)
+                .context("no row for the entry")? += 1;
+            (&mut snapshot.counters, reason)
+        }
+        Outcome::WouldRefuse { reason, .. } => (&mut snapshot.audited, reason),
+        Outcome::Permitted { .. } | Outcome::LeftToHost { .. } if settings.audit => {
+            (&mut snapshot.audited, "permitted")
+        }
+        Outcome::Permitted { .. } | Outcome::LeftToHost { .. } => {
+            (&mut snapshot.counters, "permitted")
+        }
+        Outcome::Unreserved | Outcome::UnreservedLeftToHost | Outcome::NotJudged => return Ok(()),
+    };
+    *counters
+        .get_mut(reason)
+        .with_context(|| format!("no counter {reason}"))? += 1;
+    Ok(())
+}
+
+/// The event `case` makes, if any, but for its time.
+fn event(
+    sandbox: &Sandbox,
+    case: &Case<'_>,
+    profile: &str,
+    settings: Settings,
+    before: &Snapshot,
+    pid: u32,
+) -> Result<Option<Value>> {
+    let (verdict, reason, errno, entry, granted) = match case.outcome {
+        Outcome::Refused { reason, entry } => ("deny", reason, Some("EACCES"), Some(entry), false),
+        Outcome::WouldRefuse { reason, entry } => ("would-deny", reason, None, Some(entry), false),
+        Outcome::NotJudged => return Ok(None),
+        _ if !settings.report_all => return Ok(None),
+        Outcome::Permitted { entry, granted } => {
+            ("allow", "permitted", None, Some(entry), granted)
+        }
+        Outcome::LeftToHost { entry } => ("allow", "permitted", None, Some(entry), false),
+        Outcome::Unreserved | Outcome::UnreservedLeftToHost => {
+            ("allow", "unreserved", None, None, false)
+        }
+    };
+    let entry = match entry {
+        Some(text) => json!({
+            "file": sandbox.profile(),
+            "line": line_of(profile, text)?,
+            "text": text,
+        }),
+        None => Value::Null,
+    };
+    let Case { caller, want, .. } = case;
+    let below = caller.cgroup.strip_prefix(&sandbox.cgroup)?;
+    let cgroup = match below.to_str() {
+        Some("") => sandbox.cgroup_name(),
+        Some(below) => format!("{}/{below}", sandbox.cgroup_name()),
+        None => String::new(),
+    };
+    Ok(Some(json!({
+        "hook": want.hook(),
+        "verdict": verdict,
+        "reason": reason,
+        "errno": errno,
+        "protocol": want.protocol(),
+        "address": want.address,
+        "port": want.port,
+        "pid": pid,
+        "comm": caller.name,
+        "job": caller.name.to_ascii_uppercase(),
+        "uid": caller.uid(),
+        "cgroup": cgroup,
+        "granted": granted,
+        "generation": before.generation,
+        "entry": entry,
+        "repeated": 0,
+    })))
+}
+
+/// The line of `entry` in `profile`, blanks and comments aside.
+pub fn line_of(profile: &str, entry: &str) -> Result<u64> {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let is_entry = |line: &str| {
+        words(line.split(';').next().unwrap_or_default()) == words(entry)
+    };
+    let at = profile
+        .lines()
+        .position(is_entry)
+        .with_context(|| format!("no entry {entry:?} in the profile"))?;
+    Ok(at as u64 + 1)
+}

@@ -1,0 +1,38 @@
+//! Starting a program under conditions that only its own process can bring about.
+
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::actors::LAUNCH;
+
+/// What happens between fork and exec. Done by [`crate::actors::launch`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Launch {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Folders it finds empty, in a mount namespace of its own.
+    pub hidden: Vec<PathBuf>,
+    /// File systems it finds nowhere mounted, in a mount namespace of its own.
+    pub unmounted: Vec<String>,
+    /// The user it runs as; root without.
+    pub uid: Option<u32>,
+    /// The only processor it runs on.
+    pub cpu: Option<usize>,
+    /// Whether its parent traces its system calls.
+    pub traced: bool,
+}
+
+impl Launch {
+    /// The command that becomes the program.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = Command::new(env::current_exe()?);
+        // What the caller of the tests has set must not matter.
+        command.env_clear();
+        command.arg(LAUNCH).arg(serde_json::to_string(self)?);
+        Ok(command)
+    }
+}

@@ -1,0 +1,106 @@
+//! What every test stands on.
+//!
+//! A test runs on a thread of its own in a network namespace of its own and is
+//! handed a [`Sandbox`]. Whatever it starts is gone when it ends, also by a panic.
+
+pub mod agent;
+pub mod binder;
+pub mod cleanup;
+pub mod command;
+pub mod control;
+pub mod expect;
+pub mod host;
+pub mod launch;
+pub mod neighbour;
+pub mod network;
+pub mod request;
+pub mod sandbox;
+pub mod settings;
+pub mod snapshot;
+pub mod trace;
+
+use std::{fmt, panic, thread};
+
+use anyhow::{Context as _, Result};
+use libtest_mimic::{Completion, Failed, Trial};
+
+pub use agent::Agent;
+pub use binder::{Binder, Spinner};
+pub use expect::{Case, Outcome, judge};
+pub use request::{Caller, Want, tcp, udp};
+pub use sandbox::Sandbox;
+pub use settings::Settings;
+
+/// A user without any privilege, whether there is an account for it or not.
+pub const NOBODY: u32 = 65534;
+
+/// What a test does.
+pub type Body = fn(&Sandbox) -> Result<()>;
+
+/// The tests of one subject by their names.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        /// Every test of this subject.
+        pub const TESTS: &[(&str, $crate::harness::Body)] = &[$((stringify!($name), $name)),+];
+    };
+}
+
+/// Fails unless both are equal, and shows both.
+#[macro_export]
+macro_rules! ensure_eq {
+    ($found:expr, $expected:expr, $($what:tt)+) => {{
+        let (found, expected) = (&$found, &$expected);
+        anyhow::ensure!(
+            found == expected,
+            "{}\n  expected {expected:?}\n  found    {found:?}",
+            format_args!($($what)+)
+        );
+    }};
+}
+
+/// The reason why a test can't say anything on this machine.
+#[derive(Debug)]
+struct Skipped(String);
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skipped {}
+
+/// Ends a test without a result; the reason is printed. Only for what the kernel
+/// itself lacks, never for what the product needs.
+pub fn skip(reason: impl Into<String>) -> anyhow::Error {
+    Skipped(reason.into()).into()
+}
+
+/// The test `name` of `subject`.
+pub fn trial(subject: &str, name: &'static str, body: Body) -> Trial {
+    Trial::ignorable_test(format!("{subject}::{name}"), move || perform(name, body))
+}
+
+/// Runs a test on its own thread: a network namespace belongs to a thread, and
+/// children are born into that of the thread that starts them.
+fn perform(name: &'static str, body: Body) -> Result<Completion, Failed> {
+    let whole = move || -> Result<()> {
+        network::isolate()?;
+        let sandbox = Sandbox::new()?;
+        body(&sandbox)?;
+        sandbox.close()
+    };
+    let thread = thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(whole)
+        .context("no thread for the test")?;
+    match thread.join() {
+        Ok(Ok(())) => Ok(Completion::Completed),
+        Ok(Err(error)) => match error.downcast_ref::<Skipped>() {
+            Some(Skipped(reason)) => Ok(Completion::ignored_with(reason)),
+            None => Err(Failed::from(format!("{error:?}"))),
+        },
+        Err(payload) => panic::resume_unwind(payload),
+    }
+}

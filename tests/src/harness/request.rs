@@ -1,0 +1,219 @@
+//! Who binds, and what: said by a test, done by an actor.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// The process that binds. Made by [`Sandbox::caller`](super::Sandbox::caller).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Caller {
+    /// Its process name.
+    pub name: String,
+    /// Which of its threads binds.
+    pub thread: Thread,
+    /// Real, effective and saved user id; root without.
+    pub uids: Option<[u32; 3]>,
+    /// The cgroup it joins before it makes a socket.
+    pub cgroup: PathBuf,
+    /// It binds in a network namespace that nobody else is in.
+    pub elsewhere: bool,
+    /// The only processor it runs on.
+    pub cpu: Option<usize>,
+}
+
+/// A thread of a [`Caller`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Thread {
+    /// The one that gives the process its name.
+    Leader,
+    /// Another one, of this name.
+    Named(String),
+    /// Another one, of this name, when the leader has ended.
+    Survivor(String),
+}
+
+impl Caller {
+    /// The same with this user as real, effective and saved one.
+    pub fn user(self, uid: u32) -> Self {
+        self.users(uid, uid, uid)
+    }
+
+    /// The same with these real, effective and saved users.
+    pub fn users(mut self, real: u32, effective: u32, saved: u32) -> Self {
+        self.uids = Some([real, effective, saved]);
+        self
+    }
+
+    /// The same, binding from a second thread that has named itself.
+    pub fn thread(mut self, name: &str) -> Self {
+        self.thread = Thread::Named(name.to_owned());
+        self
+    }
+
+    /// The same, binding from a second thread when the leader has ended.
+    pub fn survivor(mut self, name: &str) -> Self {
+        self.thread = Thread::Survivor(name.to_owned());
+        self
+    }
+
+    /// The same in another cgroup.
+    pub fn cgroup(mut self, cgroup: impl Into<PathBuf>) -> Self {
+        self.cgroup = cgroup.into();
+        self
+    }
+
+    /// The same in a network namespace of its own.
+    pub fn elsewhere(mut self) -> Self {
+        self.elsewhere = true;
+        self
+    }
+
+    /// The same on one processor.
+    pub fn cpu(mut self, cpu: Option<usize>) -> Self {
+        self.cpu = cpu;
+        self
+    }
+
+    /// Its effective user.
+    pub fn uid(&self) -> u32 {
+        self.uids.map_or(0, |[_, effective, _]| effective)
+    }
+}
+
+/// The kind of socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// UDP-Lite.
+    UdpLite,
+    /// Multipath TCP.
+    Mptcp,
+}
+
+/// One bind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Want {
+    /// Of which socket.
+    pub kind: Kind,
+    /// The address asked for; its family is the socket's.
+    pub address: IpAddr,
+    /// The port asked for.
+    pub port: u16,
+    /// Sets `IPV6_V6ONLY` first.
+    pub v6_only: Option<bool>,
+    /// Says `AF_UNSPEC` in the address of an IPv4 socket.
+    pub no_family: bool,
+}
+
+/// TCP port `port` on 127.0.0.1.
+pub fn tcp(port: u16) -> Want {
+    Want {
+        kind: Kind::Tcp,
+        address: Ipv4Addr::LOCALHOST.into(),
+        port,
+        v6_only: None,
+        no_family: false,
+    }
+}
+
+/// UDP port `port` on 127.0.0.1.
+pub fn udp(port: u16) -> Want {
+    tcp(port).kind(Kind::Udp)
+}
+
+impl Want {
+    /// The same of another kind of socket.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The same on another address.
+    pub fn on(mut self, address: impl Into<IpAddr>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// The same on every address of IPv6, of both families unless `only`.
+    pub fn on_any_v6(mut self, only: bool) -> Self {
+        self.v6_only = Some(only);
+        self.on(std::net::Ipv6Addr::UNSPECIFIED)
+    }
+
+    /// The same with `AF_UNSPEC` and 0.0.0.0, which Linux takes for IPv4.
+    pub fn without_family(mut self) -> Self {
+        self.no_family = true;
+        self.on(Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// The table that judges it.
+    pub fn protocol(&self) -> &'static str {
+        match self.kind {
+            Kind::Tcp | Kind::Mptcp => "tcp",
+            Kind::Udp | Kind::UdpLite => "udp",
+        }
+    }
+
+    /// The hook that sees it.
+    pub fn hook(&self) -> &'static str {
+        match self.address {
+            IpAddr::V4(_) => "bind4",
+            IpAddr::V6(_) => "bind6",
+        }
+    }
+}
+
+impl fmt::Display for Want {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{:?} port {} on {}",
+            self.kind, self.port, self.address
+        )
+    }
+}
+
+/// What an actor is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Task {
+    /// Who to be.
+    pub caller: Caller,
+    /// What to bind, in this order.
+    pub wants: Vec<Want>,
+}
+
+/// What a binder answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// Its process id.
+    pub pid: u32,
+    /// The errno of each bind, or 0.
+    pub errnos: Vec<i32>,
+}
+
+/// What a spinner has seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Binds that succeeded.
+    pub allowed: u64,
+    /// Binds that ended with EACCES.
+    pub refused: u64,
+    /// Binds that ended otherwise.
+    pub other: u64,
+    /// The errno of the last of those.
+    pub errno: i32,
+}
+
+impl Tally {
+    /// All binds.
+    pub const fn total(&self) -> u64 {
+        self.allowed + self.refused + self.other
+    }
+}

@@ -1,0 +1,57 @@
+//! Everything an agent counts and reports, at one moment.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::Agent;
+
+/// The agent keeps this many events; with more, new ones can't be told from old.
+const KEPT: usize = 1000;
+
+/// Counts and events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Number of the policy in force.
+    pub generation: u64,
+    /// Judged binds in enforce mode, by reason.
+    pub counters: BTreeMap<String, u64>,
+    /// Judged binds in audit mode, by reason.
+    pub audited: BTreeMap<String, u64>,
+    /// Refusals of each entry, by its line.
+    pub refusals: BTreeMap<u64, u64>,
+    /// Events so far.
+    pub events: Vec<Value>,
+}
+
+impl Snapshot {
+    /// What `agent` says now.
+    ///
+    /// Whatever happened before is in it: while the agent answers the first
+    /// question its event loop goes round several times for the self-test, and
+    /// each round takes in what the ring holds.
+    pub fn take(agent: &Agent<'_>) -> Result<Self> {
+        let status = agent.status()?;
+        ensure!(
+            status["events"]["lost"] == 0,
+            "events were lost: {}",
+            status["events"]
+        );
+        let counts = |name: &str| -> Result<BTreeMap<String, u64>> {
+            serde_json::from_value(status[name].clone()).with_context(|| name.to_owned())
+        };
+        let rows = agent.ports()?;
+        let count = |row: &Value| Some((row["line"].as_u64()?, row["refusals"].as_u64()?));
+        let refusals: Option<BTreeMap<u64, u64>> = rows.iter().map(count).collect();
+        let events = agent.events()?;
+        ensure!(events.len() < KEPT, "more events than the agent keeps");
+        Ok(Self {
+            generation: status["generation"].as_u64().context("no generation")?,
+            counters: counts("counters")?,
+            audited: counts("audited")?,
+            refusals: refusals.context("a row of the register has no line or count")?,
+            events,
+        })
+    }
+}
