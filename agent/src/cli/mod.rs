@@ -8,6 +8,7 @@ mod detach;
 mod events;
 mod explain;
 mod logger;
+mod policy;
 mod ports;
 mod reload;
 mod run;
@@ -96,6 +97,8 @@ enum Verb {
     Explain(explain::Explain),
     /// Read profile and config again and put them in force, if they have no errors
     Reload(reload::Reload),
+    /// Compare profiles
+    Policy(policy::PolicyVerb),
     /// List the reserved ports
     Ports(ports::Ports),
     /// Show refused binds (with `[events] report = "all"`, every judged one)
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Verb::Check(verb) => verb.run(&paths),
         Verb::Explain(verb) => verb.run(&paths),
         Verb::Reload(verb) => verb.run(&paths),
+        Verb::Policy(verb) => verb.run(&paths),
         Verb::Ports(verb) => verb.run(&paths),
         Verb::Events(verb) => verb.run(&paths),
         Verb::Status => status::run(&paths),

@@ -9,7 +9,6 @@ use crate::{
         client,
         protocol::{Reloaded, Request},
     },
-    policy::source::EntryPlace,
     report::{self, Format},
 };
 
@@ -46,31 +45,18 @@ impl Reload {
 
     fn text(&self, reloaded: &Reloaded) {
         anstream::eprint!("{}", reloaded.rendered);
-        let diff = &reloaded.diff;
-        let lists = [
-            ('+', &diff.added),
-            ('-', &diff.removed),
-            ('~', &diff.changed),
-        ];
-        for (sign, entries) in lists {
-            for EntryPlace { file, line, text } in entries {
-                report::line(&format!("{sign} {text}  ({file}:{line})"));
-            }
-        }
-        let changes = format!(
-            "{} added, {} removed, {} changed, {} the same",
-            diff.added.len(),
-            diff.removed.len(),
-            diff.changed.len(),
-            diff.unchanged
-        );
+        let changes = report::diff::text(&reloaded.diff);
         match &reloaded.refused {
             Some(why) => {
-                anstream::eprintln!("portreeve: not reloaded, the old policy stays in force: {why}")
+                anstream::eprintln!(
+                    "portreeve: not reloaded, the old policy stays in force: {why}"
+                );
             }
-            None if self.dry_run => report::line(&format!("would reload: {changes}")),
+            None if self.dry_run => {
+                report::line(&format!("{changes}\ndry run: nothing was changed"))
+            }
             None => report::line(&format!(
-                "reloaded as generation {}: {changes}",
+                "{changes}\nreloaded as generation {}",
                 reloaded.generation
             )),
         }

@@ -37,6 +37,11 @@ pub struct Diff {
 }
 
 impl Diff {
+    /// Whether both policies mean the same.
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
     /// The difference from `old` to `new`.
     pub fn between(old: &Policy, new: &Policy) -> Self {
         let before: HashMap<Key<'_>, &Reservation> = old
