@@ -45,8 +45,7 @@ impl Kit {
         )
     }
 
-    /// A release build for BPF into `target_dir`, for the caller to say of
-    /// what. `arch` is the host's architecture as rustc names it.
+    /// A release build for BPF into `target_dir`; of what, the caller adds.
     pub fn cargo_build(&self, target_dir: &Path, target: &Target) -> Result<Command> {
         let llvm = only_llvm(&self.compiler.llvm, &target_dir.join("llvm"))?;
         let flags = [

@@ -70,6 +70,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(failed == 0)
 }
 
+/// Tells property and kernel tests to take their time.
+const LONG: &str = "PORTREEVE_LONG";
+
 fn clippy() -> Result<()> {
     let mut clippy = product::cargo();
     clippy.args(["clippy", "--workspace", "--exclude", "portreeve-ebpf"]);
@@ -85,6 +88,9 @@ fn unit(arguments: &Arguments) -> Result<()> {
         "--exclude",
         "portreeve-tests",
     ]);
+    if arguments.long {
+        cargo.env(LONG, "1");
+    }
     cargo.arg("--");
     selection(&mut cargo, arguments);
     succeed(&mut cargo)
@@ -100,7 +106,7 @@ fn kernel(arguments: &Arguments) -> Result<()> {
     host::mount_bpffs()?;
     let mut variables = vec![("PORTREEVE_BIN", agent.as_os_str())];
     if arguments.long {
-        variables.push(("PORTREEVE_LONG", OsStr::new("1")));
+        variables.push((LONG, OsStr::new("1")));
     }
     let mut command = as_root(&tests, &variables)?;
     selection(&mut command, arguments);
