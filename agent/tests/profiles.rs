@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use portreeve::diagnostics::{Code, Diagnostics, Severity};
 use portreeve::policy::reservations::{Kind, Reservation, resolve};
+use portreeve::policy::unsupported::keep_supported;
 use portreeve::profile::ast::User;
 use portreeve::profile::{self, ReadOptions};
 use portreeve_common::abi::Protocol;
@@ -18,8 +19,9 @@ fn data(name: &str) -> PathBuf {
 fn run(text: &str) -> (Vec<Reservation>, Diagnostics) {
     let path = Path::new("profile.tcpip");
     let mut parsed = profile::parse(path, text.as_bytes(), &ReadOptions::default());
-    let reservations = resolve(&parsed.profile, &mut parsed.diagnostics);
-    (reservations, parsed.diagnostics)
+    let rules = resolve(&parsed.profile, &mut parsed.diagnostics);
+    let rules = keep_supported(&parsed.profile, rules, &mut parsed.diagnostics);
+    (rules.entries, parsed.diagnostics)
 }
 
 #[test]
@@ -29,7 +31,7 @@ fn the_mainframe_profile_reserves_28_ports() {
         ..ReadOptions::default()
     };
     let mut parsed = profile::read(&data("mainframe.tcpip"), &options).unwrap();
-    let reservations = resolve(&parsed.profile, &mut parsed.diagnostics);
+    let reservations = resolve(&parsed.profile, &mut parsed.diagnostics).entries;
     assert_eq!(parsed.diagnostics.total(), 0);
     assert_eq!(reservations.len(), 28);
     assert!(
@@ -129,7 +131,7 @@ fn every_commented_entry_parses_when_activated() {
 #[test]
 fn low_ports_on_tcpconfig_and_ipconfig() {
     let mut parsed = profile::read(&data("low-ports.tcpip"), &ReadOptions::default()).unwrap();
-    let reservations = resolve(&parsed.profile, &mut parsed.diagnostics);
+    let reservations = resolve(&parsed.profile, &mut parsed.diagnostics).entries;
     let found: Vec<(Code, u32)> = parsed
         .diagnostics
         .iter()

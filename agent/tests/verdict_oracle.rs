@@ -1,288 +1,181 @@
 //! The verdict against a slow and obvious oracle.
 //!
-//! Profiles are generated as text and go the whole way: parse, resolve, compile,
-//! `decide`. The oracle works on the generated entries with the rules of
-//! port-control 2.6 and 4.6 written down one by one, and shares no code with it.
+//! Policies are generated as texts and go the whole way: parse, resolve, compile,
+//! `decide`, as `explain` does it. The oracle shares no code with any of that.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use portreeve::{
-    config::GrantRule,
-    diagnostics::Diagnostics,
+    config,
+    diagnostics::{Diagnostics, Sources, render},
     policy::{
-        compile::{Compiled, compile},
-        reservations::{Reservation, resolve},
+        accounts::FixedAccounts,
+        build::{Ingredients, Policy, Purpose, build},
+        explain::{Answer, Question, explain},
     },
     profile::{self, ReadOptions},
 };
-use portreeve_common::{Reason, Request, Subject, abi::Protocol, decide, jobname::Name};
+use portreeve_common::abi::MAX_ENTRIES_PER_PORT;
+use portreeve_oracle::{
+    generate,
+    model::{self, Address, Ask, Line, Ports, Protocol},
+    verdict,
+};
 use proptest::prelude::*;
 
-/// One generated entry; it stands alone on its line.
-#[derive(Clone, Debug)]
-struct Line {
-    protocol: Protocol,
-    first: u16,
-    count: Option<u16>,
-    user: String,
-}
-
-impl Line {
-    fn last(&self) -> u16 {
-        let count = self.count.unwrap_or(1);
-        self.first.saturating_add(count - 1)
-    }
-
-    fn text(&self) -> String {
-        let protocol = self.protocol.name();
-        match self.count {
-            None => format!("PORT {} {protocol} {}", self.first, self.user),
-            Some(count) => format!("PORTRANGE {} {count} {protocol} {}", self.first, self.user),
-        }
-    }
-}
-
-/// What the oracle says: the reason, and the line that decides or stands for the port.
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    reason: Reason,
-    line: u32,
-    grant: bool,
-}
-
-mod oracle {
-    use super::*;
-
-    /// A job name as it is compared: upper case, and stars in a row are one.
-    fn folded(user: &str) -> String {
-        let mut name = user.to_ascii_uppercase();
-        while name.contains("**") {
-            name = name.replace("**", "*");
-        }
-        name
-    }
-
-    /// The entries that take effect, with their line numbers (port-control 2.6).
-    pub fn kept(lines: &[Line]) -> Vec<(u32, &Line)> {
-        let mut kept: Vec<(u32, &Line)> = Vec::new();
-        for (number, line) in (1..).zip(lines) {
-            let overlapping: Vec<&Line> = kept
-                .iter()
-                .map(|(_, other)| *other)
-                .filter(|other| other.protocol == line.protocol)
-                .filter(|other| other.first <= line.last() && line.first <= other.last())
-                .collect();
-            let dropped = if line.count.is_some() {
-                // A range over anything is refused whole.
-                !overlapping.is_empty()
-            } else {
-                overlapping.iter().any(|other| {
-                    let range = other.count.is_some();
-                    let same = folded(&other.user) == folded(&line.user);
-                    let second_udp = line.protocol == Protocol::Udp;
-                    let reserved = [other, line]
-                        .iter()
-                        .any(|one| folded(&one.user) == "RESERVED");
-                    range || same || second_udp || reserved
-                })
-            };
-            if !dropped {
-                kept.push((number, line));
-            }
-        }
-        kept
-    }
-
-    fn glob(pattern: &[char], name: &[char]) -> bool {
-        match pattern {
-            [] => name.is_empty(),
-            ['*', rest @ ..] => (0..=name.len()).any(|skip| glob(rest, &name[skip..])),
-            ['?', rest @ ..] => !name.is_empty() && glob(rest, &name[1..]),
-            [c, rest @ ..] => name.first() == Some(c) && glob(rest, &name[1..]),
-        }
-    }
-
-    fn matches(user: &str, name: &str) -> bool {
-        let upper = |text: &str| text.to_ascii_uppercase().chars().collect::<Vec<char>>();
-        match folded(user).as_str() {
-            "*" | "OMVS" => true,
-            "RESERVED" => false,
-            user => glob(&upper(user), &upper(name)),
-        }
-    }
-
-    /// Smaller is closer (port-control 4.6, A-03).
-    fn distance(user: &str) -> (u8, i32, i32, i32) {
-        let user = folded(user);
-        let count = |wanted: fn(char) -> bool| user.chars().filter(|c| wanted(*c)).count() as i32;
-        match user.as_str() {
-            "RESERVED" => (9, 0, 0, 0),
-            "*" => (4, 0, 0, 0),
-            "OMVS" => (3, 0, 0, 0),
-            _ if count(|c| c == '*' || c == '?') == 0 => (1, 0, 0, 0),
-            _ => {
-                let literals = count(|c| c != '*' && c != '?');
-                let stars = count(|c| c == '*');
-                let prefix = user.chars().take_while(|c| *c != '*' && *c != '?').count() as i32;
-                (2, -literals, stars, -prefix)
-            }
-        }
-    }
-
-    pub fn verdict(lines: &[Line], protocol: Protocol, port: u16, name: &str) -> Answer {
-        let nothing = |reason| Answer {
-            reason,
-            line: 0,
-            grant: false,
-        };
-        if port == 0 {
-            return nothing(Reason::NotJudged);
-        }
-        let mut of_port: Vec<(u32, &Line)> = kept(lines)
-            .into_iter()
-            .filter(|(_, line)| {
-                line.protocol == protocol && line.first <= port && port <= line.last()
-            })
-            .collect();
-        of_port.sort_by_key(|(number, line)| (distance(&line.user), *number));
-        let Some((first, _)) = of_port.first().copied() else {
-            return nothing(Reason::Unreserved);
-        };
-        if of_port
-            .iter()
-            .any(|(_, line)| folded(&line.user) == "RESERVED")
-        {
-            return Answer {
-                reason: Reason::Blocked,
-                line: first,
-                grant: false,
-            };
-        }
-        match of_port.iter().find(|(_, line)| matches(&line.user, name)) {
-            Some((line, _)) => Answer {
-                reason: Reason::Permitted,
-                line: *line,
-                grant: port < 1024,
-            },
-            None => Answer {
-                reason: Reason::OtherJob,
-                line: first,
-                grant: false,
-            },
-        }
-    }
-}
-
-/// Few names, ports and letters, so that entries meet and patterns match.
-fn line() -> impl Strategy<Value = Line> {
-    let user = prop_oneof![
-        4 => "[AB]{1,4}",
-        1 => "[ab]{1,3}",
-        4 => "[AB][AB?*]{0,3}",
-        2 => "[?*AB]{2,4}",
-        2 => Just("*".to_owned()),
-        1 => Just("OMVS".to_owned()),
-        1 => Just("RESERVED".to_owned()),
-    ];
-    let first = prop_oneof![1u16..=12, 1018u16..=1030, 65530u16..=65535];
-    let protocol = prop_oneof![3 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)];
-    (
-        protocol,
-        first,
-        proptest::option::weighted(0.25, 1u16..=6),
-        user,
-    )
-        .prop_map(|(protocol, first, count, user)| Line {
-            protocol,
-            first,
-            count,
-            user,
-        })
-}
-
-fn compiled(lines: &[Line]) -> (Vec<Reservation>, Compiled) {
-    let text: String = lines.iter().map(|line| line.text() + "\n").collect();
+/// The policy that the product makes of a model. Entries that collide are
+/// dropped, as on z/OS; anything else that is wrong is a mistake of the test.
+fn product(model: &model::Policy) -> (Policy, Diagnostics) {
+    let text = model.profile();
     let parsed = profile::parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
     assert!(!parsed.diagnostics.has_errors(), "{text}");
-    let mut diagnostics = Diagnostics::new();
-    let reservations = resolve(&parsed.profile, &mut diagnostics);
-    let compiled = compile(
-        &reservations,
-        GrantRule::Any,
-        &parsed.sources,
+    let (mut sources, mut diagnostics) = (parsed.sources, Diagnostics::new());
+    let toml = model.config();
+    let config = config::parse(Path::new("c"), &toml, &mut sources, &mut diagnostics);
+    let shown = render::all(&diagnostics, &sources, false);
+    let config = config.unwrap_or_else(|| panic!("{toml}\n{shown}"));
+    let policy = build(
+        Ingredients {
+            config,
+            profile: parsed.profile,
+            commands: None,
+            sources,
+            sysname: "HOST1".into(),
+            accounts: &FixedAccounts::default(),
+            purpose: Purpose::Explain,
+            lint: None,
+        },
         &mut diagnostics,
     );
-    (reservations, compiled)
+    (policy, diagnostics)
 }
 
-/// Generated policies; each is asked some hundreds of questions.
-fn cases() -> u32 {
-    std::env::var("PORTREEVE_LONG").map_or(1500, |_| 50_000)
+fn question(ask: &Ask) -> Question {
+    let address = match ask.address {
+        Address::AnyV4 => "0.0.0.0",
+        Address::AnyV6 => "::",
+        Address::Specific => "127.0.0.1",
+    };
+    Question {
+        protocol: ask.protocol.name().into(),
+        port: ask.port,
+        listen: ask.listen,
+        comm: Some(ask.comm.clone()),
+        cgroup: Some(ask.cgroup.into()),
+        uid: ask.uid,
+        groups: ask.groups.clone(),
+        privileged: ask.privileged,
+        address: address.parse::<IpAddr>().ok(),
+        ..Question::default()
+    }
 }
 
-struct Job(Name);
-
-impl Subject for Job {
-    fn in_scope(&self) -> bool {
-        true
-    }
-
-    fn name(&self) -> Option<Name> {
-        Some(self.0)
-    }
-
-    fn in_jobs(&self, _set: u32) -> bool {
-        false
-    }
+fn ask_product(policy: &Policy, ask: &Ask) -> (Answer, model::Answer) {
+    let question = question(ask);
+    let answer = explain(policy, &question, 0).expect("TCP and UDP are judged");
+    let asked = question.address.map(|address| address.to_string());
+    let seen = model::Answer {
+        reason: model_reason(&answer.reason),
+        line: answer.entry.as_ref().map_or(0, |entry| entry.line),
+        grant: answer.grant,
+        rewritten: answer.address.clone().filter(|_| answer.address != asked),
+    };
+    (answer, seen)
 }
 
-fn ask(compiled: &Compiled, protocol: Protocol, port: u16, name: &str) -> Answer {
-    let subject = Job(Name::new(name).expect("generated names are short"));
-    let verdict = decide(Request { protocol, port }, &subject, &compiled.image);
-    Answer {
-        reason: verdict.reason,
-        line: verdict.line,
-        grant: verdict.grant,
+/// The oracle's reasons are static texts.
+fn model_reason(reason: &str) -> &'static str {
+    portreeve_common::Reason::ALL
+        .iter()
+        .map(|known| known.id())
+        .find(|known| *known == reason)
+        .expect("every reason is known")
+}
+
+/// Generated policies; each is asked some dozens of questions.
+fn cases(few: u32, many: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases: std::env::var("PORTREEVE_LONG").map_or(few, |_| many),
+        failure_persistence: None,
+        ..ProptestConfig::default()
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: cases(),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(3000, 60_000))]
 
+    /// The whole language: entries with options, UNRSV, RESTRICTLOWPORTS, defined
+    /// jobs, SAF, restrictions.
     #[test]
     fn generated_policies_mean_what_the_reference_says(
-        lines in proptest::collection::vec(line(), 0..12),
-        names in proptest::collection::vec("[ABab]{1,5}", 1..4),
+        policy in generate::policy(),
+        asks in proptest::collection::vec(generate::ask(), 20),
     ) {
-        let (_, compiled) = compiled(&lines);
-        let ports = (0u16..=18).chain(1016..=1036).chain(65528..=65535);
-        for port in ports {
-            for protocol in Protocol::ALL {
-                for name in &names {
-                    prop_assert_eq!(
-                        ask(&compiled, protocol, port, name),
-                        oracle::verdict(&lines, protocol, port, name),
-                        "{} {} {}\n{:?}", protocol.name(), port, name, lines
-                    );
-                }
+        let (product, _) = product(&policy);
+        for ask in &asks {
+            let (answer, seen) = ask_product(&product, ask);
+            prop_assert_eq!(
+                seen, verdict(&policy, ask),
+                "{:?}\n{}\n{}\n{}", ask, policy.profile(), policy.config(), answer.text
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(500, 5000))]
+
+    /// Every port around the entries, for policies of plain entries.
+    #[test]
+    fn no_port_is_forgotten(
+        policy in generate::simple_policy(),
+        ask in generate::ask(),
+    ) {
+        let (product, _) = product(&policy);
+        for port in (0u16..=18).chain(1016..=1036).chain(65528..=65535) {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                let ask = Ask { port, protocol, listen: false, ..ask.clone() };
+                let (_, seen) = ask_product(&product, &ask);
+                prop_assert_eq!(seen, verdict(&policy, &ask), "{:?}\n{}", ask, policy.profile());
             }
         }
     }
+}
+
+fn caller(name: &str) -> Ask {
+    Ask {
+        protocol: Protocol::Tcp,
+        port: 21,
+        listen: false,
+        address: Address::AnyV4,
+        comm: name.into(),
+        cgroup: "/",
+        uid: 1000,
+        groups: Vec::new(),
+        privileged: false,
+    }
+}
+
+fn reason(policy: &Policy, ask: Ask) -> &'static str {
+    ask_product(policy, &ask).1.reason
 }
 
 /// `PRT-44`: an empty profile reserves nothing, on no port.
 #[test]
 fn an_empty_policy_judges_no_port() {
-    let (_, compiled) = compiled(&[]);
-    for protocol in Protocol::ALL {
+    let (policy, _) = product(&model::Policy::default());
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
         for port in 1..=u16::MAX {
             assert_eq!(
-                ask(&compiled, protocol, port, "A").reason,
-                Reason::Unreserved
+                reason(
+                    &policy,
+                    Ask {
+                        protocol,
+                        port,
+                        ..caller("A")
+                    }
+                ),
+                "unreserved"
             );
         }
     }
@@ -292,21 +185,20 @@ fn an_empty_policy_judges_no_port() {
 #[test]
 fn one_entry_is_one_port() {
     for user in ["A", "RESERVED", "A*B"] {
-        let only = Line {
-            protocol: Protocol::Tcp,
-            first: 21,
-            count: None,
-            user: user.into(),
+        let line = Line::new(Ports::One(21), Protocol::Tcp, user);
+        let model = model::Policy {
+            lines: vec![line],
+            ..model::Policy::default()
         };
-        let (_, compiled) = compiled(std::slice::from_ref(&only));
-        for protocol in Protocol::ALL {
+        let (policy, _) = product(&model);
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
             for port in 0..=u16::MAX {
-                for name in ["A", "AXB", "B"] {
-                    assert_eq!(
-                        ask(&compiled, protocol, port, name),
-                        oracle::verdict(std::slice::from_ref(&only), protocol, port, name)
-                    );
-                }
+                let ask = Ask {
+                    protocol,
+                    port,
+                    ..caller("AXB")
+                };
+                assert_eq!(ask_product(&policy, &ask).1, verdict(&model, &ask));
             }
         }
     }
@@ -315,28 +207,34 @@ fn one_entry_is_one_port() {
 /// Every port of both protocols reserved: the largest table there is.
 #[test]
 fn all_ports_can_be_reserved_one_by_one() {
-    let lines: Vec<Line> = Protocol::ALL
-        .into_iter()
-        .flat_map(|protocol| {
-            (1..=u16::MAX).map(move |first| Line {
-                protocol,
-                first,
-                count: None,
-                user: format!("J{}", first % 1000),
-            })
-        })
-        .collect();
-    let (reservations, compiled) = compiled(&lines);
-    assert_eq!(reservations.len(), 131_070);
+    let of = |protocol| {
+        (1..=u16::MAX)
+            .map(move |port| Line::new(Ports::One(port), protocol, &format!("J{}", port % 1000)))
+    };
+    let lines = of(Protocol::Tcp).chain(of(Protocol::Udp)).collect();
+    let (policy, diagnostics) = product(&model::Policy {
+        lines,
+        ..model::Policy::default()
+    });
+    assert!(diagnostics.is_empty());
+    assert_eq!(policy.reservations.len(), 131_070);
     for port in [1, 2, 1000, 32_768, 65_535] {
         let owner = format!("J{}", port % 1000);
+        let ask = Ask {
+            protocol: Protocol::Udp,
+            port,
+            ..caller(&owner)
+        };
+        assert_eq!(reason(&policy, ask), "permitted");
         assert_eq!(
-            ask(&compiled, Protocol::Udp, port, &owner).reason,
-            Reason::Permitted
-        );
-        assert_eq!(
-            ask(&compiled, Protocol::Tcp, port, "J").reason,
-            Reason::OtherJob
+            reason(
+                &policy,
+                Ask {
+                    port,
+                    ..caller("J")
+                }
+            ),
+            "other-job"
         );
     }
 }
@@ -344,33 +242,43 @@ fn all_ports_can_be_reserved_one_by_one() {
 /// The most entries of one port, and one more (`PRT-09`).
 #[test]
 fn a_port_takes_256_entries() {
-    for (count, fits) in [(256, true), (257, false)] {
-        let lines: Vec<Line> = (0..count)
-            .map(|n| Line {
-                protocol: Protocol::Tcp,
-                first: 21,
-                count: None,
-                user: format!("J{n}"),
-            })
-            .collect();
-        let text: String = lines.iter().map(|line| line.text() + "\n").collect();
-        let parsed = profile::parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
-        let mut diagnostics = Diagnostics::new();
-        let reservations = resolve(&parsed.profile, &mut diagnostics);
-        let compiled = compile(
-            &reservations,
-            GrantRule::Any,
-            &parsed.sources,
-            &mut diagnostics,
-        );
-        assert_eq!(diagnostics.has_errors(), !fits);
-        assert_eq!(
-            ask(&compiled, Protocol::Tcp, 21, "J255").reason,
-            Reason::Permitted
-        );
-        assert_eq!(
-            ask(&compiled, Protocol::Tcp, 21, "J256").reason,
-            Reason::OtherJob
-        );
+    for extra in [0, 1] {
+        let count = MAX_ENTRIES_PER_PORT + extra;
+        let line = |n| Line::new(Ports::One(21), Protocol::Tcp, &format!("J{n}"));
+        let lines = (0..count).map(line).collect();
+        let (policy, diagnostics) = product(&model::Policy {
+            lines,
+            ..model::Policy::default()
+        });
+        assert_eq!(diagnostics.has_errors(), extra == 1);
+        assert_eq!(reason(&policy, caller("J255")), "permitted");
+        assert_eq!(reason(&policy, caller("J256")), "other-job");
+    }
+}
+
+/// The most UNRSV entries, and one more: then nobody is let through (`UNR-03`).
+#[test]
+fn unreserved_ports_take_256_entries() {
+    for extra in [0, 1] {
+        let count = MAX_ENTRIES_PER_PORT + extra;
+        let line = |n| Line::new(Ports::Unreserved, Protocol::Udp, &format!("J{n}"));
+        let lines = (0..count).map(line).collect();
+        let (policy, diagnostics) = product(&model::Policy {
+            lines,
+            ..model::Policy::default()
+        });
+        assert_eq!(diagnostics.has_errors(), extra == 1);
+        let ask = Ask {
+            protocol: Protocol::Udp,
+            port: 5000,
+            ..caller("J255")
+        };
+        assert_eq!(reason(&policy, ask), "unreserved-permitted");
+        let ask = Ask {
+            protocol: Protocol::Udp,
+            port: 5000,
+            ..caller("J256")
+        };
+        assert_eq!(reason(&policy, ask), "unreserved-other");
     }
 }

@@ -11,7 +11,7 @@ use crate::jobname::{Glob, MaskedName};
 use crate::reason::{REASONS, Reason};
 
 /// The version of this layout. An agent refuses to adopt pinned maps of another.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
 pub const PORTS: u32 = 65536;
@@ -23,6 +23,12 @@ pub const MAX_ENTRIES: u32 = 131_072;
 pub const MAX_MATCHERS: u32 = 16_384;
 /// Most different patterns with an inner `*` in one policy.
 pub const MAX_GLOBS: u32 = 512;
+/// Most users and groups in the permit sets of one policy, each set counted.
+pub const MAX_PERMITS: u32 = 16_384;
+/// Most different addresses of BIND in one policy.
+pub const MAX_ADDRESSES: u32 = 1024;
+/// Protocols with a table of their own.
+pub const PROTOCOLS: u32 = Protocol::ALL.len() as u32;
 /// Most entries on one port and protocol.
 pub const MAX_ENTRIES_PER_PORT: u32 = 256;
 /// Bytes of the event ring; a power of two and a multiple of the page size.
@@ -45,6 +51,10 @@ pub mod names {
     pub const MATCHERS: &str = "MATCHERS";
     /// The automata that matchers point to ([`crate::jobname::Glob`]).
     pub const GLOBS: &str = "GLOBS";
+    /// One [`super::Unreserved`] per half and protocol.
+    pub const UNRESERVED: &str = "UNRESERVED";
+    /// The addresses of BIND ([`super::BindAddress`]).
+    pub const ADDRESSES: &str = "ADDRESSES";
     /// Refusals per entry.
     pub const REFUSALS: &str = "REFUSALS";
     /// Judged binds per reason and CPU ([`super::counter`]).
@@ -55,8 +65,9 @@ pub mod names {
     pub const SELFTEST: &str = "SELFTEST";
 
     /// Every map that is pinned, in the order in which they are.
-    pub const PINNED_MAPS: [&str; 10] = [
-        INFO, ACTIVE, SLOTS, ENTRIES, MATCHERS, GLOBS, REFUSALS, COUNTERS, EVENTS, SELFTEST,
+    pub const PINNED_MAPS: [&str; 12] = [
+        INFO, ACTIVE, SLOTS, UNRESERVED, ENTRIES, MATCHERS, GLOBS, ADDRESSES, REFUSALS, COUNTERS,
+        EVENTS, SELFTEST,
     ];
 
     /// The `cgroup/bind4` program.
@@ -194,29 +205,50 @@ impl Active {
     }
 }
 
-/// Where a port's entries stand. Zero: the port is not reserved.
+/// Where a port's entries stand. Zero: the port is neither reserved nor restricted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Slot {
     first: u32,
+    /// The count in the low bits, then flags.
     count: u16,
-    needs: u16,
+    restriction: u16,
 }
 
 impl Slot {
-    const NEEDS_NAME: u16 = 1;
+    const COUNT: u16 = 0x01ff;
+    const NEEDS_NAME: u16 = 1 << 15;
+    const SHARED: u16 = 1 << 14;
 
-    /// The slot of a port whose entries are `first..first + count`; `needs_name`
-    /// says that one of them asks who is calling. `None` if there are too many.
-    pub fn new(first: u32, count: u32, needs_name: bool) -> Option<Self> {
+    /// The slot of a port whose entries are `first..first + count`. `None` if
+    /// there are too many.
+    pub fn new(first: u32, count: u32) -> Option<Self> {
         if count > MAX_ENTRIES_PER_PORT {
             return None;
         }
         Some(Self {
             first,
             count: u16::try_from(count).ok()?,
-            needs: if needs_name { Self::NEEDS_NAME } else { 0 },
+            restriction: 0,
         })
+    }
+
+    /// The same slot, with one of its entries asking who is calling.
+    pub const fn asking_for_name(mut self) -> Self {
+        self.count |= Self::NEEDS_NAME;
+        self
+    }
+
+    /// The same slot, of a port that several listeners share (`PRT-17`).
+    pub const fn shared(mut self) -> Self {
+        self.count |= Self::SHARED;
+        self
+    }
+
+    /// The same slot, for users in permit set `set` only; 0 for all.
+    pub const fn restricted_to(mut self, set: u16) -> Self {
+        self.restriction = set;
+        self
     }
 
     /// Index of the first entry in its half.
@@ -228,19 +260,75 @@ impl Slot {
     /// Number of entries; 0 when the port is not reserved.
     #[inline(always)]
     pub const fn count(self) -> u32 {
-        self.count as u32
+        (self.count & Self::COUNT) as u32
     }
 
     /// Whether the caller's name must be read to decide.
     #[inline(always)]
     pub const fn needs_name(self) -> bool {
-        self.needs & Self::NEEDS_NAME != 0
+        self.count & Self::NEEDS_NAME != 0
+    }
+
+    /// Whether several listeners share the port.
+    #[inline(always)]
+    pub const fn is_shared(self) -> bool {
+        self.count & Self::SHARED != 0
+    }
+
+    /// Permit set of the users who may have the port; 0 for all (`IBI-02`).
+    #[inline(always)]
+    pub const fn restriction(self) -> u32 {
+        self.restriction as u32
     }
 
     /// Index of a port's slot in the table of both halves.
     #[inline(always)]
     pub const fn index(half: u32, protocol: Protocol, port: u16) -> u32 {
         (half & 1) * SLOTS + (protocol as u32) * PORTS + port as u32
+    }
+}
+
+/// What a policy says of ports that nobody reserved. Zero: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Unreserved {
+    /// The UNRSV entries; count 0 when there are none.
+    pub entries: Slot,
+    flags: u32,
+    reserved: u32,
+}
+
+impl Unreserved {
+    const RESTRICT_LOW: u32 = 1;
+    const AT_LISTEN: u32 = 2;
+
+    /// The UNRSV entries of a protocol, judged at listen or at bind, and whether
+    /// RESTRICTLOWPORTS holds.
+    pub const fn new(entries: Slot, at_listen: bool, restrict_low: bool) -> Self {
+        let mut flags = 0;
+        if restrict_low {
+            flags |= Self::RESTRICT_LOW;
+        }
+        if at_listen {
+            flags |= Self::AT_LISTEN;
+        }
+        Self {
+            entries,
+            flags,
+            reserved: 0,
+        }
+    }
+
+    /// Whether low ports are for privileged callers (`LOW-01`).
+    #[inline(always)]
+    pub const fn restricts_low_ports(self) -> bool {
+        self.flags & Self::RESTRICT_LOW != 0
+    }
+
+    /// Whether the entries are judged at listen instead of bind (`UNR-10`).
+    #[inline(always)]
+    pub const fn at_listen(self) -> bool {
+        self.flags & Self::AT_LISTEN != 0
     }
 }
 
@@ -257,7 +345,25 @@ pub enum Who {
     Job(u32),
 }
 
-/// One entry of a reservation, as the programs see it.
+/// What an entry says besides whom it admits. Zero: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct EntryOptions {
+    /// Its job may bind the low port without `CAP_NET_BIND_SERVICE`, however it
+    /// was recognised (`PRT-39`).
+    pub grant: bool,
+    /// The same, if it was recognised by a definition that can't be forged.
+    pub grant_verified: bool,
+    /// DENY: whoever it matches is refused (`UNR-05`).
+    pub deny: bool,
+    /// NODELAYACKS (`PRT-13`).
+    pub no_delay_acks: bool,
+    /// Permit set of its SAF resource; 0 for no check (`PRT-34`).
+    pub saf: u32,
+    /// 1 + index of the address of its BIND; 0 for none (`PRT-22`).
+    pub bind: u32,
+}
+
+/// One entry of a reservation or of UNRSV, as the programs see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Entry {
@@ -265,28 +371,48 @@ pub struct Entry {
     matcher: u32,
     flags: u32,
     line: u32,
+    saf: u32,
+    bind: u32,
 }
 
 impl Entry {
     const BLOCKED: u32 = 1;
     const ANYONE: u32 = 2;
     const JOB: u32 = 3;
-    const GRANT: u32 = 1;
 
-    /// An entry that stands in line `line` of the profile. With `grant` its job
-    /// may bind the low port without `CAP_NET_BIND_SERVICE` (`PRT-39`).
-    pub const fn new(who: Who, grant: bool, line: u32) -> Self {
+    const GRANT: u32 = 1;
+    const GRANT_VERIFIED: u32 = 2;
+    const DENY: u32 = 4;
+    const NO_DELAY_ACKS: u32 = 8;
+
+    /// An entry that stands in line `line` of its file.
+    pub const fn new(who: Who, options: EntryOptions, line: u32) -> Self {
         let (who, matcher) = match who {
             Who::Nobody => (0, 0),
             Who::Blocked => (Self::BLOCKED, 0),
             Who::Anyone => (Self::ANYONE, 0),
             Who::Job(matcher) => (Self::JOB, matcher),
         };
+        let mut flags = 0;
+        if options.grant {
+            flags |= Self::GRANT;
+        }
+        if options.grant_verified {
+            flags |= Self::GRANT_VERIFIED;
+        }
+        if options.deny {
+            flags |= Self::DENY;
+        }
+        if options.no_delay_acks {
+            flags |= Self::NO_DELAY_ACKS;
+        }
         Self {
             who,
             matcher,
-            flags: if grant { Self::GRANT } else { 0 },
+            flags,
             line,
+            saf: options.saf,
+            bind: options.bind,
         }
     }
 
@@ -301,16 +427,90 @@ impl Entry {
         }
     }
 
-    /// Whether the bind goes on without `CAP_NET_BIND_SERVICE`.
+    /// Whether a caller that was recognised so goes on without
+    /// `CAP_NET_BIND_SERVICE`.
     #[inline(always)]
-    pub const fn grants(&self) -> bool {
-        self.flags & Self::GRANT != 0
+    pub const fn grants(&self, verified: bool) -> bool {
+        self.flags & Self::GRANT != 0 || (verified && self.flags & Self::GRANT_VERIFIED != 0)
     }
 
-    /// Line in the profile, from 1.
+    /// Whether the entry refuses whom it matches.
+    #[inline(always)]
+    pub const fn denies(&self) -> bool {
+        self.flags & Self::DENY != 0
+    }
+
+    /// Whether acknowledgements are sent at once.
+    #[inline(always)]
+    pub const fn no_delay_acks(&self) -> bool {
+        self.flags & Self::NO_DELAY_ACKS != 0
+    }
+
+    /// Permit set of the SAF resource; 0 for no check.
+    #[inline(always)]
+    pub const fn saf(&self) -> u32 {
+        self.saf
+    }
+
+    /// Index of the address of BIND.
+    #[inline(always)]
+    pub const fn bind(&self) -> Option<u32> {
+        self.bind.checked_sub(1)
+    }
+
+    /// Line in its file, from 1.
     #[inline(always)]
     pub const fn line(&self) -> u32 {
         self.line
+    }
+}
+
+/// An address of BIND: IPv4 in the first four bytes, or IPv6, in network order.
+/// The all-zero value is no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct BindAddress {
+    bytes: [u8; 16],
+    family: u32,
+    reserved: u32,
+}
+
+impl BindAddress {
+    /// An IPv4 address.
+    pub fn v4(address: [u8; 4]) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&address);
+        Self {
+            bytes,
+            family: 4,
+            reserved: 0,
+        }
+    }
+
+    /// An IPv6 address.
+    pub const fn v6(address: [u8; 16]) -> Self {
+        Self {
+            bytes: address,
+            family: 6,
+            reserved: 0,
+        }
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.family == 4
+    }
+
+    /// Whether it is an IPv6 address.
+    #[inline(always)]
+    pub const fn is_v6(&self) -> bool {
+        self.family == 6
+    }
+
+    /// Its bytes in network order; IPv4 uses the first four.
+    pub const fn bytes(&self) -> [u8; 16] {
+        self.bytes
     }
 }
 
@@ -321,11 +521,14 @@ pub struct Matcher {
     masked: MaskedName,
     /// 1 + index of the automaton, or 0 when the masked compare says it all.
     glob: u32,
-    /// Set of defined jobs that the operand covers; 0 is none.
+    /// Set of defined jobs that the operand covers; 0 is none. The top bit says
+    /// that their definitions can't be forged.
     jobs: u32,
 }
 
 impl Matcher {
+    const VERIFIED: u32 = 1 << 31;
+
     /// A name or pattern that masked compares can say.
     pub const fn masked(masked: MaskedName, jobs: u32) -> Self {
         Self {
@@ -356,10 +559,23 @@ impl Matcher {
         self.glob.checked_sub(1)
     }
 
-    /// The set of defined jobs the operand covers.
+    /// The set of defined jobs the operand covers; 0 is none.
     #[inline(always)]
     pub const fn jobs(&self) -> u32 {
-        self.jobs
+        self.jobs & !Self::VERIFIED
+    }
+
+    /// Whether being one of those jobs is proven by more than what a process
+    /// says of itself.
+    #[inline(always)]
+    pub const fn is_verified(&self) -> bool {
+        self.jobs & Self::VERIFIED != 0
+    }
+
+    /// The same operand, with jobs that can't be forged.
+    pub const fn verified(mut self) -> Self {
+        self.jobs |= Self::VERIFIED;
+        self
     }
 }
 
@@ -508,7 +724,9 @@ pub const SELFTEST_PORT: u16 = 60_001;
 // What the other side relies on. No padding: every byte of an element is said.
 const _: () = {
     assert!(size_of::<Slot>() == 8);
-    assert!(size_of::<Entry>() == 16);
+    assert!(size_of::<Entry>() == 24);
+    assert!(size_of::<Unreserved>() == 16);
+    assert!(size_of::<BindAddress>() == 24);
     assert!(size_of::<MaskedName>() == 48);
     assert!(size_of::<Matcher>() == 56);
     assert!(size_of::<Glob>() == 1032);
@@ -557,7 +775,10 @@ mod tests {
     fn zero_elements_say_nothing() {
         assert_eq!(Slot::default().count(), 0);
         assert_eq!(Entry::default().who(), Who::Nobody);
-        assert!(!Entry::default().grants());
+        assert!(!Entry::default().grants(true));
+        assert_eq!(Entry::default().saf(), 0);
+        assert_eq!(Entry::default().bind(), None);
+        assert!(!BindAddress::default().is_v4() && !BindAddress::default().is_v6());
         assert_eq!(Matcher::default().glob_index(), None);
     }
 
@@ -575,7 +796,12 @@ mod tests {
 
     #[test]
     fn a_port_takes_its_limit_and_no_more() {
-        assert!(Slot::new(0, MAX_ENTRIES_PER_PORT, true).is_some());
-        assert!(Slot::new(0, MAX_ENTRIES_PER_PORT + 1, true).is_none());
+        let full = Slot::new(0, MAX_ENTRIES_PER_PORT).unwrap();
+        assert_eq!(
+            full.asking_for_name().shared().count(),
+            MAX_ENTRIES_PER_PORT
+        );
+        assert!(!full.needs_name() && !full.is_shared());
+        assert!(Slot::new(0, MAX_ENTRIES_PER_PORT + 1).is_none());
     }
 }

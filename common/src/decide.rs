@@ -2,16 +2,41 @@
 //!
 //! [`decide()`] is what the kernel programs run on every bind, what `explain`
 //! calls and what the tests compare with a slow oracle. It follows
-//! `port-control` section 4: nothing to judge, then the port's reservation, then
-//! the first of its entries that admits the caller. The compiler orders the
-//! entries most specific first (`PRT-37`), so the first match is the answer.
+//! `port-control` section 4: nothing to judge, then the port's reservation with
+//! SAF and BIND, or else RESTRICTLOWPORTS and UNRSV; last the users the port is
+//! restricted to (section 7.4). The compiler orders entries most specific first
+//! (`PRT-37`), so the first match is the answer.
 
-use crate::abi::{Entry, MAX_ENTRIES_PER_PORT, Matcher, NO_ENTRY, Protocol, Slot, Who};
+use crate::abi::{
+    BindAddress, Entry, MAX_ENTRIES_PER_PORT, Matcher, NO_ENTRY, Protocol, Slot, Unreserved, Who,
+};
 use crate::jobname::{Glob, Name};
 use crate::reason::Reason;
 
 /// The first port that is not a low one (port-control section 1).
 pub const FIRST_HIGH_PORT: u16 = 1024;
+
+/// What the caller does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// `bind` with an explicit port.
+    Bind,
+    /// `listen` on a TCP port that the application chose.
+    Listen,
+}
+
+/// The address a bind asks for, as far as BIND cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A particular address: never changed (`PRT-26`).
+    Specific,
+    /// The IPv4 wildcard.
+    AnyV4,
+    /// The IPv6 wildcard of a socket that takes IPv4 too.
+    AnyV6,
+    /// The IPv6 wildcard of a socket that is IPv6 only.
+    AnyV6Only,
+}
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +45,10 @@ pub struct Request {
     pub protocol: Protocol,
     /// The port asked for, in host order; 0 lets the kernel choose.
     pub port: u16,
+    /// What is done with it.
+    pub operation: Operation,
+    /// The address asked for.
+    pub asked: Asked,
 }
 
 /// Who is calling. Every answer may cost a read of kernel memory, so each is
@@ -29,17 +58,28 @@ pub trait Subject {
     fn in_scope(&self) -> bool;
 
     /// The name of a process that is no defined job: its process name, folded.
-    /// `None` when it can't be read.
+    /// Empty for one that is a defined job or calls itself like one, so that a
+    /// definition is never reached by a name. `None` when it can't be read.
     fn name(&self) -> Option<Name>;
 
     /// Whether the process is one of the defined jobs in this set.
     fn in_jobs(&self, set: u32) -> bool;
+
+    /// Whether its user or one of its groups is in this permit set.
+    fn is_permitted(&self, set: u32) -> bool;
+
+    /// Whether it is exempt from RESTRICTLOWPORTS: root or `CAP_NET_BIND_SERVICE`,
+    /// z/OS's UID 0 and APF (`LOW-02`).
+    fn is_privileged(&self) -> bool;
 }
 
 /// The tables of one policy. `None` for an index means that there is no such element.
 pub trait PolicyView {
-    /// The port's slot; a zero slot when the port is not reserved.
+    /// The port's slot; a zero slot when the port is neither reserved nor restricted.
     fn slot(&self, protocol: Protocol, port: u16) -> Option<Slot>;
+
+    /// What holds for the protocol's unreserved ports.
+    fn unreserved(&self, protocol: Protocol) -> Option<Unreserved>;
 
     /// Entry `index`.
     fn entry(&self, index: u32) -> Option<&Entry>;
@@ -49,30 +89,60 @@ pub trait PolicyView {
 
     /// Automaton `index`.
     fn glob(&self, index: u32) -> Option<&Glob>;
+
+    /// Address `index`.
+    fn address(&self, index: u32) -> Option<&BindAddress>;
 }
 
-/// The answer to one request.
+/// The address that a wildcard is replaced by (port-control 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// None: the address stays as asked for.
+    Keep,
+    /// The address with this index, in the socket's own family.
+    To(u32),
+    /// The IPv4 address with this index, as an IPv4-mapped IPv6 address (`PRT-24`).
+    Mapped(u32),
+}
+
+/// The answer to one request, and what goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Why; says whether it is a refusal.
     pub reason: Reason,
     /// Index of the entry that decided, or the port's first one when none admits
-    /// the caller; [`NO_ENTRY`] when the port has none.
+    /// the caller; [`NO_ENTRY`] when no entry did.
     pub entry: u32,
-    /// The entry's line in the profile, or 0.
+    /// The entry's line in its file, or 0.
     pub line: u32,
     /// The bind goes on without `CAP_NET_BIND_SERVICE`.
     pub grant: bool,
+    /// What becomes of the address.
+    pub rewrite: Rewrite,
+    /// The port may be shared by several listeners (`PRT-14`).
+    pub shared: bool,
+    /// Acknowledgements are sent at once (`PRT-13`).
+    pub no_delay_acks: bool,
 }
 
 impl Verdict {
-    const fn without_entry(reason: Reason) -> Self {
+    #[inline(always)]
+    const fn new(reason: Reason, entry: u32, line: u32) -> Self {
         Self {
             reason,
-            entry: NO_ENTRY,
-            line: 0,
+            entry,
+            line,
             grant: false,
+            rewrite: Rewrite::Keep,
+            shared: false,
+            no_delay_acks: false,
         }
+    }
+
+    /// A verdict that no entry made.
+    #[inline(always)]
+    pub const fn without_entry(reason: Reason) -> Self {
+        Self::new(reason, NO_ENTRY, 0)
     }
 
     /// Whether the bind is refused.
@@ -90,81 +160,212 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
     let Some(slot) = policy.slot(request.protocol, request.port) else {
         return Verdict::without_entry(Reason::BadTable);
     };
-    if slot.count() == 0 {
+    let verdict = if slot.count() != 0 {
+        reserved(request, slot, subject, policy)
+    } else {
+        unreserved(request, subject, policy)
+    };
+    // Both families of rules must allow it (`IBI-20`); listen was judged at bind.
+    let restricted = slot.restriction() != 0
+        && request.operation == Operation::Bind
+        && !verdict.refuses()
+        && subject.in_scope();
+    if restricted && !subject.is_permitted(slot.restriction()) {
+        return Verdict::new(Reason::OtherUser, verdict.entry, verdict.line);
+    }
+    verdict
+}
+
+/// Port-control 4.2.
+#[inline(always)]
+fn reserved<S: Subject, P: PolicyView>(
+    request: Request,
+    slot: Slot,
+    subject: &S,
+    policy: &P,
+) -> Verdict {
+    if request.operation == Operation::Listen || !subject.in_scope() {
+        return Verdict::without_entry(Reason::NotJudged);
+    }
+    let verdict = match select(slot, subject, policy) {
+        Selected::Entry {
+            index,
+            entry,
+            verified,
+        } => {
+            let mut verdict = admitted(entry, index, subject, Reason::Permitted);
+            if !verdict.refuses() {
+                verdict.grant = entry.grants(verified) && request.port < FIRST_HIGH_PORT;
+                verdict.rewrite = rewrite(entry, request.asked, policy);
+                verdict.shared = slot.is_shared();
+                verdict.no_delay_acks = entry.no_delay_acks();
+            }
+            verdict
+        }
+        Selected::None => of_first_entry(Reason::OtherJob, slot, policy),
+        Selected::Failed(reason) => of_first_entry(reason, slot, policy),
+    };
+    verdict
+}
+
+/// Port-control 4.3.
+#[inline(always)]
+fn unreserved<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: &P) -> Verdict {
+    let Some(rules) = policy.unreserved(request.protocol) else {
+        return Verdict::without_entry(Reason::BadTable);
+    };
+    let listening = request.operation == Operation::Listen;
+    if rules.restricts_low_ports() && request.port < FIRST_HIGH_PORT {
+        if listening || !subject.in_scope() {
+            return Verdict::without_entry(Reason::NotJudged);
+        }
+        return Verdict::without_entry(if subject.is_privileged() {
+            Reason::PrivilegedLowPort
+        } else {
+            Reason::LowPort
+        });
+    }
+    if rules.entries.count() == 0 || rules.at_listen() != listening {
         return Verdict::without_entry(Reason::Unreserved);
     }
     if !subject.in_scope() {
         return Verdict::without_entry(Reason::NotJudged);
     }
+    match select(rules.entries, subject, policy) {
+        Selected::Entry { index, entry, .. } => {
+            if entry.denies() {
+                return Verdict::new(Reason::UnreservedDenied, index, entry.line());
+            }
+            admitted(entry, index, subject, Reason::UnreservedPermitted)
+        }
+        Selected::None => of_first_entry(Reason::UnreservedOther, rules.entries, policy),
+        Selected::Failed(reason) => of_first_entry(reason, rules.entries, policy),
+    }
+}
+
+/// What comes of looking for the caller among entries.
+enum Selected<'a> {
+    /// The closest entry that names it.
+    Entry {
+        index: u32,
+        entry: &'a Entry,
+        /// It was recognised by more than what it says of itself.
+        verified: bool,
+    },
+    /// No entry names it.
+    None,
+    /// It can't be told.
+    Failed(Reason),
+}
+
+#[inline(always)]
+fn select<'a, S: Subject, P: PolicyView>(slot: Slot, subject: &S, policy: &'a P) -> Selected<'a> {
     let name = if slot.needs_name() {
         subject.name()
     } else {
         Some(Name::default())
     };
     let Some(name) = name else {
-        return of_first_entry(Reason::NoIdentity, slot, policy);
+        return Selected::Failed(Reason::NoIdentity);
     };
-
     let mut offset = 0;
     while offset < MAX_ENTRIES_PER_PORT {
         if offset >= slot.count() {
-            return of_first_entry(Reason::OtherJob, slot, policy);
+            return Selected::None;
         }
         let index = slot.first() + offset;
         let Some(entry) = policy.entry(index) else {
-            return Verdict::without_entry(Reason::BadTable);
+            return Selected::Failed(Reason::BadTable);
         };
-        let reason = match entry.who() {
-            Who::Nobody => None,
-            Who::Blocked => Some(Reason::Blocked),
-            Who::Anyone => Some(Reason::Permitted),
-            Who::Job(matcher) => admits(matcher, name, subject, policy),
+        let matched = match entry.who() {
+            Who::Nobody => Match::No,
+            // Blocked matches everybody: nobody gets past it.
+            Who::Blocked | Who::Anyone => Match::Named,
+            Who::Job(matcher) => names(matcher, name, subject, policy),
         };
-        if let Some(reason) = reason {
-            return Verdict {
-                reason,
-                entry: index,
-                line: entry.line(),
-                grant: !reason.refuses() && entry.grants() && request.port < FIRST_HIGH_PORT,
-            };
+        match matched {
+            Match::No => {}
+            Match::BadTable => return Selected::Failed(Reason::BadTable),
+            Match::Named | Match::Verified => {
+                return Selected::Entry {
+                    index,
+                    entry,
+                    verified: matches!(matched, Match::Verified),
+                };
+            }
         }
         offset += 1;
     }
-    of_first_entry(Reason::OtherJob, slot, policy)
+    Selected::None
 }
 
-/// What a jobname operand says of the caller; `None` if it is not meant.
+enum Match {
+    No,
+    Named,
+    Verified,
+    BadTable,
+}
+
+/// Whether a jobname operand means the caller.
 #[inline(always)]
-fn admits<S: Subject, P: PolicyView>(
-    matcher: u32,
-    name: Name,
-    subject: &S,
-    policy: &P,
-) -> Option<Reason> {
+fn names<S: Subject, P: PolicyView>(matcher: u32, name: Name, subject: &S, policy: &P) -> Match {
     let Some(matcher) = policy.matcher(matcher) else {
-        return Some(Reason::BadTable);
+        return Match::BadTable;
     };
+    if matcher.jobs() != 0 && subject.in_jobs(matcher.jobs()) {
+        return if matcher.is_verified() {
+            Match::Verified
+        } else {
+            Match::Named
+        };
+    }
     let named = match matcher.glob_index() {
         None => matcher.masked_name().matches(name),
         Some(index) => match policy.glob(index) {
             Some(glob) => glob.matches(name),
-            None => return Some(Reason::BadTable),
+            None => return Match::BadTable,
         },
     };
-    let meant = named || (matcher.jobs() != 0 && subject.in_jobs(matcher.jobs()));
-    meant.then_some(Reason::Permitted)
+    if named { Match::Named } else { Match::No }
 }
 
-/// A refusal that no entry in particular made: the port's first one stands for it.
+/// The verdict of the entry that was selected: blocked, SAF, or `allowed`.
+#[inline(always)]
+fn admitted<S: Subject>(entry: &Entry, index: u32, subject: &S, allowed: Reason) -> Verdict {
+    let reason = if matches!(entry.who(), Who::Blocked) {
+        Reason::Blocked
+    } else if entry.saf() != 0 && !subject.is_permitted(entry.saf()) {
+        Reason::NoPermit
+    } else {
+        allowed
+    };
+    Verdict::new(reason, index, entry.line())
+}
+
+/// Port-control 4.5.
+#[inline(always)]
+fn rewrite<P: PolicyView>(entry: &Entry, asked: Asked, policy: &P) -> Rewrite {
+    let Some(index) = entry.bind() else {
+        return Rewrite::Keep;
+    };
+    let Some(address) = policy.address(index) else {
+        return Rewrite::Keep;
+    };
+    match asked {
+        Asked::AnyV4 if address.is_v4() => Rewrite::To(index),
+        Asked::AnyV6 | Asked::AnyV6Only if address.is_v6() => Rewrite::To(index),
+        // A socket that is IPv6 only can't have a mapped address.
+        Asked::AnyV6 if address.is_v4() => Rewrite::Mapped(index),
+        Asked::AnyV4 | Asked::AnyV6 | Asked::AnyV6Only | Asked::Specific => Rewrite::Keep,
+    }
+}
+
+/// A refusal that no entry in particular made: the first one stands for all.
 #[inline(always)]
 fn of_first_entry<P: PolicyView>(reason: Reason, slot: Slot, policy: &P) -> Verdict {
-    Verdict {
-        reason,
-        entry: slot.first(),
-        line: match policy.entry(slot.first()) {
-            Some(entry) => entry.line(),
-            None => 0,
-        },
-        grant: false,
-    }
+    let line = match policy.entry(slot.first()) {
+        Some(entry) => entry.line(),
+        None => 0,
+    };
+    Verdict::new(reason, slot.first(), line)
 }

@@ -52,6 +52,20 @@ reasons! {
     NoIdentity = 5, "no-identity", true, "the caller's identity could not be read, so a reserved port is refused";
     /// The tables in the kernel contradict each other; nothing is granted.
     BadTable = 6, "bad-table", true, "the policy tables in the kernel are damaged; reload the policy";
+    /// The job is right, but its user has no READ on the SAF resource (`PRT-34`).
+    NoPermit = 7, "no-permit", true, "the caller's user is not permitted to the entry's SAF resource";
+    /// A low port that nobody reserved, under RESTRICTLOWPORTS (`LOW-01`).
+    LowPort = 8, "low-port", true, "unreserved ports below 1024 are for privileged processes";
+    /// The same, by a caller who may (`LOW-02`).
+    PrivilegedLowPort = 9, "privileged-low-port", false, "unreserved low ports are open to privileged processes";
+    /// An UNRSV entry admits the caller (`UNR-02`).
+    UnreservedPermitted = 10, "unreserved-permitted", false, "the profile admits this job to unreserved ports";
+    /// UNRSV entries exist and none of them is for the caller (`UNR-03`).
+    UnreservedOther = 11, "unreserved-other", true, "the profile admits other jobs to unreserved ports, but not this one";
+    /// The closest UNRSV entry says DENY (`UNR-05`).
+    UnreservedDenied = 12, "unreserved-denied", true, "the profile denies unreserved ports to this job";
+    /// The rules for jobs allow it, but the port is restricted to other users (`IBI-01`).
+    OtherUser = 13, "other-user", true, "the port is restricted to other users";
 }
 
 /// How many reasons there are; the size of a table indexed by reason.

@@ -12,6 +12,7 @@ use portreeve_common::{
         SELFTEST_V6, counter,
     },
     decide,
+    decide::{Asked, Operation},
     reason::EACCES,
 };
 
@@ -43,6 +44,9 @@ pub fn bind(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let request = Request {
         protocol,
         port: port(ctx),
+        operation: Operation::Bind,
+        // No policy that rewrites addresses is published.
+        asked: Asked::Specific,
     };
     let address = address(ctx, hook);
     if is_selftest(ctx, hook, address, request) {
@@ -143,12 +147,7 @@ fn selftest(
     match mode {
         Mode::Enforce => fail_with(SELFTEST_ERRNO),
         Mode::Audit => {
-            let verdict = Verdict {
-                reason: Reason::NotJudged,
-                entry: NO_ENTRY,
-                line: 0,
-                grant: false,
-            };
+            let verdict = Verdict::without_entry(Reason::NotJudged);
             let flags = Event::SELFTEST | Event::AUDIT;
             events::report(
                 ctx,

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use portreeve_common::{
     abi::{
-        EVENT_RING_BYTES, Entry, Info, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher,
-        SLOTS as SLOTS_PER_HALF, Slot, counter,
+        BindAddress, EVENT_RING_BYTES, Entry, Info, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS,
+        MAX_MATCHERS, Matcher, PROTOCOLS, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
     },
     jobname::Glob,
 };
@@ -34,6 +34,12 @@ pub static MATCHERS: Array<Matcher> = Array::with_max_entries(2 * MAX_MATCHERS, 
 
 #[map]
 pub static GLOBS: Array<Glob> = Array::with_max_entries(2 * MAX_GLOBS, POLICY);
+
+#[map]
+pub static UNRESERVED: Array<Unreserved> = Array::with_max_entries(2 * PROTOCOLS, POLICY);
+
+#[map]
+pub static ADDRESSES: Array<BindAddress> = Array::with_max_entries(2 * MAX_ADDRESSES, POLICY);
 
 #[map]
 pub static SELFTEST: Array<u64> = Array::with_max_entries(1, POLICY);

@@ -4,11 +4,14 @@ use core::ptr;
 
 use portreeve_common::{
     PolicyView,
-    abi::{Active, Entry, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher, Protocol, Slot},
+    abi::{
+        Active, BindAddress, Entry, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher,
+        PROTOCOLS, Protocol, Slot, Unreserved,
+    },
     jobname::Glob,
 };
 
-use crate::maps::{ACTIVE, ENTRIES, GLOBS, MATCHERS, SLOTS};
+use crate::maps::{ACTIVE, ADDRESSES, ENTRIES, GLOBS, MATCHERS, SLOTS, UNRESERVED};
 
 /// What `ACTIVE` says now. Read once per call: a second look could name the other half.
 #[inline(always)]
@@ -40,6 +43,18 @@ impl PolicyView for Half {
     #[inline(always)]
     fn slot(&self, protocol: Protocol, port: u16) -> Option<Slot> {
         SLOTS.get(Slot::index(self.0, protocol, port)).copied()
+    }
+
+    #[inline(always)]
+    fn unreserved(&self, protocol: Protocol) -> Option<Unreserved> {
+        UNRESERVED
+            .get(self.index(protocol as u32, PROTOCOLS)?)
+            .copied()
+    }
+
+    #[inline(always)]
+    fn address(&self, index: u32) -> Option<&BindAddress> {
+        ADDRESSES.get(self.index(index, MAX_ADDRESSES)?)
     }
 
     #[inline(always)]

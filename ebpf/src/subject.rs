@@ -73,9 +73,21 @@ impl Subject for Caller<'_> {
         self.comm().map(Name::from_comm)
     }
 
-    /// No policy that defines jobs is ever published by this version's agent.
+    /// The agent publishes no policy whose entries define jobs.
     #[inline(always)]
     fn in_jobs(&self, _set: u32) -> bool {
+        false
+    }
+
+    /// The agent publishes no policy whose entries ask for users; nobody is let in.
+    #[inline(always)]
+    fn is_permitted(&self, _set: u32) -> bool {
+        false
+    }
+
+    /// The agent publishes no policy that restricts low ports; nobody is let in.
+    #[inline(always)]
+    fn is_privileged(&self) -> bool {
         false
     }
 }

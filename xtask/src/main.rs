@@ -2,6 +2,7 @@
 
 mod bind;
 mod demo;
+mod fuzz;
 mod host;
 mod instance;
 mod privilege;
@@ -36,6 +37,7 @@ enum Verb {
     Demo(demo::Arguments),
     Bind(bind::Arguments),
     Test(test::Arguments),
+    Fuzz(fuzz::Arguments),
 }
 
 /// Whether a verb's answer is yes; an error is one that couldn't be had.
@@ -47,6 +49,7 @@ fn dispatch(verb: Verb) -> Result<bool> {
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Bind(arguments) => bind::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
     }
 }
 

@@ -11,8 +11,12 @@ use crate::{
     config::OnError,
     diagnostics::{Severity, json},
     files::Trust,
-    policy::source::{Outcome, Policy, Source},
-    report::{self, Format, ports},
+    policy::{
+        build::Policy,
+        reservations::{Kind, Reservation},
+        source::{Outcome, Source},
+    },
+    report::{self, Format},
 };
 
 #[derive(Debug, Args)]
@@ -88,18 +92,18 @@ fn as_json(outcome: &Outcome) -> Value {
 
 /// The effective entries, in the order of the profile.
 fn entries(policy: &Policy) -> Vec<Value> {
-    let one = |reservation| {
-        let reservation: &crate::policy::reservations::Reservation = reservation;
+    let one = |reservation: &Reservation| {
         let place = policy.place_of(reservation);
         json!({
             "kind": match reservation.kind {
-                crate::policy::reservations::Kind::Port => "port",
-                crate::policy::reservations::Kind::Range => "range",
+                Kind::Port => "port",
+                Kind::Range => "range",
+                Kind::Unreserved => "unrsv",
             },
             "protocol": reservation.protocol.name(),
             "first": reservation.first,
             "last": reservation.last,
-            "jobname": ports::jobname(&reservation.user),
+            "jobname": reservation.user.to_string(),
             "file": place.file,
             "line": place.line,
             "description": reservation.description,

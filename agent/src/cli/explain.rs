@@ -1,10 +1,10 @@
 //! `portreeve explain`
 
-use std::{fs, net::IpAddr, path::PathBuf};
+use std::{ffi::CString, fs, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use nix::unistd::{User, geteuid};
+use nix::unistd::{Group, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::{NO, Paths, YES, parse_port, show};
 use crate::{
@@ -12,7 +12,11 @@ use crate::{
     diagnostics::escaped,
     files::Trust,
     kernel::sysctl::PortSettings,
-    policy::explain::{Answer, Question, explain},
+    policy::{
+        build::Purpose,
+        explain::{Answer, Question, explain},
+        source::Source,
+    },
     report::{self, Format},
 };
 
@@ -28,9 +32,9 @@ pub struct Explain {
     /// Protocol and port asked for, such as tcp/21
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT")]
     target: (String, u16),
-    /// The caller is this job
-    #[arg(long, conflicts_with_all = ["comm", "pid"])]
-    job: Option<String>,
+    /// The caller is this job, however that is proven; may be given more than once
+    #[arg(long, conflicts_with = "pid")]
+    job: Vec<String>,
     /// The caller's process name
     #[arg(long, conflicts_with = "pid")]
     comm: Option<String>,
@@ -38,21 +42,21 @@ pub struct Explain {
     #[arg(long)]
     pid: Option<u32>,
     /// The caller's user, by name or number [default: who asks]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pid")]
     user: Option<String>,
-    /// A group of the caller; no entry depends on it yet
-    #[arg(long)]
+    /// A group of the caller besides those of its user, by name or number
+    #[arg(long, conflicts_with = "pid")]
     group: Vec<String>,
-    /// The caller's executable; no entry depends on it yet
-    #[arg(long)]
+    /// The caller's executable
+    #[arg(long, conflicts_with = "pid")]
     exe: Option<PathBuf>,
-    /// The caller's cgroup; no entry depends on it yet
-    #[arg(long)]
-    in_cgroup: Option<PathBuf>,
-    /// The address asked for
+    /// The caller's cgroup, as a path from the root of the hierarchy
+    #[arg(long, conflicts_with = "pid")]
+    in_cgroup: Option<String>,
+    /// The address asked for [default: the IPv4 wildcard]
     #[arg(long)]
     addr: Option<IpAddr>,
-    /// Ask about listen instead of bind; no entry refuses a listen yet
+    /// Ask about listen instead of bind
     #[arg(long)]
     listen: bool,
 }
@@ -70,73 +74,157 @@ impl Explain {
         };
         match paths.format {
             Format::Json => report::json(&answer)?,
-            Format::Text => report::line(&escaped(&answer.text)),
+            Format::Text => {
+                report::line(&escaped(&answer.text));
+                if let Some(selected) = &answer.selected {
+                    report::line(&format!("That entry is {selected}."));
+                }
+            }
         }
         Ok(if answer.verdict == "allow" { YES } else { NO })
     }
 
-    fn question(&self) -> Result<Question> {
-        let (name, privileged) = match self.pid {
+    fn question(self) -> Result<Question> {
+        let (protocol, port) = self.target.clone();
+        let caller = match self.pid {
             Some(pid) => running(pid)?,
-            None => (
-                self.job.clone().or_else(|| self.comm.clone()),
-                self.uid()? == 0,
-            ),
+            None => self.described()?,
         };
-        if name.is_none() {
-            bail!("say who is calling: --job NAME, --comm NAME or --pid PID");
-        }
         Ok(Question {
-            protocol: self.target.0.clone(),
-            port: self.target.1,
-            name,
-            privileged,
-            address: self.addr.map(|address| address.to_string()),
+            protocol,
+            port,
+            listen: self.listen,
+            address: self.addr,
+            ..caller
         })
     }
 
-    fn uid(&self) -> Result<u32> {
-        let Some(user) = &self.user else {
-            return Ok(geteuid().as_raw());
-        };
-        if let Ok(number) = user.parse() {
-            return Ok(number);
+    /// The caller that the options describe.
+    fn described(&self) -> Result<Question> {
+        if self.job.is_empty()
+            && self.comm.is_none()
+            && self.in_cgroup.is_none()
+            && self.exe.is_none()
+        {
+            bail!(
+                "say who is calling: --job NAME, --comm NAME, --in-cgroup PATH, --exe FILE or --pid PID"
+            );
         }
-        let found = User::from_name(user).with_context(|| format!("can't look up user {user}"))?;
-        found
-            .map(|user| user.uid.as_raw())
-            .with_context(|| format!("there is no user {user}"))
+        let (uid, mut groups) = user(self.user.as_deref())?;
+        for name in &self.group {
+            groups.push(group(name)?);
+        }
+        Ok(Question {
+            jobs: self
+                .job
+                .iter()
+                .map(|job| job.to_ascii_uppercase())
+                .collect(),
+            comm: self.comm.clone(),
+            exe: self.exe.clone(),
+            cgroup: self.in_cgroup.clone(),
+            uid,
+            groups,
+            privileged: uid == 0,
+            ..Question::default()
+        })
     }
 }
 
-/// Name of a running process, and whether it may bind low ports anyway.
-fn running(pid: u32) -> Result<(Option<String>, bool)> {
+/// A user's number and groups; without a name those of who asks.
+fn user(name: Option<&str>) -> Result<(u32, Vec<u32>)> {
+    let Some(name) = name else {
+        let groups = getgroups().context("can't tell the groups of who asks")?;
+        let groups = groups.into_iter().chain([getegid()]);
+        return Ok((
+            geteuid().as_raw(),
+            groups.map(|group| group.as_raw()).collect(),
+        ));
+    };
+    let found = match name.parse() {
+        Ok(number) => match User::from_uid(nix::unistd::Uid::from_raw(number)) {
+            Ok(Some(user)) => user,
+            // A number without an account has no groups.
+            _ => return Ok((number, Vec::new())),
+        },
+        Err(_) => User::from_name(name)
+            .with_context(|| format!("can't look up user {name}"))?
+            .with_context(|| format!("there is no user {name}"))?,
+    };
+    let groups = CString::new(found.name.as_str())
+        .ok()
+        .and_then(|name| getgrouplist(&name, found.gid).ok())
+        .unwrap_or_default();
+    Ok((
+        found.uid.as_raw(),
+        groups.into_iter().map(|group| group.as_raw()).collect(),
+    ))
+}
+
+fn group(name: &str) -> Result<u32> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let found = Group::from_name(name).with_context(|| format!("can't look up group {name}"))?;
+    found
+        .map(|group| group.gid.as_raw())
+        .with_context(|| format!("there is no group {name}"))
+}
+
+/// A running process as the policy sees it.
+fn running(pid: u32) -> Result<Question> {
     const CAP_NET_BIND_SERVICE: u64 = 1 << 10;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+    let read = |pid: &str, name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
+    let status = read(&pid.to_string(), "status")
         .with_context(|| format!("there is no process {pid} that may be looked at"))?;
     let field = |name: &str| {
         status
             .lines()
             .find_map(|line| line.strip_prefix(name))
             .map(str::trim)
+            .with_context(|| format!("/proc/{pid}/status has no {name}"))
     };
     // A thread's number shows the thread's own name; the job is its process.
-    let leader = field("Tgid:").context("/proc shows no process number")?;
-    let comm = fs::read_to_string(format!("/proc/{leader}/comm"))
-        .with_context(|| format!("process {leader} can't be looked at"))?;
-    let capabilities = field("CapEff:").and_then(|text| u64::from_str_radix(text, 16).ok());
-    let privileged = capabilities.is_some_and(|bits| bits & CAP_NET_BIND_SERVICE != 0);
-    Ok((Some(comm.trim_end_matches('\n').to_owned()), privileged))
+    let leader = field("Tgid:")?;
+    let comm =
+        read(leader, "comm").with_context(|| format!("process {leader} can't be looked at"))?;
+    let cgroup = read(leader, "cgroup").unwrap_or_default();
+    let cgroup = cgroup.lines().find_map(|line| line.strip_prefix("0::"));
+    // Real, effective, saved and file-system id; the effective one counts.
+    let effective = |name| -> Result<u32> {
+        let second = field(name)?.split_whitespace().nth(1);
+        second
+            .and_then(|id| id.parse().ok())
+            .with_context(|| format!("/proc/{pid}/status: {name}?"))
+    };
+    let groups = field("Groups:")?
+        .split_whitespace()
+        .filter_map(|id| id.parse().ok());
+    let capabilities = u64::from_str_radix(field("CapEff:")?, 16).unwrap_or(0);
+    Ok(Question {
+        comm: Some(comm.trim_end_matches('\n').to_owned()),
+        exe: fs::read_link(format!("/proc/{leader}/exe")).ok(),
+        cgroup: cgroup.map(str::to_owned),
+        uid: effective("Uid:")?,
+        groups: groups.chain([effective("Gid:")?]).collect(),
+        privileged: capabilities & CAP_NET_BIND_SERVICE != 0,
+        ..Question::default()
+    })
 }
 
 /// The answer of a profile that need not be in force; `None` if it has errors.
 fn offline(paths: &Paths, question: &Question) -> Result<Option<Answer>> {
-    let outcome = paths.source(Trust::Inspection, None).read()?;
+    let source = Source {
+        purpose: Purpose::Explain,
+        ..paths.source(Trust::Inspection, None)
+    };
+    let outcome = source.read()?;
     let Ok(policy) = &outcome.policy else {
         show(&outcome.diagnostics, outcome.sources());
         return Ok(None);
     };
-    explain(policy, question, PortSettings::of_host().first_unprivileged)
+    let first_unprivileged = PortSettings::of_host().first_unprivileged;
+    explain(policy, question, first_unprivileged)
         .map(Some)
         .context("the protocol is not judged")
 }

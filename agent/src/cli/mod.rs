@@ -25,7 +25,7 @@ use crate::{
     diagnostics::{Diagnostics, Sources, render},
     files::Trust,
     kernel::pins,
-    policy::source::Source,
+    policy::{build::Purpose, source::Source},
     report::Format,
 };
 
@@ -158,6 +158,7 @@ impl Paths {
             strict: false,
             lint: false,
             trust,
+            purpose: Purpose::Enforce,
         }
     }
 }

@@ -10,8 +10,9 @@ use super::{NO, NO_ANSWER, Paths, YES, show};
 use crate::{
     files::Trust,
     policy::{
+        build::{Policy, Purpose},
         diff::Diff,
-        source::{Policy, Source},
+        source::Source,
     },
     report::{self, Format},
 };
@@ -56,6 +57,7 @@ impl PolicyVerb {
 fn read(paths: &Paths, profile: &Path) -> Result<Option<Policy>> {
     let source = Source {
         profile: Some(profile.into()),
+        purpose: Purpose::Explain,
         ..paths.source(Trust::Inspection, None)
     };
     let outcome = source.read()?;

@@ -24,6 +24,9 @@ pub struct Ports {
     /// Only the entries that cover these ports, such as tcp/21; up to six
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT", num_args = 0..=MAX_FILTERS)]
     filters: Vec<(String, u16)>,
+    /// Show in which order a port's entries are looked at, and why
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 impl Ports {
@@ -34,7 +37,7 @@ impl Ports {
         });
         match paths.format {
             Format::Json => report::json(&rows)?,
-            Format::Text => report::line(&report::ports::text(&rows)),
+            Format::Text => report::line(&report::ports::text(&rows, self.verbose)),
         }
         Ok(if rows.is_empty() && !self.filters.is_empty() {
             NO

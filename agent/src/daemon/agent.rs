@@ -29,9 +29,10 @@ use crate::{
         tables::{Publication, Tables, generation_in_force, text},
     },
     policy::{
+        build::Policy,
         diff::{Diff, kept_entries},
         explain::{self, Question},
-        source::{Policy, Source},
+        source::Source,
     },
     report::ports,
 };
@@ -99,7 +100,7 @@ impl Agent {
             mode: policy.config.mode,
             report_all: policy.config.report == Report::All,
             profile: &profile,
-            profile_hash: policy.profile_hash(),
+            profile_hash: policy.files.profile_hash(),
             kept,
         })?;
         self.log
@@ -168,7 +169,7 @@ impl Agent {
             counters: &counters,
         };
         let mut status = held.status(attach);
-        status.profile.differs_from_file = Some(self.policy().differs_from_files());
+        status.profile.differs_from_file = Some(self.policy().files.differ());
         status.profile.path = self.policy().config.profile.display().to_string();
         status.selftest = self.selftest.borrow().clone();
         status.agent = Some(std::process::id());
@@ -321,7 +322,7 @@ fn missing(held: &Held<'_>) -> Vec<String> {
 /// entries are the same one by one, and so are their counts.
 fn same_policy_in_force(tables: &Tables, policy: &Policy) -> bool {
     generation_in_force(&tables.info(), tables.active()).is_some_and(|generation| {
-        generation.profile_hash == policy.profile_hash()
+        generation.profile_hash == policy.files.profile_hash()
             && generation.entries as usize == policy.compiled.image.entries.len()
     })
 }

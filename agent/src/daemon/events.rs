@@ -18,7 +18,7 @@ use portreeve_common::{
 use tokio::sync::broadcast;
 
 use super::protocol::{EventEntry, EventRecord};
-use crate::policy::source::Policy;
+use crate::policy::build::Policy;
 
 /// Events that are kept for `events` without `--follow`.
 pub const KEPT: usize = 1000;

@@ -130,6 +130,10 @@ pub struct PortRow {
     pub line: u32,
     /// The file it stands in.
     pub file: String,
+    /// Which of the port's entries is looked at when, from 1.
+    pub order: u32,
+    /// Why it has that place.
+    pub closeness: String,
     /// Open, closed, ...: not observed yet.
     pub state: Option<String>,
     /// Who has it now: not observed yet.

@@ -25,7 +25,7 @@ use crate::{
         pins::Pins,
         stream,
     },
-    policy::source::{Policy, Source},
+    policy::{build::Policy, source::Source},
     report,
 };
 

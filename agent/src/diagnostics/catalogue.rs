@@ -115,8 +115,21 @@ codes! {
     TooManyNames = "PRV215", None, "there are too many different job names",
         "The tables in the kernel have a fixed size, and patterns with an inner * have a smaller one of their own.";
 
-    UnreservedUnsupported = "PRV301", None, "UNRSV is not supported yet",
-        "Access to unreserved ports is not controlled, so accepting the entry would promise too much.";
+    CommandSyntax = "PRV220", None, "a CL command is not well formed",
+        "The commands are ADDTCPPORT and RMVTCPPORT with PORT, PROTOCOL and USRPRF, by keyword or in this order. The command is dropped.";
+    UnknownCommand = "PRV221", None, "a CL command is not known",
+        "Only ADDTCPPORT and RMVTCPPORT say anything about ports. The command is dropped.";
+    BadCommandValue = "PRV222", None, "a value of a CL command is wrong",
+        "Ports are 1 to 65535, *ONLY stands for a single one, *ALL for every entry of a user in RMVTCPPORT; the protocol is *TCP or *UDP. The command is dropped.";
+    DuplicateRestriction = "PRV223", None, "a port restriction is added twice",
+        "The first one stays; one RMVTCPPORT would remove it.";
+    NoSuchRestriction = "PRV224", None, "RMVTCPPORT finds no such restriction",
+        "A removal names ports, protocol and user exactly as they were added, or *ALL ports of that user. Parts of a range can't be removed.";
+    LowPortRestricted = "PRV225", None, "a restriction covers ports below 1024",
+        "The servers that have those ports run under users of their own. Whoever is not named can't bind them any more.";
+
+    UnreservedUnsupported = "PRV301", None, "UNRSV at listen is not supported yet",
+        "UNRSV entries for TCP are judged at listen unless they say WHENBIND, and listen is not hooked yet. Accepting the entry would promise too much.";
     LowPortsUnsupported = "PRV302", None, "RESTRICTLOWPORTS is not supported yet",
         "Unreserved ports below 1024 follow the host's own rule, CAP_NET_BIND_SERVICE.";
     SafUnsupported = "PRV303", None, "SAF is not supported yet",
@@ -139,9 +152,27 @@ codes! {
         "Acknowledgements stay as the kernel sends them; who may bind is not affected.";
     SmcUnsupported = "PRV312", None, "SMC is not supported",
         "Connections use plain TCP; who may bind is not affected.";
+    JobsUnsupported = "PRV313", None, "defined jobs are not supported yet",
+        "The kernel side knows a process by its name only, so a definition would not be looked at.";
+    RestrictionsUnsupported = "PRV314", None, "port restrictions are not supported yet",
+        "The kernel side doesn't look at users yet, so the restricted port would be open to all of them.";
 
     ConfigInvalid = "PRV401", None, "the config is not valid",
         "The config is TOML with a fixed set of keys; an unknown key is refused, because what it was meant to ask for would not happen.";
+    BadJobDefinition = "PRV402", None, "the definition of a job is not right",
+        "A definition has a legal job name and at least one of cgroup, exe, comm and user.";
+    DuplicateJob = "PRV403", None, "a job is defined twice",
+        "Job names ignore case. Alternatives of one job are written as [[jobs.NAME]], once each.";
+    UnknownAccount = "PRV404", None, "a user or group does not exist",
+        "A name stands for a number that must be known. The name is never taken for nobody or everybody.";
+    AccountsUnreadable = "PRV405", None, "users or groups can't be looked up",
+        "The system's user database gives no answer, so it is not known whom a name means.";
+    BadServAuth = "PRV406", None, "a resource profile is not right",
+        "It is named like a RACF profile: qualifiers with dots between, % for a character, * for a qualifier or its rest, ** once for any number of qualifiers.";
+    BadRestriction = "PRV407", None, "a port restriction is not right",
+        "It has ports, such as 8400 or 8400-8410, a protocol and a list of users. Membership in a group counts for nothing, as on IBM i.";
+    TooManyPermits = "PRV408", None, "there are too many permitted users and groups",
+        "The tables in the kernel have a fixed size. Every different set of users and groups takes one place for each of them.";
 
     ExtendedJobname = "PRV501", None, "a job name is not one that z/OS allows",
         "More than 8 characters, or one of - _ . : / +. It works here, but the profile can't be used on z/OS.";
@@ -155,6 +186,8 @@ codes! {
         "With IPSECURITY, UDP 500 and 4500 should be reserved for the IKE daemon or be RESERVED.";
     DeleteAtStart = "PRV506", None, "DELETE stands in a profile",
         "DELETE is meant for changes to a policy in force. In a profile the entry itself should go.";
+    UncoveredResource = "PRV507", None, "no profile covers a SAF resource",
+        "A check was asked for, and there is nothing to check against. The answer is no, for everybody.";
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use portreeve_common::{
-    abi::{Entry, Info, Matcher, Slot},
+    abi::{BindAddress, Entry, Info, Matcher, Slot, Unreserved},
     jobname::Glob,
 };
 
@@ -29,6 +29,10 @@ unsafe impl Element for Entry {}
 unsafe impl Element for Matcher {}
 // SAFETY: as above.
 unsafe impl Element for Glob {}
+// SAFETY: as above.
+unsafe impl Element for Unreserved {}
+// SAFETY: as above.
+unsafe impl Element for BindAddress {}
 // SAFETY: as above.
 unsafe impl Element for Info {}
 

@@ -6,8 +6,9 @@ use std::{
 };
 
 use portreeve_common::abi::{
-    self, ABI_VERSION, Active, Entry, Generation, Info, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS,
-    Matcher, Mode, PATH_LEN, SLOTS, Slot, VERSION_LEN, names,
+    self, ABI_VERSION, Active, BindAddress, Entry, Generation, Info, MAX_ADDRESSES, MAX_ENTRIES,
+    MAX_GLOBS, MAX_MATCHERS, Matcher, Mode, PATH_LEN, PROTOCOLS, SLOTS, Slot, Unreserved,
+    VERSION_LEN, names,
 };
 use portreeve_common::jobname::Glob;
 
@@ -46,6 +47,8 @@ pub struct Tables {
     entries: Mapping<Entry>,
     matchers: Mapping<Matcher>,
     globs: Mapping<Glob>,
+    unreserved: Mapping<Unreserved>,
+    addresses: Mapping<BindAddress>,
     refusals: Mapping<u64>,
     selftest: Mapping<u64>,
     grace: Grace,
@@ -67,6 +70,8 @@ impl Tables {
             entries: map(pins, names::ENTRIES, 2 * MAX_ENTRIES)?,
             matchers: map(pins, names::MATCHERS, 2 * MAX_MATCHERS)?,
             globs: map(pins, names::GLOBS, 2 * MAX_GLOBS)?,
+            unreserved: map(pins, names::UNRESERVED, 2 * PROTOCOLS)?,
+            addresses: map(pins, names::ADDRESSES, 2 * MAX_ADDRESSES)?,
             refusals: map(pins, names::REFUSALS, 2 * MAX_ENTRIES)?,
             selftest: map(pins, names::SELFTEST, 1)?,
             grace: Grace::new().map_err(KernelError::io("can't make the maps to wait on"))?,
@@ -107,6 +112,7 @@ impl Tables {
         within(names::ENTRIES, image.entries.len(), MAX_ENTRIES)?;
         within(names::MATCHERS, image.matchers.len(), MAX_MATCHERS)?;
         within(names::GLOBS, image.globs.len(), MAX_GLOBS)?;
+        within(names::ADDRESSES, image.addresses.len(), MAX_ADDRESSES)?;
         self.wait_for_idle_half()?;
 
         let before = self.active();
@@ -119,6 +125,8 @@ impl Tables {
         self.entries.write(half * MAX_ENTRIES, &image.entries);
         self.matchers.write(half * MAX_MATCHERS, &image.matchers);
         self.globs.write(half * MAX_GLOBS, &image.globs);
+        self.unreserved.write(half * PROTOCOLS, &image.unreserved);
+        self.addresses.write(half * MAX_ADDRESSES, &image.addresses);
         let carried = self.carry_refusals(before, half, publication);
 
         let mut info = self.info.read(0);

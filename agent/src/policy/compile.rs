@@ -1,16 +1,20 @@
-//! Reservations into tables: direct-indexed slots, entries most specific first.
+//! Rules into tables: direct-indexed slots, entries most specific first.
 
-use std::{cmp::Reverse, collections::HashMap};
+use std::{collections::HashMap, ops::Range};
 
-use portreeve_common::{
-    abi::{Entry, MAX_ENTRIES, MAX_ENTRIES_PER_PORT, MAX_GLOBS, MAX_MATCHERS, Matcher, Slot, Who},
-    decide::FIRST_HIGH_PORT,
-    jobname::{Glob, MaskedName},
+use portreeve_common::abi::{
+    Entry, EntryOptions, MAX_ENTRIES, MAX_ENTRIES_PER_PORT, Protocol, Slot, Unreserved, Who,
 };
+use portreeve_common::decide::FIRST_HIGH_PORT;
 
 use super::{
     image::Image,
-    reservations::{Kind, Reservation},
+    jobs::Jobs,
+    operands::Operands,
+    reservations::{Kind, Reservation, Rules},
+    restrictions::{self, Restriction},
+    servauth::{Access, ServAuth},
+    specificity::Specificity,
 };
 use crate::{
     config::GrantRule,
@@ -18,203 +22,264 @@ use crate::{
     profile::ast::User,
 };
 
-/// The tables of a policy, and which reservation each entry came from.
-#[derive(Debug)]
+/// The tables of a policy, and which entry of the rules each came from.
+#[derive(Debug, Default)]
 pub struct Compiled {
     /// The tables.
     pub image: Image,
-    /// Per entry: index of its reservation.
+    /// Per table entry: index of the rule's entry.
     pub origins: Vec<usize>,
 }
 
-/// Compiles `reservations`. What exceeds a limit is reported and left out.
-pub fn compile(
-    reservations: &[Reservation],
-    grant: GrantRule,
-    sources: &Sources,
-    diagnostics: &mut Diagnostics,
-) -> Compiled {
-    let mut order: Vec<usize> = (0..reservations.len()).collect();
+/// What the rules are compiled with.
+pub struct Surroundings<'a> {
+    /// Which entries grant low ports.
+    pub grant: GrantRule,
+    /// The defined jobs.
+    pub jobs: &'a Jobs,
+    /// Who may read which SAF resource.
+    pub servauth: &'a ServAuth,
+    /// The jobs that AUTHPORT stands for.
+    pub authport: &'a [String],
+    /// Ports for certain users only.
+    pub restrictions: &'a [Restriction],
+    /// The texts, for lines.
+    pub sources: &'a Sources,
+}
+
+/// Compiles `rules`. What exceeds a limit is reported and left out.
+pub fn compile(rules: &Rules, with: &Surroundings<'_>, diagnostics: &mut Diagnostics) -> Compiled {
+    let mut compiler = Compiler {
+        with,
+        diagnostics,
+        operands: Operands::default(),
+        compiled: Compiled::default(),
+    };
+    let mut order: Vec<usize> = (0..rules.entries.len()).collect();
     // A stable sort: what ties in specificity stays in list order (`PRT-37`, A-03).
     order.sort_by_cached_key(|index| {
-        let reservation = &reservations[*index];
-        (
-            reservation.protocol,
-            reservation.first,
-            Specificity::of(&reservation.user),
-        )
+        let entry = &rules.entries[*index];
+        let specificity = Specificity::of(&entry.user);
+        (entry.kind, entry.protocol, entry.first, specificity)
     });
-
-    let mut tables = Tables::default();
-    let mut compiled = Compiled {
-        image: Image::default(),
-        origins: Vec::new(),
-    };
     for index in order {
-        let reservation = &reservations[index];
-        match tables.who(&reservation.user) {
-            Ok(who) => place(&mut compiled, reservation, index, who, grant, sources, diagnostics),
-            Err(limit) => diagnostics.push(
-                Diagnostic::error(
-                    Code::TooManyNames,
-                    reservation.span,
-                    format!("the policy has more than {limit} different job names of this kind; this entry is dropped"),
-                )
-                .help("use fewer patterns, for example one per family of servers"),
-            ),
-        }
+        compiler.add(&rules.entries[index], index);
     }
-    compiled.image.matchers = tables.matchers;
-    compiled.image.globs = tables.globs;
+    for protocol in Protocol::ALL {
+        compiler.settle_unreserved(rules, protocol);
+    }
+    compiler.restrict();
+    compiler.share(rules);
+    let (mut compiled, operands) = (compiler.compiled, compiler.operands);
+    compiled.image.matchers = operands.matchers;
+    compiled.image.globs = operands.globs;
+    compiled.image.job_sets = operands.job_sets;
     compiled
 }
 
-/// Appends the entry and lets the slots of its ports point to it.
-fn place(
-    compiled: &mut Compiled,
-    reservation: &Reservation,
-    origin: usize,
-    who: Who,
-    grant: GrantRule,
-    sources: &Sources,
-    diagnostics: &mut Diagnostics,
-) {
-    let image = &mut compiled.image;
-    let index = image.entries.len() as u32;
-    if index == MAX_ENTRIES {
-        diagnostics.push(Diagnostic::error(
-            Code::TooManyEntries,
-            reservation.span,
-            format!("the policy has more than {MAX_ENTRIES} entries; this one is dropped"),
-        ));
-        return;
-    }
-    let needs_name = matches!(who, Who::Job(_));
-    let slots = &mut image.slots;
-    let slot_of = |port: u16| Slot::index(0, reservation.protocol, port) as usize;
-    let slot = match reservation.kind {
-        Kind::Range => Slot::new(index, 1, needs_name),
-        Kind::Port => {
-            // The entries of one port follow each other: they were sorted so.
-            let present = slots[slot_of(reservation.first)];
-            let first = if present.count() == 0 {
-                index
-            } else {
-                present.first()
-            };
-            Slot::new(
-                first,
-                present.count() + 1,
-                present.needs_name() || needs_name,
-            )
-        }
-    };
-    let Some(slot) = slot else {
-        diagnostics.push(Diagnostic::error(
-            Code::TooManyOnPort,
-            reservation.span,
-            format!(
-                "port {} has more than {MAX_ENTRIES_PER_PORT} entries; this one is dropped",
-                reservation.first
-            ),
-        ));
-        return;
-    };
-    for port in reservation.first..=reservation.last {
-        slots[slot_of(port)] = slot;
-    }
-    let grants = match grant {
-        GrantRule::Any => who != Who::Blocked && reservation.first < FIRST_HIGH_PORT,
-        // A process name is what a process says of itself; nothing verified is
-        // part of any entry yet.
-        GrantRule::Verified => false,
-    };
-    image
-        .entries
-        .push(Entry::new(who, grants, sources.line(reservation.span)));
-    compiled.origins.push(origin);
+struct Compiler<'a, 'd> {
+    with: &'a Surroundings<'a>,
+    diagnostics: &'d mut Diagnostics,
+    operands: Operands,
+    compiled: Compiled,
 }
 
-/// The closest match first (port-control 4.6, A-03): exact names, then patterns
-/// with more literal characters, fewer `*` and a longer literal prefix, then
-/// `OMVS`, then `*`. What admits nobody has its port alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Specificity {
-    Exact,
-    Pattern {
-        literals: Reverse<usize>,
-        stars: usize,
-        prefix: Reverse<usize>,
-    },
-    Omvs,
-    Anyone,
-    Nobody,
-}
-
-impl Specificity {
-    fn of(user: &User) -> Self {
-        match user {
-            User::Job(name) if !name.contains(['*', '?']) => Self::Exact,
-            User::Job(pattern) => Self::Pattern {
-                literals: Reverse(pattern.chars().filter(|c| !matches!(c, '*' | '?')).count()),
-                stars: pattern.matches('*').count(),
-                prefix: Reverse(pattern.find(['*', '?']).unwrap_or(pattern.len())),
-            },
-            User::Omvs => Self::Omvs,
-            User::Anyone => Self::Anyone,
-            User::Reserved | User::Authport => Self::Nobody,
-        }
-    }
-}
-
-/// Jobname operands seen so far, each stored once.
-#[derive(Default)]
-struct Tables {
-    matchers: Vec<Matcher>,
-    globs: Vec<Glob>,
-    known: HashMap<String, u32>,
-}
-
-impl Tables {
-    /// Whom `user` admits; the limit if there is no room for its name.
-    fn who(&mut self, user: &User) -> Result<Who, u32> {
-        match user {
-            User::Reserved => Ok(Who::Blocked),
-            User::Anyone | User::Omvs => Ok(Who::Anyone),
-            // Nobody can be the FTP server as long as nothing says who it is.
-            User::Authport => Ok(Who::Nobody),
-            User::Job(name) => self.matcher(name).map(Who::Job),
-        }
-    }
-
-    fn matcher(&mut self, name: &str) -> Result<u32, u32> {
-        if let Some(index) = self.known.get(name) {
-            return Ok(*index);
-        }
-        if self.matchers.len() == MAX_MATCHERS as usize {
-            return Err(MAX_MATCHERS);
-        }
-        let matcher = match MaskedName::new(name) {
-            Some(masked) => Matcher::masked(masked, 0),
-            None => self.automaton(name)?,
+impl Compiler<'_, '_> {
+    /// Appends what a rule's entry becomes: one table entry, or for AUTHPORT one
+    /// per job that it stands for.
+    fn add(&mut self, rule: &Reservation, origin: usize) {
+        let with = self.with;
+        let whos: Vec<Result<Who, u32>> = match &rule.user {
+            User::Reserved => vec![Ok(Who::Blocked)],
+            User::Anyone | User::Omvs => vec![Ok(Who::Anyone)],
+            // Without a job in the config nobody is the FTP server.
+            User::Authport if with.authport.is_empty() => vec![Ok(Who::Nobody)],
+            User::Authport => with
+                .authport
+                .iter()
+                .map(|job| self.operands.job(job, with.jobs))
+                .collect(),
+            User::Job(name) => vec![self.operands.job(name, with.jobs)],
         };
-        let index = self.matchers.len() as u32;
-        self.matchers.push(matcher);
-        self.known.insert(name.to_owned(), index);
-        Ok(index)
+        let first = self.compiled.image.entries.len() as u32;
+        for who in whos {
+            match who {
+                Ok(who) => self.push(rule, origin, who),
+                Err(limit) => self.diagnostics.push(
+                    Diagnostic::error(
+                        Code::TooManyNames,
+                        rule.span,
+                        format!("the policy has more than {limit} different job names of this kind; this entry is dropped"),
+                    )
+                    .help("use fewer patterns, for example one per family of servers"),
+                ),
+            }
+        }
+        let added = first..self.compiled.image.entries.len() as u32;
+        if !added.is_empty() && rule.kind != Kind::Unreserved {
+            self.point_to(rule, added);
+        }
     }
 
-    fn automaton(&mut self, pattern: &str) -> Result<Matcher, u32> {
-        if self.globs.len() == MAX_GLOBS as usize {
-            return Err(MAX_GLOBS);
+    fn push(&mut self, rule: &Reservation, origin: usize, who: Who) {
+        if self.compiled.image.entries.len() == MAX_ENTRIES as usize {
+            self.diagnostics.push(Diagnostic::error(
+                Code::TooManyEntries,
+                rule.span,
+                format!("the policy has more than {MAX_ENTRIES} entries; this one is dropped"),
+            ));
+            return;
         }
-        // A name the parser let pass is short enough; if not, it matches nobody.
-        Ok(match Glob::new(pattern) {
-            Some(glob) => {
-                self.globs.push(glob);
-                Matcher::glob(self.globs.len() as u32 - 1, 0)
+        let options = self.options(rule, who);
+        let line = self.with.sources.line(rule.span);
+        self.compiled
+            .image
+            .entries
+            .push(Entry::new(who, options, line));
+        self.compiled.origins.push(origin);
+    }
+
+    fn options(&mut self, rule: &Reservation, who: Who) -> EntryOptions {
+        let saf = rule.options.saf.as_ref().map(|saf| &saf.value);
+        let access = saf.map(|name| self.with.servauth.access(name));
+        let checks_user = matches!(access, Some(Access::Only(_)));
+        let image = &mut self.compiled.image;
+        let saf = match access {
+            None | Some(Access::Everyone) => 0,
+            Some(Access::Only(set)) => image.permits.id(set),
+            // No decision is a refusal: a check was asked for.
+            Some(Access::NotCovered) => image.permits.id(Default::default()),
+        };
+        let low =
+            rule.kind != Kind::Unreserved && rule.first < FIRST_HIGH_PORT && who != Who::Blocked;
+        EntryOptions {
+            grant: low && (self.with.grant == GrantRule::Any || checks_user),
+            grant_verified: low,
+            deny: rule.options.deny.is_some(),
+            no_delay_acks: rule.options.delay_acks.is_some_and(|acks| !acks.value),
+            saf,
+            bind: rule
+                .options
+                .bind
+                .map_or(0, |bind| image.address(bind.value)),
+        }
+    }
+
+    /// Lets the slots of the rule's ports point to its table entries.
+    fn point_to(&mut self, rule: &Reservation, added: Range<u32>) {
+        let index = |port: u16| Slot::index(0, rule.protocol, port) as usize;
+        // The entries of one port follow each other, because they were sorted so.
+        let present = self.compiled.image.slots[index(rule.first)];
+        let first = if present.count() == 0 {
+            added.start
+        } else {
+            present.first()
+        };
+        let Some(slot) = Slot::new(first, added.end - first) else {
+            self.diagnostics.push(Diagnostic::error(
+                Code::TooManyOnPort,
+                rule.span,
+                format!(
+                    "port {} has more than {MAX_ENTRIES_PER_PORT} entries; this one is dropped",
+                    rule.first
+                ),
+            ));
+            return;
+        };
+        let slot = self.flagged(slot);
+        for port in rule.first..=rule.last {
+            self.compiled.image.slots[index(port)] = slot;
+        }
+    }
+
+    /// The slot with the flags that its entries ask for.
+    fn flagged(&self, slot: Slot) -> Slot {
+        let entries = self.of_slot(slot);
+        if entries
+            .clone()
+            .any(|entry| matches!(entry.who(), Who::Job(_)))
+        {
+            return slot.asking_for_name();
+        }
+        slot
+    }
+
+    fn of_slot(&self, slot: Slot) -> impl Iterator<Item = &Entry> + Clone {
+        let first = slot.first() as usize;
+        self.compiled.image.entries[first..first + slot.count() as usize].iter()
+    }
+
+    /// The UNRSV entries of a protocol were sorted to stand side by side.
+    fn settle_unreserved(&mut self, rules: &Rules, protocol: Protocol) {
+        let is_of = |origin: &&usize| {
+            let rule = &rules.entries[**origin];
+            rule.kind == Kind::Unreserved && rule.protocol == protocol
+        };
+        let origins = &self.compiled.origins;
+        let first = origins
+            .iter()
+            .position(|origin| is_of(&origin))
+            .unwrap_or(0);
+        let count = origins.iter().filter(is_of).count() as u32;
+        if count > MAX_ENTRIES_PER_PORT {
+            let beyond = first + MAX_ENTRIES_PER_PORT as usize;
+            self.diagnostics.push(Diagnostic::error(
+                Code::TooManyOnPort,
+                rules.entries[origins[beyond]].span,
+                format!(
+                    "there are more than {MAX_ENTRIES_PER_PORT} UNRSV entries for {}; this one and those less close are dropped",
+                    protocol.name()
+                ),
+            ));
+        }
+        let entries = Slot::new(first as u32, count.min(MAX_ENTRIES_PER_PORT)).unwrap_or_default();
+        let entries = self.flagged(entries);
+        self.compiled.image.unreserved[protocol as usize] = Unreserved::new(
+            entries,
+            rules.unreserved_at_listen(protocol),
+            rules.restrict_low[protocol as usize].is_some(),
+        );
+    }
+
+    /// Ports for certain users only, reserved or not (`IBI-01`, `IBI-20`).
+    fn restrict(&mut self) {
+        for (protocol, first, last, set) in restrictions::per_port(self.with.restrictions) {
+            let Ok(set) = u16::try_from(self.compiled.image.permits.id(set)) else {
+                // More sets than ports can name: the limit on permits comes first.
+                continue;
+            };
+            for port in first..=last {
+                let slot = &mut self.compiled.image.slots[Slot::index(0, protocol, port) as usize];
+                *slot = slot.restricted_to(set);
             }
-            None => Matcher::default(),
-        })
+        }
+    }
+
+    /// Marks the TCP ports that several listeners share: those with SHAREPORT on
+    /// any entry (`PRT-14`, `PRT-17`), and those where a server with BIND stands
+    /// beside one without, which Linux would refuse otherwise (`PRT-29`).
+    fn share(&mut self, rules: &Rules) {
+        #[derive(Default)]
+        struct Asked {
+            shared: bool,
+            bound: bool,
+            unbound: bool,
+        }
+        let mut ports: HashMap<u16, Asked> = HashMap::new();
+        for rule in &rules.entries {
+            if rule.kind == Kind::Port && rule.protocol == Protocol::Tcp {
+                let asked = ports.entry(rule.first).or_default();
+                asked.shared |= rule.options.share.is_some();
+                asked.bound |= rule.options.bind.is_some();
+                asked.unbound |= rule.options.bind.is_none();
+            }
+        }
+        for (port, asked) in ports {
+            if asked.shared || (asked.bound && asked.unbound) {
+                let index = Slot::index(0, Protocol::Tcp, port) as usize;
+                let slot = &mut self.compiled.image.slots[index];
+                *slot = slot.shared();
+            }
+        }
     }
 }

@@ -6,8 +6,8 @@ use portreeve_common::abi::Protocol;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    build::{EntryPlace, Policy},
     reservations::Reservation,
-    source::{EntryPlace, Policy},
 };
 use crate::profile::ast::User;
 

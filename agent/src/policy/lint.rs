@@ -193,7 +193,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<(Code, u32, String)> {
         let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
-        let reservations = resolve(&parsed.profile, &mut Diagnostics::new());
+        let reservations = resolve(&parsed.profile, &mut Diagnostics::new()).entries;
         let host = PortSettings {
             ephemeral: Some((32768, 60999)),
             kept_out: vec![(50000, 50009)],

@@ -1,12 +1,21 @@
 //! From statements to tables: what a profile means, and how the kernel is told.
 
+pub mod accounts;
 mod bits;
+pub mod build;
 pub mod compile;
 pub mod diff;
 pub mod explain;
+pub mod ibmi;
 pub mod image;
+pub mod jobs;
 pub mod lint;
+mod operands;
+pub mod permits;
 pub mod reservations;
+pub mod restrictions;
+pub mod servauth;
 pub mod source;
+pub mod specificity;
 mod unreserved;
-mod unsupported;
+pub mod unsupported;

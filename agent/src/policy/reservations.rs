@@ -13,17 +13,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use portreeve_common::abi::Protocol;
 
 use super::bits::PortBits;
-use super::unsupported;
+use super::unreserved;
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span, escaped};
-use crate::profile::ast::{Options, PortEntry, Profile, Statement, Target, User};
+use crate::profile::ast::{Options, PortEntry, Profile, Statement, Target, User, When};
 
-/// Whether a reservation came from PORT or PORTRANGE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What kind of entry a reservation came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// One port.
     Port,
     /// A range, even if of one port.
     Range,
+    /// UNRSV: every port that is not reserved.
+    Unreserved,
 }
 
 /// An entry that takes effect.
@@ -33,9 +35,9 @@ pub struct Reservation {
     pub kind: Kind,
     /// Whose table it is in.
     pub protocol: Protocol,
-    /// First port.
+    /// First port; 0 for UNRSV.
     pub first: u16,
-    /// Last port, inclusive; the first one for a port.
+    /// Last port, inclusive; the first one for a port, 0 for UNRSV.
     pub last: u16,
     /// Who may have the ports.
     pub user: User,
@@ -47,13 +49,32 @@ pub struct Reservation {
     pub description: Option<String>,
 }
 
-/// The reservations of `profile` that take effect and are supported, in the
-/// order in which they are written.
-///
-/// What is dropped on the way is reported as an error: entries that collide
-/// with earlier ones, and entries and settings that can't be enforced yet
-/// (so nothing else needs to be called for those).
-pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Vec<Reservation> {
+/// What a profile rules about ports, once statements that speak of the same
+/// thing are settled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The entries that take effect, in the order in which they are written;
+    /// those for unreserved ports come last.
+    pub entries: Vec<Reservation>,
+    /// Per protocol: where RESTRICTLOWPORTS was said, if it holds (`LOW-01`).
+    pub restrict_low: [Option<Span>; Protocol::ALL.len()],
+}
+
+impl Rules {
+    /// Whether UNRSV entries of `protocol` are judged at listen; UDP never is
+    /// (`UNR-10`, `UNR-11`).
+    pub fn unreserved_at_listen(&self, protocol: Protocol) -> bool {
+        let first = self
+            .entries
+            .iter()
+            .find(|entry| entry.kind == Kind::Unreserved && entry.protocol == protocol);
+        protocol == Protocol::Tcp
+            && first.is_some_and(|entry| unreserved::when(&entry.options) == When::Listen)
+    }
+}
+
+/// Settles what `profile` rules. What is dropped on the way is reported as an error.
+pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Rules {
     let mut resolver = Resolver {
         diagnostics,
         kept: Vec::new(),
@@ -70,11 +91,28 @@ pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Vec<Reservat
             _ => {}
         }
     }
-    let kept = resolver.kept;
-    unsupported::report_settings(profile, diagnostics);
-    let mut reservations: Vec<Reservation> = kept.into_iter().flatten().collect();
-    reservations.retain(|reservation| unsupported::is_supported(reservation, diagnostics));
-    reservations
+    let mut entries: Vec<Reservation> = resolver.kept.into_iter().flatten().collect();
+    entries.extend(unreserved::resolve(profile, diagnostics));
+    let restrict_low = Protocol::ALL.map(|protocol| low_ports(profile, protocol));
+    Rules {
+        entries,
+        restrict_low,
+    }
+}
+
+/// The last word on low ports counts; the others of its statement stay (`OBY-05`).
+fn low_ports(profile: &Profile, protocol: Protocol) -> Option<Span> {
+    let said = profile
+        .statements
+        .iter()
+        .rev()
+        .find_map(|statement| match statement {
+            Statement::ProtocolConfig(config) if config.protocol == protocol => {
+                config.restrict_low_ports
+            }
+            _ => None,
+        })?;
+    said.value.then_some(said.span)
 }
 
 /// What one protocol has reserved so far. Numbers index [`Resolver::kept`].
@@ -108,7 +146,7 @@ impl<'a> Resolver<'a, '_> {
         match entry.target {
             Target::Port(port) => self.add_port(entry, port),
             Target::Range { first, count } => self.add_range(entry, first, count),
-            // Not a reservation; `unsupported` has a say on it.
+            // Not a reservation; `unreserved` settles those.
             Target::Unrsv => {}
         }
     }

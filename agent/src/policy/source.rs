@@ -1,24 +1,19 @@
-//! From files to a policy: everything `run`, `reload`, `check` and `explain` share.
+//! Files to a policy: everything `run`, `reload`, `check` and `explain` share.
 
 use std::path::{Path, PathBuf};
 
-use portreeve_common::abi::{Mode, NO_ENTRY};
-use serde::{Deserialize, Serialize};
+use portreeve_common::abi::Mode;
 
 use super::{
-    compile::{Compiled, compile},
-    lint::lint,
-    reservations::{Reservation, resolve},
+    accounts::HostAccounts,
+    build::{Ingredients, Policy, Purpose, build},
 };
 use crate::{
     config::{self, Config, OnError},
     diagnostics::{Diagnostics, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust},
     kernel::sysctl::PortSettings,
-    profile::{
-        self,
-        read::{Opener as _, ReadError, ReadOptions},
-    },
+    profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
 /// Where a policy comes from: the command line's part of the settings, which
@@ -39,27 +34,37 @@ pub struct Source {
     pub lint: bool,
     /// Whether the files become policy.
     pub trust: Trust,
+    /// What the policy is for.
+    pub purpose: Purpose,
 }
 
-/// A policy that can be published, and what it was made of.
-pub struct Policy {
-    /// The settings.
-    pub config: Config,
+/// The files that a policy was read from.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
     /// The profile and what it includes; first of all the profile itself.
-    pub profile_files: Vec<ReadFile>,
-    /// The config, if there is one.
-    pub config_file: Option<ReadFile>,
-    /// The texts, for lines and descriptions.
-    pub sources: Sources,
-    /// The entries that are in force.
-    pub reservations: Vec<Reservation>,
-    /// The tables.
-    pub compiled: Compiled,
+    pub profile: Vec<ReadFile>,
+    /// The config and the files it names, as far as there are any.
+    pub config: Vec<ReadFile>,
+}
+
+impl Files {
+    /// SHA-256 of the profile itself.
+    pub fn profile_hash(&self) -> Hash {
+        self.profile.first().map_or([0; 32], |file| file.hash)
+    }
+
+    /// Whether any of the files is not what was read.
+    pub fn differ(&self) -> bool {
+        self.profile
+            .iter()
+            .chain(&self.config)
+            .any(ReadFile::differs)
+    }
 }
 
 /// What came of reading a policy.
 pub struct Outcome {
-    /// The policy, unless its errors refuse it.
+    /// The policy, or if its errors refuse it, the texts they point into.
     pub policy: Result<Policy, Sources>,
     /// Everything there is to say about it.
     pub diagnostics: Diagnostics,
@@ -83,50 +88,61 @@ impl Source {
     ///
     /// [`ReadError`] if a file can't be read at all; that is no answer about its content.
     pub fn read(&self) -> Result<Outcome, ReadError> {
-        let config_text = self.config_text()?;
-        let parsed_config = match &config_text {
-            Some(file) => file.parse(&mut Sources::new(), &mut Diagnostics::new()),
+        let config_files = PolicyFiles::new(self.trust);
+        let config_text = self.config_text(&config_files)?;
+        // Once to know where the profile is; again when its texts are there to
+        // point into.
+        let parse = |sources: &mut Sources, diagnostics: &mut Diagnostics| match &config_text {
+            Some((path, text)) => config::parse(path, text, sources, diagnostics),
             None => Some(Config::default()),
         };
+        let first = parse(&mut Sources::new(), &mut Diagnostics::new());
+        let config_is_valid = first.is_some();
         // With a bad config the profile is still checked, under the defaults.
-        let config = self.settings(parsed_config.clone().unwrap_or_default());
+        let first = self.settings(first.unwrap_or_default());
 
-        let files = PolicyFiles::new(self.trust);
+        let profile_files = PolicyFiles::new(self.trust);
         let options = ReadOptions {
             strict: self.strict,
-            opener: &files,
+            opener: &profile_files,
             ..ReadOptions::default()
         };
-        let parsed = profile::read(&config.profile, &options)?;
+        let parsed = profile::read(&first.profile, &options)?;
         let (mut sources, mut diagnostics) = (parsed.sources, parsed.diagnostics);
-        if let (None, Some(file)) = (&parsed_config, &config_text) {
-            // Once more, now for its diagnostics beside the profile's.
-            file.parse(&mut sources, &mut diagnostics);
-        }
-        let reservations = resolve(&parsed.profile, &mut diagnostics);
-        if self.lint {
-            let host = PortSettings::of_host();
-            lint(&parsed.profile, &reservations, &host, &mut diagnostics);
-        }
-        let compiled = compile(&reservations, config.grant, &sources, &mut diagnostics);
-
-        let refused = diagnostics.has_errors() && config.on_error == OnError::Refuse;
-        if parsed_config.is_none() || refused {
-            return Ok(Outcome {
-                policy: Err(sources),
-                diagnostics,
-            });
-        }
-        let policy = Policy {
-            config,
-            profile_files: files.into_read(),
-            config_file: config_text.map(|file| file.read),
-            sources,
-            reservations,
-            compiled,
+        let config = self.settings(parse(&mut sources, &mut diagnostics).unwrap_or_default());
+        let commands = match &config.ibmi_commands {
+            Some(path) => Some((path.value.clone(), read_text(&config_files, &path.value)?)),
+            None => None,
+        };
+        let sysname = config
+            .sysname
+            .clone()
+            .unwrap_or_else(|| config::sysname_of(&host_name()));
+        let on_error = config.on_error;
+        let mut policy = build(
+            Ingredients {
+                config,
+                profile: parsed.profile,
+                commands,
+                sources,
+                sysname,
+                accounts: &HostAccounts,
+                purpose: self.purpose,
+                lint: self.lint.then(PortSettings::of_host),
+            },
+            &mut diagnostics,
+        );
+        let refused = diagnostics.has_errors() && on_error == OnError::Refuse;
+        policy.files = Files {
+            profile: profile_files.into_read(),
+            config: config_files.into_read(),
         };
         Ok(Outcome {
-            policy: Ok(policy),
+            policy: if config_is_valid && !refused {
+                Ok(policy)
+            } else {
+                Err(policy.sources)
+            },
             diagnostics,
         })
     }
@@ -141,82 +157,25 @@ impl Source {
         }
     }
 
-    /// The config's text. Without `--config` it may be absent.
-    fn config_text(&self) -> Result<Option<ConfigText>, ReadError> {
+    /// The config's path and text. Without `--config` it may be absent.
+    fn config_text(&self, files: &PolicyFiles) -> Result<Option<(PathBuf, String)>, ReadError> {
         let path = self.config.as_deref().unwrap_or(Path::new(config::DEFAULT));
-        let files = PolicyFiles::new(self.trust);
-        let opened = match files.open(path) {
-            Err(ReadError::Missing { .. }) if self.config.is_none() => return Ok(None),
-            opened => opened?,
-        };
-        let text = String::from_utf8(opened.bytes).map_err(|_| ReadError::Refused {
-            path: path.into(),
-            why: "it is not UTF-8 text, which TOML is".into(),
-        })?;
-        let read = files.into_read().into_iter().next();
-        Ok(read.map(|read| ConfigText { text, read }))
-    }
-}
-
-/// A config as read, not parsed yet.
-struct ConfigText {
-    text: String,
-    read: ReadFile,
-}
-
-impl ConfigText {
-    fn parse(&self, sources: &mut Sources, diagnostics: &mut Diagnostics) -> Option<Config> {
-        config::parse(&self.read.path, &self.text, sources, diagnostics)
-    }
-}
-
-impl Policy {
-    /// SHA-256 of the profile itself.
-    pub fn profile_hash(&self) -> Hash {
-        self.profile_files.first().map_or([0; 32], |file| file.hash)
-    }
-
-    /// Whether profile, an included file or the config is not what was read.
-    pub fn differs_from_files(&self) -> bool {
-        self.profile_files
-            .iter()
-            .chain(&self.config_file)
-            .any(ReadFile::differs)
-    }
-
-    /// The reservation that entry `index` of the tables came from.
-    pub fn reservation_of(&self, index: u32) -> Option<&Reservation> {
-        if index == NO_ENTRY {
-            return None;
-        }
-        self.compiled
-            .origins
-            .get(index as usize)
-            .and_then(|origin| self.reservations.get(*origin))
-    }
-
-    /// Where a reservation stands: file, line and its own text.
-    pub fn place_of(&self, reservation: &Reservation) -> EntryPlace {
-        let text = self.sources.slice(reservation.span);
-        EntryPlace {
-            file: self
-                .sources
-                .path(reservation.span.source)
-                .display()
-                .to_string(),
-            line: self.sources.line(reservation.span),
-            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+        match read_text(files, path) {
+            Err(ReadError::Missing { .. }) if self.config.is_none() => Ok(None),
+            text => Ok(Some((path.into(), text?))),
         }
     }
 }
 
-/// Where an entry stands, as reports show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryPlace {
-    /// The file.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u32,
-    /// The entry as written, in one line.
-    pub text: String,
+fn host_name() -> String {
+    nix::sys::utsname::uname()
+        .map(|uname| uname.nodename().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn read_text(files: &PolicyFiles, path: &Path) -> Result<String, ReadError> {
+    String::from_utf8(files.open(path)?.bytes).map_err(|_| ReadError::Refused {
+        path: path.into(),
+        why: "it is not UTF-8 text".into(),
+    })
 }

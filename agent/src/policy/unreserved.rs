@@ -4,17 +4,15 @@ use std::collections::HashMap;
 
 use portreeve_common::abi::Protocol;
 
+use super::reservations::{Kind, Reservation};
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity};
-use crate::profile::ast::{PortEntry, PortList, Profile, Statement, Target, User, When};
+use crate::profile::ast::{Options, PortEntry, PortList, Profile, Statement, Target, User, When};
 
-/// The UNRSV entries of `profile` that stand after all statements, in no
-/// particular order. The others are reported: a second one for a job
+/// The UNRSV entries of `profile` that stand after all statements, in the order
+/// in which they are written. The others are reported: a second one for a job
 /// (`UNR-09`), or a TCP one that is judged at another moment than those before
 /// (`UNR-13`).
-pub(super) fn resolve<'a>(
-    profile: &'a Profile,
-    diagnostics: &mut Diagnostics,
-) -> Vec<&'a PortEntry> {
+pub(super) fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Vec<Reservation> {
     let mut kept: HashMap<(Protocol, &User), &PortEntry> = HashMap::new();
     // When TCP entries are judged, and how many there are to agree on it.
     let mut timing: Option<(&PortEntry, usize)> = None;
@@ -33,7 +31,22 @@ pub(super) fn resolve<'a>(
             _ => {}
         }
     }
-    kept.into_values().collect()
+    let mut entries: Vec<&PortEntry> = kept.into_values().collect();
+    entries.sort_by_key(|entry| entry.span);
+    entries.into_iter().map(reservation).collect()
+}
+
+fn reservation(entry: &PortEntry) -> Reservation {
+    Reservation {
+        kind: Kind::Unreserved,
+        protocol: entry.protocol,
+        first: 0,
+        last: 0,
+        user: entry.user.clone(),
+        options: entry.options.clone(),
+        span: entry.span,
+        description: entry.description.clone(),
+    }
 }
 
 fn unreserved(list: &PortList) -> impl Iterator<Item = &PortEntry> {
@@ -42,8 +55,8 @@ fn unreserved(list: &PortList) -> impl Iterator<Item = &PortEntry> {
 }
 
 /// When a TCP entry is judged; at listen unless it says otherwise (`UNR-10`).
-fn when(entry: &PortEntry) -> When {
-    entry.options.when.map_or(When::Listen, |when| when.value)
+pub(super) fn when(options: &Options) -> When {
+    options.when.map_or(When::Listen, |when| when.value)
 }
 
 fn add<'a>(
@@ -71,7 +84,7 @@ fn add<'a>(
     }
     if entry.protocol == Protocol::Tcp {
         if let Some((first, _)) = timing
-            && when(first) != when(entry)
+            && when(&first.options) != when(&entry.options)
         {
             diagnostics.push_with(Severity::Error, || {
                 let message = "all UNRSV entries for TCP must agree on WHENBIND or WHENLISTEN";

@@ -5,19 +5,47 @@
 
 use portreeve_common::abi::Protocol;
 
-use super::reservations::Reservation;
-use super::unreserved;
+use super::reservations::{Kind, Reservation, Rules};
+use crate::config::Config;
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span};
 use crate::profile::ast::{Profile, ProtocolConfig, SaConfig, Statement, User};
 
 /// The pool that z/OS has when nothing is said.
 const DEFAULT_EPHEMERAL: (u16, u16) = (1024, 65535);
 
-/// Whether `reservation` can be enforced. Reports what can't, and what is left
-/// out of an entry that otherwise can.
-pub(super) fn is_supported(reservation: &Reservation, diagnostics: &mut Diagnostics) -> bool {
-    let options = &reservation.options;
+/// Takes out of `rules`, settled from `profile`, what the kernel side can't
+/// enforce yet, and reports it.
+pub fn keep_supported(profile: &Profile, mut rules: Rules, diagnostics: &mut Diagnostics) -> Rules {
+    report_settings(profile, diagnostics);
+    for (protocol, restrict) in Protocol::ALL.into_iter().zip(&mut rules.restrict_low) {
+        if let Some(span) = restrict.take() {
+            let message = format!(
+                "RESTRICTLOWPORTS is not supported yet; unreserved {} ports below 1024 follow the host's own rule",
+                protocol.name()
+            );
+            let code = Code::LowPortsUnsupported;
+            not_yet(diagnostics, Severity::Error, code, span, &message);
+        }
+    }
+    let at_listen = rules.unreserved_at_listen(Protocol::Tcp);
+    rules
+        .entries
+        .retain(|entry| is_supported(entry, at_listen, diagnostics));
+    rules
+}
+
+/// Whether `entry` can be enforced. Reports what can't, and what is left out of
+/// an entry that otherwise can.
+fn is_supported(entry: &Reservation, at_listen: bool, diagnostics: &mut Diagnostics) -> bool {
+    let options = &entry.options;
+    let unreserved_at_listen =
+        entry.kind == Kind::Unreserved && entry.protocol == Protocol::Tcp && at_listen;
     let refused = [
+        unreserved_at_listen.then_some((
+            Code::UnreservedUnsupported,
+            "UNRSV judged at listen",
+            entry.span,
+        )),
         options
             .saf
             .as_ref()
@@ -30,10 +58,10 @@ pub(super) fn is_supported(reservation: &Reservation, diagnostics: &mut Diagnost
             .share
             .as_ref()
             .map(|option| (Code::ShareUnsupported, "SHAREPORT", option.span)),
-        (reservation.user == User::Authport).then_some((
+        (entry.user == User::Authport).then_some((
             Code::AuthportUnsupported,
             "AUTHPORT",
-            reservation.span,
+            entry.span,
         )),
     ];
     let mut supported = true;
@@ -58,8 +86,8 @@ pub(super) fn is_supported(reservation: &Reservation, diagnostics: &mut Diagnost
     true
 }
 
-/// Reports the statements and UNRSV entries of `profile` that have no effect.
-pub(super) fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) {
+/// Reports the statements of `profile` that have no effect.
+fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) {
     for statement in &profile.statements {
         match statement {
             Statement::ProtocolConfig(config) => ephemeral(config, diagnostics),
@@ -79,13 +107,39 @@ pub(super) fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) 
             _ => {}
         }
     }
-    for entry in unreserved::resolve(profile, diagnostics) {
-        let message = "UNRSV is not supported yet; unreserved ports are not controlled";
-        let code = Code::UnreservedUnsupported;
-        not_yet(diagnostics, Severity::Error, code, entry.span, message);
+}
+
+/// Reports the parts of `config` that the kernel side can't enforce yet.
+pub fn report_config(config: &Config, diagnostics: &mut Diagnostics) {
+    for job in &config.jobs {
+        let message = format!(
+            "job {} is defined, but defined jobs are not recognised in the kernel yet",
+            job.name
+        );
+        not_yet(
+            diagnostics,
+            Severity::Error,
+            Code::JobsUnsupported,
+            job.span,
+            &message,
+        );
     }
-    for protocol in Protocol::ALL {
-        low_ports(profile, protocol, diagnostics);
+    for restriction in &config.restrictions {
+        let message =
+            "port restrictions are not supported yet; the port would be open to every user";
+        let code = Code::RestrictionsUnsupported;
+        not_yet(
+            diagnostics,
+            Severity::Error,
+            code,
+            restriction.span,
+            message,
+        );
+    }
+    if let Some(path) = &config.ibmi_commands {
+        let message = "IBM i commands are not supported yet; the ports would be open to every user";
+        let code = Code::RestrictionsUnsupported;
+        not_yet(diagnostics, Severity::Error, code, path.span, message);
     }
 }
 
@@ -128,26 +182,4 @@ fn subagent(config: &SaConfig, diagnostics: &mut Diagnostics) {
         span,
         message,
     );
-}
-
-/// The last word on low ports counts.
-fn low_ports(profile: &Profile, protocol: Protocol, diagnostics: &mut Diagnostics) {
-    let last = profile
-        .statements
-        .iter()
-        .rev()
-        .find_map(|statement| match statement {
-            Statement::ProtocolConfig(config) if config.protocol == protocol => {
-                config.restrict_low_ports
-            }
-            _ => None,
-        });
-    if let Some(restrict) = last.filter(|restrict| restrict.value) {
-        let message = format!(
-            "RESTRICTLOWPORTS is not supported yet; unreserved {} ports below 1024 follow the host's own rule",
-            protocol.name()
-        );
-        let code = Code::LowPortsUnsupported;
-        not_yet(diagnostics, Severity::Error, code, restrict.span, &message);
-    }
 }

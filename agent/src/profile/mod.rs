@@ -8,7 +8,7 @@
 pub mod ast;
 mod autolog;
 mod entries;
-mod jobname;
+pub(crate) mod jobname;
 mod lexer;
 mod operands;
 mod options;
@@ -18,7 +18,7 @@ pub mod read;
 mod saconfig;
 mod skip;
 mod statements;
-mod suggest;
+pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 

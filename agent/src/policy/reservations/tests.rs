@@ -1,12 +1,14 @@
 use std::path::Path;
 
 use super::*;
+use crate::policy::unsupported::keep_supported;
 use crate::profile::{Parsed, ReadOptions, parse};
 
 fn run(text: &str) -> (Parsed, Vec<Reservation>) {
     let mut parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
-    let reservations = resolve(&parsed.profile, &mut parsed.diagnostics);
-    (parsed, reservations)
+    let rules = resolve(&parsed.profile, &mut parsed.diagnostics);
+    let rules = keep_supported(&parsed.profile, rules, &mut parsed.diagnostics);
+    (parsed, rules.entries)
 }
 
 /// Asserts what is left of `text`, and what is wrong, with lines.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::{ReadOptions, Symbols, parse as parse_bytes};
 use super::{parse, wrong};
 use crate::diagnostics::{Diagnostics, json, render};
-use crate::policy::reservations::resolve;
+use crate::policy::reservations::{self, resolve};
 use crate::profile::options;
 use crate::profile::statements::{Kind, STATEMENTS};
 
@@ -146,8 +146,9 @@ proptest! {
         let text = words.join(" ");
         let mut parsed = parse_bytes(Path::new("none/p"), text.as_bytes(), &options);
         let reservations = resolve(&parsed.profile, &mut parsed.diagnostics);
-        for reservation in &reservations {
-            prop_assert!(reservation.first >= 1 && reservation.first <= reservation.last);
+        for entry in &reservations.entries {
+            let is_port = entry.kind != reservations::Kind::Unreserved;
+            prop_assert!(entry.first <= entry.last && (entry.first >= 1) == is_port);
         }
         render::all(&parsed.diagnostics, &parsed.sources, true);
         // What was understood is understood again; what was not kept is a comment.
@@ -169,6 +170,7 @@ proptest! {
         let again = parse(&parsed.profile.to_string());
         let meaning = |parsed: &super::Parsed| -> Vec<String> {
             resolve(&parsed.profile, &mut Diagnostics::new())
+                .entries
                 .into_iter()
                 .map(|r| format!(
                     "{:?} {} {}-{} {}{} {:?}",

@@ -1,0 +1,202 @@
+//! Texts to a policy: what every way of reading one has in common.
+
+use std::path::{Path, PathBuf};
+
+use portreeve_common::abi::{MAX_PERMITS, NO_ENTRY};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    accounts::Accounts,
+    compile::{Compiled, Surroundings, compile},
+    ibmi,
+    jobs::Jobs,
+    lint::lint,
+    reservations::{Reservation, resolve},
+    restrictions,
+    servauth::ServAuth,
+    source::Files,
+    unsupported::{keep_supported, report_config},
+};
+use crate::{
+    config::Config,
+    diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
+    kernel::sysctl::PortSettings,
+    profile::Profile,
+};
+
+/// What a policy is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be enforced: what the kernel side can't do yet is an error and left out.
+    Enforce,
+    /// To be asked: everything that is said has its meaning.
+    Explain,
+}
+
+/// A policy, and what it was made of.
+pub struct Policy {
+    /// The settings.
+    pub config: Config,
+    /// The texts, for lines and descriptions.
+    pub sources: Sources,
+    /// The entries that take effect, in the order in which they are written.
+    pub reservations: Vec<Reservation>,
+    /// The jobs that the config defines.
+    pub jobs: Jobs,
+    /// Who may read which SAF resource.
+    pub servauth: ServAuth,
+    /// The tables.
+    pub compiled: Compiled,
+    /// The files it was read from; none if it was made from texts.
+    pub files: Files,
+}
+
+/// Texts that have been read and parsed.
+pub struct Ingredients<'a> {
+    /// The config, parsed into `sources`.
+    pub config: Config,
+    /// The profile, parsed into `sources`.
+    pub profile: Profile,
+    /// IBM i commands, if the config names a file of them.
+    pub commands: Option<(PathBuf, String)>,
+    /// The texts.
+    pub sources: Sources,
+    /// The system's name in SAF resources.
+    pub sysname: String,
+    /// Where names of users and groups are looked up.
+    pub accounts: &'a dyn Accounts,
+    /// What the policy is for.
+    pub purpose: Purpose,
+    /// Report what may not be wise, on a host with these settings.
+    pub lint: Option<PortSettings>,
+}
+
+/// Makes a policy. Whatever is wrong is reported and left out; whether that
+/// refuses the whole is for the caller to say.
+pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Policy {
+    let Ingredients {
+        config,
+        profile,
+        commands,
+        mut sources,
+        sysname,
+        accounts,
+        purpose,
+        lint: host,
+    } = ingredients;
+    let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
+    let servauth = ServAuth::new(
+        &config.servauth,
+        &sysname,
+        &config.tcpname,
+        accounts,
+        diagnostics,
+    );
+    let mut restricted = restrictions::of_config(&config.restrictions, accounts, diagnostics);
+    if let Some((path, text)) = &commands {
+        restricted.extend(ibmi::read(path, text, accounts, &mut sources, diagnostics));
+    }
+    let mut rules = resolve(&profile, diagnostics);
+    report_uncovered(&rules.entries, &servauth, diagnostics);
+    if purpose == Purpose::Enforce {
+        rules = keep_supported(&profile, rules, diagnostics);
+        report_config(&config, diagnostics);
+    }
+    if let Some(host) = &host {
+        lint(&profile, &rules.entries, host, diagnostics);
+    }
+    let with = Surroundings {
+        grant: config.grant,
+        jobs: &jobs,
+        servauth: &servauth,
+        authport: &config.authport,
+        restrictions: &restricted,
+        sources: &sources,
+    };
+    let compiled = compile(&rules, &with, diagnostics);
+    if compiled.image.permits.is_exceeded() {
+        let message = format!(
+            "the policy permits more than {MAX_PERMITS} users and groups; what is left over is permitted to nobody"
+        );
+        diagnostics.push(Diagnostic::of_file(
+            Code::TooManyPermits,
+            Severity::Error,
+            &config.profile,
+            message,
+        ));
+    }
+    Policy {
+        config,
+        sources,
+        reservations: rules.entries,
+        jobs,
+        servauth,
+        compiled,
+        files: Files::default(),
+    }
+}
+
+/// `LNT-05`: a check whose answer is always no.
+fn report_uncovered(entries: &[Reservation], servauth: &ServAuth, diagnostics: &mut Diagnostics) {
+    for saf in entries
+        .iter()
+        .filter_map(|entry| entry.options.saf.as_ref())
+    {
+        if servauth.profile_of(&saf.value).is_none() {
+            let resource = servauth.resource(&saf.value);
+            diagnostics.push(
+                Diagnostic::warning(
+                    Code::UncoveredResource,
+                    saf.span,
+                    format!(
+                        "no profile under [servauth] covers {resource}, so nobody is permitted"
+                    ),
+                )
+                .help(format!(
+                    "add [servauth.\"{resource}\"] with the users it is for"
+                )),
+            );
+        }
+    }
+}
+
+impl Policy {
+    /// The entry of the rules that entry `index` of the tables came from.
+    pub fn reservation_of(&self, index: u32) -> Option<&Reservation> {
+        if index == NO_ENTRY {
+            return None;
+        }
+        let origin = self.compiled.origins.get(index as usize)?;
+        self.reservations.get(*origin)
+    }
+
+    /// Where an entry stands: file, line and its own text.
+    pub fn place_of(&self, reservation: &Reservation) -> EntryPlace {
+        let text = self.sources.slice(reservation.span);
+        EntryPlace {
+            file: self
+                .sources
+                .path(reservation.span.source)
+                .display()
+                .to_string(),
+            line: self.sources.line(reservation.span),
+            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// The profile's path.
+    pub fn profile(&self) -> &Path {
+        &self.config.profile
+    }
+}
+
+/// Where an entry stands, as reports show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryPlace {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The entry as written, in one line.
+    pub text: String,
+}

@@ -1,0 +1,232 @@
+//! The jobs that the config defines: who is one (design: "who is calling").
+
+mod cgroup;
+mod sets;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use portreeve_common::jobname::{Glob, MaskedName, Name};
+
+pub use self::{cgroup::CgroupPattern, sets::JobSets};
+use super::accounts::{self, Accounts, Id};
+use crate::{
+    config,
+    diagnostics::{Diagnostics, Span},
+};
+
+/// A defined job, by its place in [`Jobs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(u32);
+
+impl JobId {
+    /// Its number, from 0 without gaps.
+    pub const fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// A defined job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its name, folded to upper case.
+    pub name: String,
+    /// Where the definition begins.
+    pub span: Span,
+    /// A process is the job if it satisfies one of these.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// One way to be a job. Each condition that is not empty must hold, and holds if
+/// any of its values does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alternative {
+    /// The process is in one of these cgroups or below.
+    pub cgroups: Vec<CgroupPattern>,
+    /// It runs one of these files.
+    pub exes: Vec<PathBuf>,
+    /// Its process name matches one of these patterns, which are in upper case.
+    pub comms: Vec<String>,
+    /// Its effective user is one of these. `Some` of an empty set is nobody: none
+    /// of the names given could be looked up.
+    pub users: Option<BTreeSet<u32>>,
+}
+
+impl Alternative {
+    /// Whether it rests on something that a process can't say of itself: the
+    /// cgroup it was put in, or its user.
+    pub fn is_verified(&self) -> bool {
+        !self.cgroups.is_empty() || self.users.is_some()
+    }
+
+    fn admits(&self, caller: &Caller) -> bool {
+        fn holds<P, V: ?Sized>(
+            conditions: &[P],
+            value: Option<&V>,
+            is: impl Fn(&P, &V) -> bool,
+        ) -> bool {
+            let any = |value| conditions.iter().any(|condition| is(condition, value));
+            conditions.is_empty() || value.is_some_and(any)
+        }
+        let user = match &self.users {
+            None => true,
+            Some(users) => caller.uid.is_some_and(|uid| users.contains(&uid)),
+        };
+        user && holds(
+            &self.cgroups,
+            caller.cgroup.as_deref(),
+            CgroupPattern::covers,
+        ) && holds(&self.comms, caller.comm.as_deref(), |pattern, comm| {
+            matches(pattern, comm)
+        }) && holds(&self.exes, caller.exe.as_deref(), |exe, of_caller| {
+            is_same_file(exe, of_caller)
+        })
+    }
+}
+
+/// What is known of a process. What isn't known satisfies no condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// Its process name: that of the thread group's leader.
+    pub comm: Option<String>,
+    /// Its cgroup, as an absolute path from the root of the hierarchy.
+    pub cgroup: Option<String>,
+    /// The file it runs.
+    pub exe: Option<PathBuf>,
+    /// Its effective user.
+    pub uid: Option<u32>,
+    /// Names of jobs that it is taken to be, whatever their definitions.
+    pub proven_jobs: Vec<String>,
+}
+
+/// The defined jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Jobs {
+    jobs: Vec<Job>,
+    by_name: HashMap<String, JobId>,
+}
+
+impl Jobs {
+    /// The config's jobs with their users looked up; what can't be is reported.
+    /// Two jobs of one name are an error of the config, and the first stays.
+    pub fn new(
+        jobs: &[config::Job],
+        accounts: &dyn Accounts,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        let mut defined = Self::default();
+        for job in jobs {
+            let alternative = |definition| resolve(definition, accounts, diagnostics);
+            let alternatives = job.alternatives.iter().map(alternative).collect();
+            let id = JobId(defined.jobs.len() as u32);
+            if defined.by_name.contains_key(&job.name) {
+                continue;
+            }
+            defined.by_name.insert(job.name.clone(), id);
+            defined.jobs.push(Job {
+                name: job.name.clone(),
+                span: job.span,
+                alternatives,
+            });
+        }
+        defined
+    }
+
+    /// The jobs in order.
+    pub fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        (0..).map(JobId).zip(&self.jobs)
+    }
+
+    /// Job `id`.
+    pub fn get(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(id.0 as usize)
+    }
+
+    /// Whether there is no job at all.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The jobs whose name the jobname operand `pattern`, a name or a pattern,
+    /// matches.
+    pub fn named(&self, pattern: &str) -> Vec<JobId> {
+        if !pattern.contains(['*', '?']) {
+            let id = self.by_name.get(&pattern.to_ascii_uppercase());
+            return id.copied().into_iter().collect();
+        }
+        let named = |(id, job): (JobId, &Job)| matches(pattern, &job.name).then_some(id);
+        self.iter().filter_map(named).collect()
+    }
+
+    /// Whether a job is called `name`, whatever the case.
+    pub fn is_defined(&self, name: &str) -> bool {
+        self.by_name.contains_key(&name.to_ascii_uppercase())
+    }
+
+    /// Every job that `caller` is.
+    pub fn of(&self, caller: &Caller) -> Vec<JobId> {
+        let is = |job: &Job| {
+            let proven = |name: &String| name.eq_ignore_ascii_case(&job.name);
+            caller.proven_jobs.iter().any(proven)
+                || job
+                    .alternatives
+                    .iter()
+                    .any(|alternative| alternative.admits(caller))
+        };
+        self.iter()
+            .filter_map(|(id, job)| is(job).then_some(id))
+            .collect()
+    }
+
+    /// Whether being the job is always proven by cgroup or user.
+    pub fn is_verified(&self, id: JobId) -> bool {
+        self.get(id).is_some_and(|job| {
+            !job.alternatives.is_empty() && job.alternatives.iter().all(Alternative::is_verified)
+        })
+    }
+}
+
+fn resolve(
+    definition: &config::Definition,
+    accounts: &dyn Accounts,
+    diagnostics: &mut Diagnostics,
+) -> Alternative {
+    let mut users = BTreeSet::new();
+    for account in &definition.user {
+        if let Some(Id::User(uid)) = accounts::resolve(account, accounts, diagnostics) {
+            users.insert(uid);
+        }
+    }
+    Alternative {
+        cgroups: definition
+            .cgroup
+            .iter()
+            .map(|path| CgroupPattern::new(path))
+            .collect(),
+        exes: definition.exe.clone(),
+        comms: definition.comm.clone(),
+        users: (!definition.user.is_empty()).then_some(users),
+    }
+}
+
+/// Whether `name` is named by `pattern`, a name or pattern as in the profile.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some(name) = Name::new(name) else {
+        return false;
+    };
+    match MaskedName::new(pattern) {
+        Some(masked) => masked.matches(name),
+        None => Glob::new(pattern).is_some_and(|glob| glob.matches(name)),
+    }
+}
+
+/// Whether two paths lead to one file. The kernel shows the path without links.
+fn is_same_file(defined: &Path, running: &Path) -> bool {
+    let resolved = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    defined == running || resolved(defined) == resolved(running)
+}

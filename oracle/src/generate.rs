@@ -1,0 +1,197 @@
+//! Cases: few names, ports and users, so that entries meet and patterns match.
+
+use proptest::{prelude::*, sample::select};
+
+use crate::model::{Address, Ask, Job, Line, Policy, Ports, Protocol, Resource, Restriction, When};
+
+const SAF_NAMES: [&str; 3] = ["ONE", "TWO", "NONE"];
+const ADDRESSES: [&str; 3] = ["192.0.2.9", "198.51.100.1", "2001:db8::9"];
+const CGROUPS: [&str; 4] = ["/a", "/a/b", "/b", "/"];
+const USERS: [u32; 3] = [0, 1000, 1001];
+const GROUPS: [u32; 2] = [100, 200];
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    prop_oneof![3 => Just(Protocol::Tcp), 1 => Just(Protocol::Udp)]
+}
+
+fn port() -> impl Strategy<Value = u16> {
+    prop_oneof![1u16..=12, 1018u16..=1030, 65530u16..=65535]
+}
+
+fn user() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[AB]{1,4}",
+        1 => "[ab]{1,3}",
+        4 => "[AB][AB?*]{0,3}",
+        2 => "[?*AB]{2,4}",
+        2 => Just("*".to_owned()),
+        1 => Just("OMVS".to_owned()),
+    ]
+}
+
+/// An entry without options: what the kernel side enforces in full.
+pub fn simple_line() -> impl Strategy<Value = Line> {
+    let ports =
+        (port(), proptest::option::weighted(0.25, 1u16..=6)).prop_map(
+            |(first, count)| match count {
+                None => Ports::One(first),
+                Some(count) => Ports::Range(first, count),
+            },
+        );
+    let who = prop_oneof![8 => user(), 1 => Just("RESERVED".to_owned())];
+    (ports, protocol(), who).prop_map(|(ports, protocol, user)| Line::new(ports, protocol, &user))
+}
+
+fn reserved_line() -> impl Strategy<Value = Line> {
+    let saf = proptest::option::weighted(0.3, select(&SAF_NAMES[..]));
+    let bind = proptest::option::weighted(0.3, select(&ADDRESSES[..]));
+    (simple_line(), saf, bind, any::<bool>()).prop_map(|(line, saf, bind, share)| {
+        if line.user == "RESERVED" {
+            return line;
+        }
+        let one = matches!(line.ports, Ports::One(_));
+        Line {
+            saf,
+            bind: bind.filter(|_| one),
+            share: share && one && line.protocol == Protocol::Tcp,
+            ..line
+        }
+    })
+}
+
+fn unreserved_line() -> impl Strategy<Value = Line> {
+    let when = proptest::option::of(select(&[When::Listen, When::Bind][..]));
+    let saf = proptest::option::weighted(0.3, select(&SAF_NAMES[..]));
+    (protocol(), user(), when, saf, any::<bool>()).prop_map(|(protocol, user, when, saf, deny)| {
+        let deny = deny && user == "*";
+        Line {
+            deny,
+            saf: saf.filter(|_| !deny),
+            when: when.filter(|when| protocol == Protocol::Tcp || *when == When::Bind),
+            ..Line::new(Ports::Unreserved, protocol, &user)
+        }
+    })
+}
+
+fn job() -> impl Strategy<Value = Job> {
+    let cgroup = proptest::option::of(select(&["/a", "/a/b", "/b"][..]));
+    let comm = proptest::option::of("[AB]{1,2}[*]?");
+    (
+        "[AB]{1,3}",
+        cgroup,
+        comm,
+        proptest::option::of(select(&USERS[..])),
+    )
+        .prop_map(|(name, cgroup, comm, user)| {
+            // A definition needs at least one key.
+            let comm = if cgroup.is_none() && user.is_none() {
+                comm.or(Some(name.clone()))
+            } else {
+                comm
+            };
+            Job {
+                name,
+                cgroup,
+                comm,
+                user,
+            }
+        })
+}
+
+fn jobs() -> impl Strategy<Value = Vec<Job>> {
+    proptest::collection::vec(job(), 0..3).prop_map(|mut jobs| {
+        jobs.sort_by(|a, b| a.name.cmp(&b.name));
+        jobs.dedup_by(|a, b| a.name == b.name);
+        jobs
+    })
+}
+
+/// A resource for each SAF name but the last, which nothing covers.
+fn resources() -> impl Strategy<Value = Vec<Resource>> {
+    let one = |name: &'static str| {
+        let users = proptest::sample::subsequence(USERS.to_vec(), 0..=2);
+        let groups = proptest::sample::subsequence(GROUPS.to_vec(), 0..=1);
+        (proptest::bool::weighted(0.2), users, groups).prop_map(move |(open, users, groups)| {
+            Resource {
+                name,
+                open,
+                users,
+                groups,
+            }
+        })
+    };
+    (one(SAF_NAMES[0]), one(SAF_NAMES[1])).prop_map(|(first, second)| vec![first, second])
+}
+
+fn restriction() -> impl Strategy<Value = Restriction> {
+    let users = proptest::sample::subsequence(USERS.to_vec(), 1..=2);
+    (protocol(), port(), 0u16..4, users).prop_map(|(protocol, first, more, users)| Restriction {
+        protocol,
+        first,
+        last: first.saturating_add(more),
+        users,
+    })
+}
+
+/// Policies of PORT and PORTRANGE entries without options, under `grant = "any"`.
+pub fn simple_policy() -> impl Strategy<Value = Policy> {
+    proptest::collection::vec(simple_line(), 0..12).prop_map(|lines| Policy {
+        lines,
+        grant_any: true,
+        ..Policy::default()
+    })
+}
+
+/// Policies that use the whole language.
+pub fn policy() -> impl Strategy<Value = Policy> {
+    let line = prop_oneof![5 => reserved_line(), 1 => unreserved_line()];
+    let restrictions = proptest::collection::vec(restriction(), 0..3);
+    (
+        proptest::collection::vec(line, 0..12),
+        proptest::array::uniform2(proptest::bool::weighted(0.3)),
+        any::<bool>(),
+        jobs(),
+        resources(),
+        restrictions,
+    )
+        .prop_map(
+            |(lines, restrict_low, grant_any, jobs, resources, restrictions)| Policy {
+                lines,
+                restrict_low,
+                grant_any,
+                jobs,
+                resources,
+                restrictions,
+            },
+        )
+}
+
+/// A caller, asking for a port that entries are likely to name.
+pub fn ask() -> impl Strategy<Value = Ask> {
+    let address = select(&[Address::AnyV4, Address::AnyV6, Address::Specific][..]);
+    let who = ("[ABab]{1,5}", select(&CGROUPS[..]), select(&USERS[..]));
+    let groups = proptest::sample::subsequence(GROUPS.to_vec(), 0..=2);
+    let ports = prop_oneof![12 => port(), 1 => Just(0u16), 2 => Just(5000u16)];
+    (
+        protocol(),
+        ports,
+        proptest::bool::weighted(0.2),
+        address,
+        who,
+        groups,
+        any::<bool>(),
+    )
+        .prop_map(
+            |(protocol, port, listen, address, (comm, cgroup, uid), groups, capable)| Ask {
+                protocol,
+                port,
+                listen: listen && protocol == Protocol::Tcp,
+                address,
+                comm,
+                cgroup,
+                uid,
+                groups,
+                privileged: uid == 0 || capable,
+            },
+        )
+}

@@ -1,0 +1,211 @@
+//! The decision tables of port-control 4.2 to 4.7 and 7.4, row by row.
+
+use crate::{
+    model::{Address, Answer, Ask, Job, Line, Policy, Ports, Protocol, When},
+    names::{distance, folded, means},
+    settle::{extent, in_force, moment},
+};
+
+fn plain(reason: &'static str, line: u32) -> Answer {
+    Answer {
+        reason,
+        line,
+        grant: false,
+        rewritten: None,
+    }
+}
+
+/// What `policy` answers to `ask`.
+pub fn verdict(policy: &Policy, ask: &Ask) -> Answer {
+    if ask.port == 0 {
+        return plain("not-judged", 0);
+    }
+    let lines = in_force(&policy.lines);
+    let covers = |line: &Line| {
+        line.protocol == ask.protocol
+            && extent(line.ports).is_some_and(|(first, last)| first <= ask.port && ask.port <= last)
+    };
+    let mut of_port: Vec<(u32, &Line)> = lines
+        .iter()
+        .copied()
+        .filter(|(_, line)| covers(line))
+        .collect();
+    by_distance(&mut of_port);
+    let answer = if of_port.is_empty() {
+        unreserved(policy, ask, &lines)
+    } else if ask.listen {
+        plain("not-judged", 0)
+    } else {
+        reserved(policy, ask, &of_port)
+    };
+    let refused = [
+        "blocked",
+        "other-job",
+        "no-permit",
+        "low-port",
+        "unreserved-other",
+        "unreserved-denied",
+    ]
+    .contains(&answer.reason);
+    if !ask.listen && !refused && !users_allow(policy, ask) {
+        return plain("other-user", answer.line);
+    }
+    answer
+}
+
+fn by_distance(lines: &mut [(u32, &Line)]) {
+    lines.sort_by_key(|(number, line)| (distance(&line.user), *number));
+}
+
+/// Section 4.2.
+fn reserved(policy: &Policy, ask: &Ask, of_port: &[(u32, &Line)]) -> Answer {
+    let (first, _) = of_port[0];
+    if of_port
+        .iter()
+        .any(|(_, line)| folded(&line.user) == "RESERVED")
+    {
+        return plain("blocked", first);
+    }
+    let Some((number, line)) = of_port.iter().find(|(_, line)| admits(policy, ask, line)) else {
+        return plain("other-job", first);
+    };
+    if !saf_permits(policy, ask, line) {
+        return plain("no-permit", *number);
+    }
+    Answer {
+        reason: "permitted",
+        line: *number,
+        grant: ask.port < 1024 && (policy.grant_any || is_verified(policy, ask, line)),
+        rewritten: rewritten(ask, line),
+    }
+}
+
+/// Section 4.3.
+fn unreserved(policy: &Policy, ask: &Ask, lines: &[(u32, &Line)]) -> Answer {
+    let restricted = policy.restrict_low[usize::from(ask.protocol == Protocol::Udp)];
+    if restricted && ask.port <= 1023 {
+        return match (ask.listen, ask.privileged) {
+            (true, _) => plain("not-judged", 0),
+            (false, true) => plain("privileged-low-port", 0),
+            (false, false) => plain("low-port", 0),
+        };
+    }
+    let mut rules: Vec<(u32, &Line)> = lines
+        .iter()
+        .copied()
+        .filter(|(_, line)| line.ports == Ports::Unreserved && line.protocol == ask.protocol)
+        .collect();
+    by_distance(&mut rules);
+    let Some((first, rule)) = rules.first().copied() else {
+        return plain("unreserved", 0);
+    };
+    if (moment(rule) == When::Listen) != ask.listen {
+        return plain("unreserved", 0);
+    }
+    match rules.iter().find(|(_, line)| admits(policy, ask, line)) {
+        None => plain("unreserved-other", first),
+        Some((number, line)) if line.deny => plain("unreserved-denied", *number),
+        Some((number, line)) if !saf_permits(policy, ask, line) => plain("no-permit", *number),
+        Some((number, _)) => plain("unreserved-permitted", *number),
+    }
+}
+
+fn satisfies(ask: &Ask, job: &Job) -> bool {
+    let in_cgroup =
+        |wanted: &str| ask.cgroup == wanted || ask.cgroup.starts_with(&format!("{wanted}/"));
+    job.cgroup.is_none_or(in_cgroup)
+        && job.comm.as_ref().is_none_or(|comm| means(comm, &ask.comm))
+        && job.user.is_none_or(|user| user == ask.uid)
+}
+
+/// Every job the caller is: those it satisfies, or else its process name, unless
+/// that is the name of a defined job.
+fn jobs_of<'a>(policy: &'a Policy, ask: &'a Ask) -> Vec<&'a str> {
+    let defined: Vec<&str> = policy
+        .jobs
+        .iter()
+        .filter(|job| satisfies(ask, job))
+        .map(|job| job.name.as_str())
+        .collect();
+    let is_taken = policy
+        .jobs
+        .iter()
+        .any(|job| job.name.eq_ignore_ascii_case(&ask.comm));
+    match (defined.is_empty(), is_taken) {
+        (false, _) => defined,
+        (true, true) => Vec::new(),
+        (true, false) => vec![&ask.comm],
+    }
+}
+
+fn admits(policy: &Policy, ask: &Ask, line: &Line) -> bool {
+    match folded(&line.user).as_str() {
+        "*" | "OMVS" => true,
+        "RESERVED" => false,
+        user => jobs_of(policy, ask).iter().any(|job| means(user, job)),
+    }
+}
+
+/// Whether the match rests on more than what the process says of itself: on a
+/// SAF check of its user, or on definitions that name cgroup or user for every
+/// job that the operand could mean.
+fn is_verified(policy: &Policy, ask: &Ask, line: &Line) -> bool {
+    let checked = line.saf.is_some_and(|saf| {
+        !policy
+            .resources
+            .iter()
+            .any(|resource| resource.name == saf && resource.open)
+    });
+    let user = folded(&line.user);
+    let is_star = user == "*" || user == "OMVS";
+    let meant: Vec<&Job> = policy
+        .jobs
+        .iter()
+        .filter(|job| !is_star && means(&user, &job.name))
+        .collect();
+    let by_definition = meant.iter().any(|job| satisfies(ask, job))
+        && meant
+            .iter()
+            .all(|job| job.cgroup.is_some() || job.user.is_some());
+    checked || by_definition
+}
+
+/// Section 4.7.
+fn saf_permits(policy: &Policy, ask: &Ask, line: &Line) -> bool {
+    let Some(saf) = line.saf else {
+        return true;
+    };
+    policy
+        .resources
+        .iter()
+        .filter(|resource| resource.name == saf)
+        .any(|resource| {
+            resource.open
+                || resource.users.contains(&ask.uid)
+                || resource
+                    .groups
+                    .iter()
+                    .any(|group| ask.groups.contains(group))
+        })
+}
+
+/// Section 4.5.
+fn rewritten(ask: &Ask, line: &Line) -> Option<String> {
+    let bind = line.bind?;
+    let is_v6 = bind.contains(':');
+    match (ask.address, is_v6) {
+        (Address::AnyV4, false) | (Address::AnyV6, true) => Some(bind.to_owned()),
+        (Address::AnyV6, false) => Some(format!("::ffff:{bind}")),
+        (Address::AnyV4, true) | (Address::Specific, _) => None,
+    }
+}
+
+/// Section 7.1: no restriction, or one that names the user.
+fn users_allow(policy: &Policy, ask: &Ask) -> bool {
+    let mut of_port = policy
+        .restrictions
+        .iter()
+        .filter(|one| one.protocol == ask.protocol && one.first <= ask.port && ask.port <= one.last)
+        .peekable();
+    of_port.peek().is_none() || of_port.any(|one| one.users.contains(&ask.uid))
+}
