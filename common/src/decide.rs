@@ -160,11 +160,7 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
     let Some(slot) = policy.slot(request.protocol, request.port) else {
         return Verdict::without_entry(Reason::BadTable);
     };
-    let verdict = if slot.count() != 0 {
-        reserved(request, slot, subject, policy)
-    } else {
-        unreserved(request, subject, policy)
-    };
+    let verdict = by_job(request, slot, subject, policy);
     // Both families of rules must allow it (`IBI-20`); listen was judged at bind.
     let restricted = slot.restriction() != 0
         && request.operation == Operation::Bind
@@ -176,170 +172,156 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
     verdict
 }
 
-/// Port-control 4.2.
+/// Port-control 4.2 and 4.3.
+///
+/// Entries are searched in one place only: the verifier walks the search entry
+/// by entry, and twice that would be too much for it.
 #[inline(always)]
-fn reserved<S: Subject, P: PolicyView>(
+fn by_job<S: Subject, P: PolicyView>(
     request: Request,
     slot: Slot,
     subject: &S,
     policy: &P,
 ) -> Verdict {
-    if request.operation == Operation::Listen || !subject.in_scope() {
+    let is_reserved = slot.count() != 0;
+    let entries = if is_reserved {
+        slot
+    } else {
+        match of_unreserved(request, subject, policy) {
+            Ok(entries) => entries,
+            Err(reason) => return Verdict::without_entry(reason),
+        }
+    };
+    if (is_reserved && request.operation == Operation::Listen) || !subject.in_scope() {
         return Verdict::without_entry(Reason::NotJudged);
     }
-    let verdict = match select(slot, subject, policy) {
-        Selected::Entry {
-            index,
-            entry,
-            verified,
-        } => {
-            let mut verdict = admitted(entry, index, subject, Reason::Permitted);
-            if !verdict.refuses() {
-                verdict.grant = entry.grants(verified) && request.port < FIRST_HIGH_PORT;
-                verdict.rewrite = rewrite(entry, request.asked, policy);
-                verdict.shared = slot.is_shared();
-                verdict.no_delay_acks = entry.no_delay_acks();
-            }
-            verdict
-        }
-        Selected::None => of_first_entry(Reason::OtherJob, slot, policy),
-        Selected::Failed(reason) => of_first_entry(reason, slot, policy),
+    let name = if entries.needs_name() {
+        subject.name()
+    } else {
+        Some(Name::default())
     };
+    let Some(name) = name else {
+        return of_first_entry(Reason::NoIdentity, entries, policy);
+    };
+    let offset = search(entries, name, subject, policy);
+    if offset >= entries.count() {
+        let reason = if is_reserved {
+            Reason::OtherJob
+        } else {
+            Reason::UnreservedOther
+        };
+        return of_first_entry(reason, entries, policy);
+    }
+    let index = entries.first() + offset;
+    let Some(entry) = policy.entry(index) else {
+        return Verdict::without_entry(Reason::BadTable);
+    };
+    let Some(verified) = recognised(entry, subject, policy) else {
+        return of_first_entry(Reason::BadTable, entries, policy);
+    };
+    let reason = if matches!(entry.who(), Who::Blocked) {
+        Reason::Blocked
+    } else if entry.denies() {
+        Reason::UnreservedDenied
+    } else if entry.saf() != 0 && !subject.is_permitted(entry.saf()) {
+        Reason::NoPermit
+    } else if is_reserved {
+        Reason::Permitted
+    } else {
+        Reason::UnreservedPermitted
+    };
+    let mut verdict = Verdict::new(reason, index, entry.line());
+    if is_reserved && !reason.refuses() {
+        verdict.grant = entry.grants(verified) && request.port < FIRST_HIGH_PORT;
+        verdict.rewrite = rewrite(entry, request.asked, policy);
+        verdict.shared = slot.is_shared();
+        verdict.no_delay_acks = entry.no_delay_acks();
+    }
     verdict
 }
 
-/// Port-control 4.3.
+/// The UNRSV entries that judge `request`, or the reason if none need to be asked
+/// (port-control 4.3).
 #[inline(always)]
-fn unreserved<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: &P) -> Verdict {
-    let Some(rules) = policy.unreserved(request.protocol) else {
-        return Verdict::without_entry(Reason::BadTable);
-    };
+fn of_unreserved<S: Subject, P: PolicyView>(
+    request: Request,
+    subject: &S,
+    policy: &P,
+) -> Result<Slot, Reason> {
+    let rules = policy.unreserved(request.protocol).ok_or(Reason::BadTable)?;
     let listening = request.operation == Operation::Listen;
     if rules.restricts_low_ports() && request.port < FIRST_HIGH_PORT {
-        if listening || !subject.in_scope() {
-            return Verdict::without_entry(Reason::NotJudged);
-        }
-        return Verdict::without_entry(if subject.is_privileged() {
+        return Err(if listening || !subject.in_scope() {
+            Reason::NotJudged
+        } else if subject.is_privileged() {
             Reason::PrivilegedLowPort
         } else {
             Reason::LowPort
         });
     }
     if rules.entries.count() == 0 || rules.at_listen() != listening {
-        return Verdict::without_entry(Reason::Unreserved);
+        return Err(Reason::Unreserved);
     }
-    if !subject.in_scope() {
-        return Verdict::without_entry(Reason::NotJudged);
-    }
-    match select(rules.entries, subject, policy) {
-        Selected::Entry { index, entry, .. } => {
-            if entry.denies() {
-                return Verdict::new(Reason::UnreservedDenied, index, entry.line());
-            }
-            admitted(entry, index, subject, Reason::UnreservedPermitted)
-        }
-        Selected::None => of_first_entry(Reason::UnreservedOther, rules.entries, policy),
-        Selected::Failed(reason) => of_first_entry(reason, rules.entries, policy),
-    }
+    Ok(rules.entries)
 }
 
-/// What comes of looking for the caller among entries.
-enum Selected<'a> {
-    /// The closest entry that names it.
-    Entry {
-        index: u32,
-        entry: &'a Entry,
-        /// It was recognised by more than what it says of itself.
-        verified: bool,
-    },
-    /// No entry names it.
-    None,
-    /// It can't be told.
-    Failed(Reason),
-}
-
+/// Which of `entries` is the first that means the caller; their number if none does.
+///
+/// The verifier walks this once per entry, so it only looks for the place: what
+/// is found there, damage included, is looked at once, behind the loop.
 #[inline(always)]
-fn select<'a, S: Subject, P: PolicyView>(slot: Slot, subject: &S, policy: &'a P) -> Selected<'a> {
-    let name = if slot.needs_name() {
-        subject.name()
-    } else {
-        Some(Name::default())
-    };
-    let Some(name) = name else {
-        return Selected::Failed(Reason::NoIdentity);
-    };
+fn search<S: Subject, P: PolicyView>(entries: Slot, name: Name, subject: &S, policy: &P) -> u32 {
     let mut offset = 0;
     while offset < MAX_ENTRIES_PER_PORT {
-        if offset >= slot.count() {
-            return Selected::None;
-        }
-        let index = slot.first() + offset;
-        let Some(entry) = policy.entry(index) else {
-            return Selected::Failed(Reason::BadTable);
-        };
-        let matched = match entry.who() {
-            Who::Nobody => Match::No,
-            // Blocked matches everybody: nobody gets past it.
-            Who::Blocked | Who::Anyone => Match::Named,
-            Who::Job(matcher) => names(matcher, name, subject, policy),
-        };
-        match matched {
-            Match::No => {}
-            Match::BadTable => return Selected::Failed(Reason::BadTable),
-            Match::Named | Match::Verified => {
-                return Selected::Entry {
-                    index,
-                    entry,
-                    verified: matches!(matched, Match::Verified),
-                };
-            }
+        if offset >= entries.count() || means(entries.first() + offset, name, subject, policy) {
+            return offset;
         }
         offset += 1;
     }
-    Selected::None
+    MAX_ENTRIES_PER_PORT
 }
 
-enum Match {
-    No,
-    Named,
-    Verified,
-    BadTable,
-}
-
-/// Whether a jobname operand means the caller.
+/// Whether entry `index` means the caller. An element that isn't there stops the
+/// search too, so that damaged tables never let a later entry speak.
 #[inline(always)]
-fn names<S: Subject, P: PolicyView>(matcher: u32, name: Name, subject: &S, policy: &P) -> Match {
-    let Some(matcher) = policy.matcher(matcher) else {
-        return Match::BadTable;
+fn means<S: Subject, P: PolicyView>(index: u32, name: Name, subject: &S, policy: &P) -> bool {
+    let Some(entry) = policy.entry(index) else {
+        return true;
     };
-    if matcher.jobs() != 0 && subject.in_jobs(matcher.jobs()) {
-        return if matcher.is_verified() {
-            Match::Verified
-        } else {
-            Match::Named
-        };
+    match entry.who() {
+        Who::Nobody => false,
+        // Blocked means everybody: nobody gets past it.
+        Who::Blocked | Who::Anyone => true,
+        Who::Job(matcher) => {
+            let Some(matcher) = policy.matcher(matcher) else {
+                return true;
+            };
+            if matcher.jobs() != 0 && subject.in_jobs(matcher.jobs()) {
+                return true;
+            }
+            match matcher.glob_index() {
+                None => matcher.masked_name().matches(name),
+                Some(index) => match policy.glob(index) {
+                    Some(glob) => glob.matches(name),
+                    None => true,
+                },
+            }
+        }
     }
-    let named = match matcher.glob_index() {
-        None => matcher.masked_name().matches(name),
-        Some(index) => match policy.glob(index) {
-            Some(glob) => glob.matches(name),
-            None => return Match::BadTable,
-        },
-    };
-    if named { Match::Named } else { Match::No }
 }
 
-/// The verdict of the entry that was selected: blocked, SAF, or `allowed`.
+/// Whether the entry that was found recognised the caller by more than what it
+/// says of itself; `None` if the entry points to something that isn't there.
 #[inline(always)]
-fn admitted<S: Subject>(entry: &Entry, index: u32, subject: &S, allowed: Reason) -> Verdict {
-    let reason = if matches!(entry.who(), Who::Blocked) {
-        Reason::Blocked
-    } else if entry.saf() != 0 && !subject.is_permitted(entry.saf()) {
-        Reason::NoPermit
-    } else {
-        allowed
+fn recognised<S: Subject, P: PolicyView>(entry: &Entry, subject: &S, policy: &P) -> Option<bool> {
+    let Who::Job(matcher) = entry.who() else {
+        return Some(false);
     };
-    Verdict::new(reason, index, entry.line())
+    let matcher = policy.matcher(matcher)?;
+    if let Some(index) = matcher.glob_index() {
+        policy.glob(index)?;
+    }
+    Some(matcher.is_verified() && subject.in_jobs(matcher.jobs()))
 }
 
 /// Port-control 4.5.

@@ -31,11 +31,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let fuzzer = fuzzer()?;
-    let wanted = |target: &&str| {
+    let wanted = |target: &&&str| {
         arguments
             .target
             .as_deref()
-            .is_none_or(|name| name == *target)
+            .is_none_or(|name| name == **target)
     };
     for target in TARGETS.iter().filter(wanted) {
         let mut command = Command::new("rustup");

@@ -117,17 +117,13 @@ pub(super) fn restrictions(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Ve
     let span = reader.span(value.span());
     let tables: Vec<Value<'_>> = match value.into_inner() {
         DeValue::Array(list) => list.into_iter().collect(),
-        table @ DeValue::Table(_) => {
+        other => {
             reader.wrong_type(
                 span,
                 "restriction",
                 "an array of tables, [[restriction]]",
-                &table,
+                &other,
             );
-            return Vec::new();
-        }
-        other => {
-            reader.wrong_type(span, "restriction", "an array of tables", &other);
             return Vec::new();
         }
     };
@@ -146,17 +142,16 @@ fn restriction(
     span: Span,
     reader: &mut Reader<'_>,
 ) -> Option<Restriction> {
+    let mut missing = vec!["ports", "protocol", "users"];
+    missing.retain(|key| !section.has(key));
     let ports = reader.word(&mut section, "ports");
-    let has_protocol = section.has("protocol");
     let protocol = reader.value(&mut section, "protocol");
     let users = reader.words(&mut section, "users");
     reader.finish(section);
-    let missing = [
-        ("ports", ports.is_none()),
-        ("protocol", !has_protocol),
-        ("users", users.as_ref().is_none_or(Vec::is_empty)),
-    ];
-    for (key, _) in missing.into_iter().filter(|(_, missing)| *missing) {
+    if users.as_ref().is_some_and(Vec::is_empty) {
+        missing.push("users");
+    }
+    for key in missing {
         let message = format!("the restriction has no `{key}`");
         reader.push(
             Diagnostic::error(Code::BadRestriction, span, message).help(
@@ -253,10 +248,16 @@ fn account(word: &str) -> Result<Account, &'static str> {
             Account::User(name)
         });
     }
-    // The highest number means "no change" to the kernel and is nobody's.
-    match name.parse() {
-        Ok(u32::MAX) | Err(_) => Err("numbers of users and groups go up to 4294967294"),
-        Ok(number) if group => Ok(Account::Gid(number)),
-        Ok(number) => Ok(Account::Uid(number)),
+    match number(name) {
+        None => Err("numbers of users and groups go up to 4294967294"),
+        Some(number) if group => Ok(Account::Gid(number)),
+        Some(number) => Ok(Account::Uid(number)),
     }
+}
+
+/// The number of a user or group that `word` is, if it is one.
+pub(crate) fn number(word: &str) -> Option<u32> {
+    let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+    // The highest number means "no change" to the kernel and is nobody's.
+    word.parse().ok().filter(|id| digits && *id != u32::MAX)
 }

@@ -150,6 +150,15 @@ fn alternatives(
 }
 
 fn definition(mut section: Section<'_>, span: Span, reader: &mut Reader<'_>) -> Definition {
+    if !["cgroup", "exe", "comm", "user"]
+        .iter()
+        .any(|key| section.has(key))
+    {
+        reader.push(
+            bad(span, "nothing says who the job is")
+                .help("give at least one of cgroup, exe, comm and user"),
+        );
+    }
     let cgroup = conditions(&mut section, "cgroup", span, reader, |word| {
         check_cgroup(word).map(|()| word.to_owned())
     });
@@ -159,55 +168,48 @@ fn definition(mut section: Section<'_>, span: Span, reader: &mut Reader<'_>) -> 
     let comm = conditions(&mut section, "comm", span, reader, |word| {
         check_comm(word).map(|()| word.to_ascii_uppercase())
     });
-    let users = reader.words(&mut section, "user");
-    if users.as_ref().is_some_and(Vec::is_empty) {
-        reader.push(bad(span, "`user` has no value, so nobody is the job"));
-    }
-    let given = [
-        cgroup.is_some(),
-        exe.is_some(),
-        comm.is_some(),
-        users.is_some(),
-    ];
-    if !given.contains(&true) {
-        reader.push(
-            bad(span, "nothing says who the job is")
-                .help("give at least one of cgroup, exe, comm and user"),
-        );
-    }
+    let users = words(&mut section, "user", span, reader);
     reader.finish(section);
-    let users = users.unwrap_or_default();
     Definition {
-        cgroup: cgroup.unwrap_or_default(),
-        exe: exe.unwrap_or_default(),
-        comm: comm.unwrap_or_default(),
+        cgroup,
+        exe,
+        comm,
         user: accounts(users, Code::BadJobDefinition, user, reader),
     }
 }
 
-/// The values of one condition; `None` if the key is not there.
+/// The values of one condition; none if the key is not there.
 fn conditions<T>(
     section: &mut Section<'_>,
     key: &'static str,
     definition: Span,
     reader: &mut Reader<'_>,
     check: impl Fn(&str) -> Result<T, &'static str>,
-) -> Option<Vec<T>> {
-    let words = reader.words(section, key)?;
-    if words.is_empty() {
-        reader.push(bad(
-            definition,
-            format!("`{key}` has no value, so nobody is the job"),
-        ));
-    }
+) -> Vec<T> {
     let mut values = Vec::new();
-    for word in words {
+    for word in words(section, key, definition, reader) {
         match check(&word.value) {
             Ok(value) => values.push(value),
             Err(why) => reader.push(bad(word.span, why)),
         }
     }
-    Some(values)
+    values
+}
+
+/// The words of one condition. A list without any is an error: it would be
+/// taken for a condition that nobody gave.
+fn words(
+    section: &mut Section<'_>,
+    key: &'static str,
+    definition: Span,
+    reader: &mut Reader<'_>,
+) -> Vec<Spanned<String>> {
+    let words = reader.words(section, key);
+    if words.as_ref().is_some_and(Vec::is_empty) {
+        let message = format!("`{key}` has no value, so nobody is the job");
+        reader.push(bad(definition, message));
+    }
+    words.unwrap_or_default()
 }
 
 fn bad(span: Span, message: impl Into<String>) -> Diagnostic {

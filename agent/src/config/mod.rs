@@ -15,6 +15,7 @@ use portreeve_common::abi::Mode;
 use serde::Deserialize;
 use toml::de::DeTable;
 
+pub(crate) use self::access::number;
 use self::table::{Reader, Section};
 pub use self::{
     access::{Account, Restriction, ServAuthProfile, Uacc},

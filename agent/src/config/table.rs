@@ -163,7 +163,8 @@ impl<'a> Reader<'a> {
         self.as_word(value, key, "a string")
     }
 
-    /// The words at `key`: one, or a list of them. `None` if the key is not there.
+    /// The words at `key`: one, or a list of them. `None` if the key is not
+    /// there or none of its values is a word.
     pub fn words(
         &mut self,
         section: &mut Section<'_>,
@@ -171,18 +172,17 @@ impl<'a> Reader<'a> {
     ) -> Option<Vec<Spanned<String>>> {
         let value = section.take(key)?;
         let expected = "a string or a list of strings";
-        if !value.get_ref().is_array() {
-            return Some(self.as_word(value, key, expected).into_iter().collect());
-        }
-        let DeValue::Array(list) = value.into_inner() else {
-            return None;
+        let range = value.span();
+        let list = match value.into_inner() {
+            DeValue::Array(list) => list.into_iter().collect(),
+            one => vec![toml::Spanned::new(range, one)],
         };
-        let words = list.into_iter();
-        Some(
-            words
-                .filter_map(|value| self.as_word(value, key, expected))
-                .collect(),
-        )
+        let given = list.len();
+        let words: Vec<_> = list
+            .into_iter()
+            .filter_map(|value| self.as_word(value, key, expected))
+            .collect();
+        (given == 0 || !words.is_empty()).then_some(words)
     }
 
     fn as_word(&mut self, value: Value<'_>, key: &str, expected: &str) -> Option<Spanned<String>> {
@@ -216,11 +216,15 @@ impl<'a> Reader<'a> {
     /// The same; `help` is for a key that looks like no other.
     pub fn finish_with(&mut self, section: Section<'_>, help: Option<&str>) {
         let known = section.known.clone();
+        // What is compared with is in upper case.
+        let folded: Vec<String> = known.iter().map(|key| key.to_ascii_uppercase()).collect();
         for (key, _) in section.into_entries() {
             let name = key.get_ref();
             let message = format!("there is no key {} here", quoted(name));
-            let help = match (closest(name, known.iter().copied()), help) {
-                (Some((close, _)), _) => format!("did you mean `{close}`?"),
+            let help = match (closest(name, folded.iter().map(String::as_str)), help) {
+                (Some((close, _)), _) => {
+                    format!("did you mean `{}`?", close.to_ascii_lowercase())
+                }
                 (None, Some(help)) => help.to_owned(),
                 (None, None) => format!("the keys here are {}", known.join(", ")),
             };

@@ -350,12 +350,16 @@ fn program<'a>(
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> {
-    program(ebpf, name)?
-        .load()
-        .map_err(|error| KernelError::Refused {
-            program: name,
-            message: chain(&error),
-        })
+    let hook = program(ebpf, name)?;
+    hook.load().map_err(|error| KernelError::Refused {
+        program: name,
+        message: chain(&error),
+    })?;
+    // The verifier's limit is a million; older kernels come closer to it.
+    if let Some(count) = hook.info().ok().and_then(|info| info.verified_instruction_count()) {
+        log::info!("{name}: the verifier walked {count} instructions");
+    }
+    Ok(())
 }
 
 /// Lets the pinned link run the new program, or makes and pins a link.

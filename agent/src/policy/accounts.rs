@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use nix::unistd::{Group, User};
+use nix::{
+    errno::Errno,
+    unistd::{Group, User},
+};
 
 use crate::{
     config::Account,
@@ -33,17 +36,24 @@ pub struct HostAccounts;
 
 impl Accounts for HostAccounts {
     fn uid(&self, name: &str) -> Result<Option<u32>, String> {
-        match User::from_name(name) {
-            Ok(user) => Ok(user.map(|user| user.uid.as_raw())),
-            Err(errno) => Err(errno.desc().to_owned()),
-        }
+        answer(User::from_name(name), |user| user.uid.as_raw())
     }
 
     fn gid(&self, name: &str) -> Result<Option<u32>, String> {
-        match Group::from_name(name) {
-            Ok(group) => Ok(group.map(|group| group.gid.as_raw())),
-            Err(errno) => Err(errno.desc().to_owned()),
-        }
+        answer(Group::from_name(name), |group| group.gid.as_raw())
+    }
+}
+
+/// What the C library found. Some of them report "not found" as an error, or
+/// that there is no such database at all.
+fn answer<T>(
+    found: Result<Option<T>, Errno>,
+    number: impl Fn(T) -> u32,
+) -> Result<Option<u32>, String> {
+    match found {
+        Ok(found) => Ok(found.map(number)),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(errno.desc().to_owned()),
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     restrictions::Restriction,
 };
 use crate::{
+    config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources, quoted},
     profile::ast::Spanned,
 };
@@ -91,8 +92,8 @@ impl List<'_, '_> {
 
     fn look_up(&mut self, name: &Spanned<String>) -> Owner {
         let unknown = Owner::Unknown(name.value.to_ascii_uppercase());
-        if let Ok(number) = name.value.parse() {
-            return Owner::Known(number);
+        if let Some(uid) = config::number(&name.value) {
+            return Owner::Known(uid);
         }
         for spelling in [name.value.clone(), name.value.to_ascii_lowercase()] {
             match self.accounts.uid(&spelling) {

@@ -10,6 +10,7 @@ const USERS: [(&str, u32); 8] = [
     ("alice", 1001),
     ("bob", 1002),
     ("appadm", 1042),
+    // IBM i writes user profiles in upper case, and names are looked up as written.
     ("APPADM", 1042),
 ];
 

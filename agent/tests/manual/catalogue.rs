@@ -8,12 +8,15 @@ use crate::document::{Example, Step};
 use crate::{lines, read, root};
 
 /// Codes whose example can't be written down as a text.
-const WITHOUT_EXAMPLE: [(&str, &str); 5] = [
+const WITHOUT_EXAMPLE: [(&str, &str); 8] = [
     ("PRV101", "a Markdown file is UTF-8 itself"),
+    ("PRV102", "a document with a NUL byte is no text"),
     ("PRV116", "the command line defines no symbols"),
     ("PRV212", "it takes 131,073 entries"),
+    ("PRV213", "it takes 257 entries"),
     ("PRV215", "it takes hundreds of patterns"),
     ("PRV405", "the accounts of examples always answer"),
+    ("PRV408", "it takes 16,385 permits"),
 ];
 
 /// Each code has a heading `PRVnnn: title`, in order, and no other has.
@@ -36,15 +39,19 @@ fn every_code_has_its_entry() {
     assert_eq!(entries, codes);
 }
 
+/// The text of each entry, by its code.
+fn entries(text: &str) -> BTreeMap<&str, &str> {
+    let entries = text.split("\n### ");
+    entries
+        .filter_map(|entry| Some((entry.get(..6)?, entry)))
+        .collect()
+}
+
 /// The message of z/OS stands in the entry.
 #[test]
 fn messages_of_zos_are_named() {
-    let text = std::fs::read_to_string(root().join("docs/diagnostics.md"))
-        .expect("the document can be read");
-    let entries: BTreeMap<&str, &str> = text
-        .split("\n### ")
-        .filter_map(|entry| Some((entry.get(..6)?, entry)))
-        .collect();
+    let text = std::fs::read_to_string(root().join("docs/diagnostics.md")).unwrap();
+    let entries = entries(&text);
     for code in Code::ALL {
         let entry = entries.get(code.id()).copied().unwrap_or_default();
         match code.ibm_message() {
@@ -54,29 +61,43 @@ fn messages_of_zos_are_named() {
     }
 }
 
-fn produces(example: &Example, code: &str) -> bool {
-    example.steps.iter().any(|step| match step {
-        Step::Diagnostics { block, .. } => {
-            lines(block).any(|(_, line)| line.trim().ends_with(code))
-        }
-        _ => false,
+/// The severity with which `example` produces `code`.
+fn severity<'a>(example: &'a Example, code: &str) -> Option<&'a str> {
+    example.steps.iter().find_map(|step| match step {
+        Step::Diagnostics { block, .. } => lines(block).find_map(|(_, line)| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words.last() == Some(&code)).then(|| words.get(1).copied())?
+        }),
+        _ => None,
     })
 }
 
-/// Each entry has an example that really produces the code.
+/// Each entry has an example that really produces the code, and begins with the
+/// severity that it has there.
 #[test]
 fn every_entry_has_an_example() {
-    let document = read(&root().join("docs/diagnostics.md"));
-    let without: BTreeSet<&str> = Code::ALL
-        .iter()
-        .map(|code| code.id())
-        .filter(|id| {
-            !document
-                .examples
-                .iter()
-                .any(|example| example.heading.starts_with(id) && produces(example, id))
-        })
-        .collect();
+    let path = root().join("docs/diagnostics.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let entries = entries(&text);
+    let document = read(&path);
+    let mut without = BTreeSet::new();
+    for code in Code::ALL {
+        let id = code.id();
+        let mut examples = document.examples.iter();
+        let found = examples
+            .find(|example| example.heading.starts_with(id))
+            .and_then(|example| severity(example, id));
+        let Some(severity) = found else {
+            without.insert(id);
+            continue;
+        };
+        let entry = entries.get(id).copied().unwrap_or_default();
+        let first = entry.lines().nth(2).unwrap_or_default().to_lowercase();
+        assert!(
+            first.starts_with(&format!("{severity}.")),
+            "{id}: {severity}"
+        );
+    }
     let expected: BTreeSet<&str> = WITHOUT_EXAMPLE.iter().map(|(id, _)| *id).collect();
     assert_eq!(without, expected, "left: codes without an example");
 }

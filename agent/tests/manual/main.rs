@@ -6,9 +6,11 @@
 //! mistake.
 
 mod accounts;
+mod advice;
 mod catalogue;
 mod document;
 mod expected;
+mod links;
 mod policy;
 
 use std::fs;
@@ -74,11 +76,8 @@ fn run(example: &Example) -> Vec<String> {
                 wrong.extend(diagnostics(example, block, found));
             }
         }
-        let errors = reading
-            .reported
-            .iter()
-            .filter(|said| said.contains(" error "));
-        if !lists && let Some(error) = errors.last() {
+        let is_error = |said: &&String| said.contains(" error ");
+        if !lists && let Some(error) = reading.reported.iter().find(is_error) {
             let place = example.place(example.profile.line);
             wrong.push(format!("{place}: not announced: {error}"));
         }
@@ -90,7 +89,7 @@ fn run(example: &Example) -> Vec<String> {
 fn lines(block: &Block) -> impl Iterator<Item = (usize, &str)> {
     let lines = block.text.lines().enumerate();
     lines
-        .map(|(index, line)| (block.line + index, line.split('#').next().unwrap_or("")))
+        .map(|(index, line)| (block.line + index, line))
         .filter(|(_, line)| !line.trim().is_empty())
 }
 

@@ -100,25 +100,20 @@ impl Parser<'_> {
             .iter()
             .fold(first.span, |span, token| span.to(token.span));
         let given = self.parameters(rest)?;
-        let mut missing = false;
-        for (keyword, _) in KEYWORDS
-            .iter()
+        let missing: Vec<&str> = KEYWORDS
+            .into_iter()
             .zip(&given)
-            .filter(|(_, given)| given.is_none())
-        {
-            let message = format!("{keyword} is missing");
-            let help =
-                "all three parameters are needed: PORT(8400 8410) PROTOCOL(*TCP) USRPRF(APPADM)";
+            .filter_map(|(keyword, given)| given.is_none().then_some(keyword))
+            .collect();
+        if !missing.is_empty() {
+            let message = format!("{} is missing", missing.join(" and "));
+            let help = "all three are needed: PORT(8400 8410) PROTOCOL(*TCP) USRPRF(APPADM)";
             self.report(Code::CommandSyntax, span, message, help);
-            missing = true;
         }
         let [ports, protocol, user] = given;
         let ports = ports.and_then(|given| self.ports(verb, &given));
         let protocol = protocol.and_then(|given| self.protocol(&given));
         let user = user.and_then(|given| self.user(given));
-        if missing {
-            return None;
-        }
         Some(Command {
             verb,
             ports: ports?,
@@ -212,8 +207,9 @@ impl Parser<'_> {
 
     fn keyword(&mut self, token: &Token) -> Option<usize> {
         let name = &token.text;
-        let is = |keyword: &&str| keyword.eq_ignore_ascii_case(name);
-        let place = KEYWORDS.iter().position(|keyword| is(&keyword));
+        let place = KEYWORDS
+            .iter()
+            .position(|keyword| keyword.eq_ignore_ascii_case(name));
         if place.is_none() {
             let message = format!("{} is no parameter of this command", quoted(name));
             let help = "the parameters are PORT, PROTOCOL and USRPRF";

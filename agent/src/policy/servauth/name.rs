@@ -92,13 +92,13 @@ impl ProfileName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Character(char),
+    /// Nothing more: closer than all that could as well stand for nothing.
+    End,
+    /// `.**` at the end: a dot, unless it stands for nothing.
+    Tail,
     Percent,
     /// `*` inside a name.
     Star,
-    /// Nothing more: closer than what could as well stand for nothing.
-    End,
-    /// `.**` at the end.
-    Tail,
     /// `*` at the end.
     Rest,
     /// `**` elsewhere.

@@ -119,7 +119,7 @@ fn the_most_specific_comes_first() {
     }
 }
 
-/// `SAF-01`, `SAF-02`, `SAF-06`, `SAF-08`, `SAF-09`.
+/// `PRT-34`, `SAF-01`, `SAF-02`, `SAF-06`, `SAF-08`, `SAF-09`.
 #[test]
 fn the_closest_profile_decides() {
     let (servauth, found) = servauth(
@@ -229,7 +229,7 @@ proptest! {
     fn names_are_in_one_order(
         mut names in prop::collection::vec("([AB%]{1,2}\\*?|\\*)(\\.([A%]\\*?|\\*)){0,2}(\\.\\*\\*)?", 3),
     ) {
-        names.sort_by(|a, b| name(a).cmp(&name(b)));
+        names.sort_by_key(|text| name(text));
         for (index, a) in names.iter().enumerate() {
             for b in &names[index..] {
                 prop_assert!(name(a) <= name(b));

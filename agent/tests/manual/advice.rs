@@ -1,0 +1,81 @@
+//! What `explain` advises to a refused caller really lets it in.
+
+use std::path::Path;
+
+use crate::document::{Block, Example, Step};
+use crate::{expected, lines, markdown, policy, read, root};
+
+/// `example` with one more line in its profile.
+fn with_line(example: &Example, line: &str) -> Example {
+    Example {
+        document: example.document.clone(),
+        heading: example.heading.clone(),
+        profile: Block {
+            line: example.profile.line,
+            text: format!("{}\n{line}\n", example.profile.text),
+        },
+        files: example.files.clone(),
+        attributes: example.attributes.clone(),
+        steps: Vec::new(),
+    }
+}
+
+/// The entry that `text` advises to add, if it does.
+fn advised(text: &str) -> Option<&str> {
+    text.split('`')
+        .nth(1)
+        .filter(|line| line.starts_with("PORT"))
+}
+
+/// Follows the advice given to the callers in `block`.
+fn follow(example: &Example, block: &Block, config: Option<&str>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let Some(before) = policy::read(example, config).policy else {
+        return wrong;
+    };
+    for (number, line) in lines(block) {
+        let Ok(verdict) = expected::verdict(line) else {
+            continue;
+        };
+        let ask = |policy| policy::ask(policy, &verdict.question);
+        let Some(answer) = ask(&before) else {
+            continue;
+        };
+        let Some(entry) = advised(&answer.text) else {
+            continue;
+        };
+        let after = policy::read(&with_line(example, entry), config);
+        let now = after.policy.as_ref().and_then(ask);
+        if now.is_none_or(|now| now.verdict == "deny") {
+            let place = example.place(number);
+            let said = after.reported.join(", ");
+            wrong.push(format!("{place}: `{entry}` does not help: {said}"));
+        }
+    }
+    wrong
+}
+
+fn follow_all(folder: &Path) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for path in markdown(folder) {
+        for example in &read(&path).examples {
+            let mut config = None;
+            for step in &example.steps {
+                match step {
+                    Step::Config(block) => config = Some(block.text.as_str()),
+                    Step::Verdicts(block) => wrong.extend(follow(example, block, config)),
+                    Step::Diagnostics { .. } => {}
+                }
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+#[ignore = "advice ignores ranges, a second UDP job, WHENBIND, AUTHPORT and defined jobs so far"]
+fn advice_helps() {
+    let folders = ["docs", "agent/tests/policy"].map(|folder| root().join(folder));
+    let wrong: Vec<String> = folders.iter().flat_map(|path| follow_all(path)).collect();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
