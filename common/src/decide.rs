@@ -174,8 +174,9 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
 
 /// Port-control 4.2 and 4.3.
 ///
-/// Entries are searched in one place only: the verifier walks the search entry
-/// by entry, and twice that would be too much for it.
+/// The verifier walks the search entry by entry, for every state in which it can
+/// be begun. So there is one search, and nothing that tells the two kinds of
+/// ports apart is carried through it: the slot is looked up again behind it.
 #[inline(always)]
 fn by_job<S: Subject, P: PolicyView>(
     request: Request,
@@ -183,8 +184,10 @@ fn by_job<S: Subject, P: PolicyView>(
     subject: &S,
     policy: &P,
 ) -> Verdict {
-    let is_reserved = slot.count() != 0;
-    let entries = if is_reserved {
+    let entries = if slot.count() != 0 {
+        if request.operation == Operation::Listen {
+            return Verdict::without_entry(Reason::NotJudged);
+        }
         slot
     } else {
         match of_unreserved(request, subject, policy) {
@@ -192,25 +195,30 @@ fn by_job<S: Subject, P: PolicyView>(
             Err(reason) => return Verdict::without_entry(reason),
         }
     };
-    if (is_reserved && request.operation == Operation::Listen) || !subject.in_scope() {
+    if !subject.in_scope() {
         return Verdict::without_entry(Reason::NotJudged);
     }
-    let name = if entries.needs_name() {
-        subject.name()
-    } else {
-        Some(Name::default())
-    };
-    let Some(name) = name else {
-        return of_first_entry(Reason::NoIdentity, entries, policy);
-    };
-    let offset = search(entries, name, subject, policy);
-    if offset >= entries.count() {
-        let reason = if is_reserved {
-            Reason::OtherJob
-        } else {
-            Reason::UnreservedOther
+    let offset = if entries.needs_name() {
+        let Some(name) = subject.name() else {
+            return of_first_entry(Reason::NoIdentity, entries, policy);
         };
-        return of_first_entry(reason, entries, policy);
+        search(entries, name, subject, policy)
+    } else {
+        // Entries that ask for no name mean everybody or nobody: the first decides.
+        0
+    };
+
+    let Some(slot) = policy.slot(request.protocol, request.port) else {
+        return Verdict::without_entry(Reason::BadTable);
+    };
+    let is_reserved = slot.count() != 0;
+    let nobody_meant = if is_reserved {
+        Reason::OtherJob
+    } else {
+        Reason::UnreservedOther
+    };
+    if offset >= entries.count() {
+        return of_first_entry(nobody_meant, entries, policy);
     }
     let index = entries.first() + offset;
     let Some(entry) = policy.entry(index) else {
@@ -219,16 +227,15 @@ fn by_job<S: Subject, P: PolicyView>(
     let Some(verified) = recognised(entry, subject, policy) else {
         return of_first_entry(Reason::BadTable, entries, policy);
     };
-    let reason = if matches!(entry.who(), Who::Blocked) {
-        Reason::Blocked
-    } else if entry.denies() {
-        Reason::UnreservedDenied
-    } else if entry.saf() != 0 && !subject.is_permitted(entry.saf()) {
-        Reason::NoPermit
-    } else if is_reserved {
-        Reason::Permitted
-    } else {
-        Reason::UnreservedPermitted
+    let reason = match entry.who() {
+        Who::Nobody => nobody_meant,
+        Who::Blocked => Reason::Blocked,
+        Who::Anyone | Who::Job(_) if entry.denies() => Reason::UnreservedDenied,
+        Who::Anyone | Who::Job(_) if entry.saf() != 0 && !subject.is_permitted(entry.saf()) => {
+            Reason::NoPermit
+        }
+        Who::Anyone | Who::Job(_) if is_reserved => Reason::Permitted,
+        Who::Anyone | Who::Job(_) => Reason::UnreservedPermitted,
     };
     let mut verdict = Verdict::new(reason, index, entry.line());
     if is_reserved && !reason.refuses() {
