@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::Path};
 
 use portreeve::{
     config,
-    diagnostics::{Diagnostics, Sources, render},
+    diagnostics::{Diagnostics, render},
     policy::{
         accounts::FixedAccounts,
         build::{Ingredients, Policy, Purpose, build},

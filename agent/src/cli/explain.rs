@@ -5,6 +5,7 @@ use std::{ffi::CString, fs, net::IpAddr, path::PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use nix::unistd::{Group, User, getegid, geteuid, getgrouplist, getgroups};
+use portreeve_common::jobname::{MAX_NAME_CHARS, Name};
 
 use super::{NO, Paths, YES, parse_port, show};
 use crate::{
@@ -33,10 +34,10 @@ pub struct Explain {
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT")]
     target: (String, u16),
     /// The caller is this job, however that is proven; may be given more than once
-    #[arg(long, conflicts_with = "pid")]
+    #[arg(long, conflicts_with = "pid", value_parser = name)]
     job: Vec<String>,
     /// The caller's process name
-    #[arg(long, conflicts_with = "pid")]
+    #[arg(long, conflicts_with = "pid", value_parser = name)]
     comm: Option<String>,
     /// The caller is this running process
     #[arg(long)]
@@ -128,6 +129,16 @@ impl Explain {
             privileged: uid == 0,
             ..Question::default()
         })
+    }
+}
+
+/// A name that a process can have.
+fn name(text: &str) -> Result<String, String> {
+    match Name::new(text) {
+        Some(name) if !name.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!(
+            "names have 1 to {MAX_NAME_CHARS} characters; the kernel cuts longer ones there"
+        )),
     }
 }
 

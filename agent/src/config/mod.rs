@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use portreeve_common::abi::Mode;
 use serde::Deserialize;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::access::number;
 use self::table::{Reader, Section};
@@ -23,7 +23,7 @@ pub use self::{
 };
 use crate::{
     diagnostics::{Diagnostics, Severity, Sources},
-    profile::ast::Spanned,
+    profile::{Symbols, ast::Spanned},
 };
 
 /// Where the config is unless the command line says otherwise.
@@ -104,6 +104,8 @@ pub struct Config {
     pub scope: ScopeNetns,
     /// Which judged binds make events.
     pub report: Report,
+    /// System symbols besides SYSNAME, by name without `&` and `.`.
+    pub symbols: Symbols,
     /// The system's name in SAF resources, in upper case; `None` takes
     /// [`sysname_of`] the host's name.
     pub sysname: Option<String>,
@@ -133,6 +135,7 @@ impl Default for Config {
             scope: ScopeNetns::default(),
             report: Report::default(),
             sysname: None,
+            symbols: Symbols::new(),
             tcpname: DEFAULT_TCPNAME.to_owned(),
             jobs: Vec::new(),
             authport: Vec::new(),
@@ -181,12 +184,29 @@ pub fn parse(
     (diagnostics.count(Severity::Error) == before).then_some(config)
 }
 
+/// System symbols (`SYN-06`); their names fold to upper case.
+fn symbols(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Symbols {
+    let section = reader.section(top, "symbols");
+    let mut symbols = Symbols::new();
+    for (name, value) in section.into_entries() {
+        let span = reader.span(value.span());
+        match value.into_inner() {
+            DeValue::String(text) => {
+                symbols.insert(name.into_inner().to_ascii_uppercase(), text.into_owned());
+            }
+            other => reader.wrong_type(span, "a symbol", "text", &other),
+        }
+    }
+    symbols
+}
+
 /// Paths in a config are relative to its folder.
 fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config {
     let default = Config::default();
     let profile: Option<PathBuf> = reader.value(&mut top, "profile");
     let mode = reader.value(&mut top, "mode");
     let on_error = reader.value(&mut top, "on_error");
+    let symbols = symbols(&mut top, reader);
     let sysname = access::qualifier(&mut top, "sysname", reader);
     let tcpname = access::qualifier(&mut top, "tcpname", reader);
     let scope = reader.only(&mut top, "scope", "netns");
@@ -211,6 +231,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         grant: grant.unwrap_or_default(),
         scope: scope.unwrap_or_default(),
         report: report.unwrap_or_default(),
+        symbols,
         sysname,
         tcpname: tcpname.unwrap_or(default.tcpname),
         jobs,

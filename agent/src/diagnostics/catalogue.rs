@@ -188,6 +188,12 @@ codes! {
         "DELETE is meant for changes to a policy in force. In a profile the entry itself should go.";
     UncoveredResource = "PRV507", None, "no profile covers a SAF resource",
         "A check was asked for, and there is nothing to check against. The answer is no, for everybody.";
+    SameBindAddress = "PRV508", None, "two entries of a port bind the same address",
+        "Servers on one port are told apart by their addresses. Two with the same one can't run together.";
+    BindBehindPlain = "PRV509", None, "an entry with BIND stands behind one without",
+        "Both can mean the same job. Here the closest name decides and, if they are equally close, the first; z/OS asks for the entry with BIND to come first.";
+    LowPortsHalf = "PRV510", None, "low ports are restricted for one protocol only",
+        "RESTRICTLOWPORTS is said for TCP and UDP apart. A service that uses both is protected by half.";
 }
 
 #[cfg(test)]

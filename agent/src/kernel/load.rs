@@ -356,7 +356,11 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> 
         message: chain(&error),
     })?;
     // The verifier's limit is a million; older kernels come closer to it.
-    if let Some(count) = hook.info().ok().and_then(|info| info.verified_instruction_count()) {
+    if let Some(count) = hook
+        .info()
+        .ok()
+        .and_then(|info| info.verified_instruction_count())
+    {
         log::info!("{name}: the verifier walked {count} instructions");
     }
     Ok(())

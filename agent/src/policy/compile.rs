@@ -92,8 +92,10 @@ impl Compiler<'_, '_> {
         let whos: Vec<Result<Who, u32>> = match &rule.user {
             User::Reserved => vec![Ok(Who::Blocked)],
             User::Anyone | User::Omvs => vec![Ok(Who::Anyone)],
-            // Without a job in the config nobody is the FTP server.
-            User::Authport if with.authport.is_empty() => vec![Ok(Who::Nobody)],
+            // Without a job in the config nobody is the FTP server, which uses TCP only.
+            User::Authport if with.authport.is_empty() || rule.protocol == Protocol::Udp => {
+                vec![Ok(Who::Nobody)]
+            }
             User::Authport => with
                 .authport
                 .iter()

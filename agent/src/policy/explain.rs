@@ -20,8 +20,8 @@ use super::{
     jobs::{Caller, JobId},
     reservations::Reservation,
     specificity::Specificity,
+    story::Story,
 };
-use crate::profile::ast::User;
 
 /// Who asks for what, as described on the command line or found in `/proc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,21 +165,27 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
     })
 }
 
-fn describe<'a>(policy: &'a Policy, question: &'a Question) -> Described<'a> {
-    let defined = |name: &&String| policy.jobs.is_defined(name);
-    let called = question
+/// The caller as job definitions see it. A proven job that the config doesn't
+/// define is a process name.
+pub(super) fn caller(policy: &Policy, question: &Question) -> Caller {
+    let (proven_jobs, names): (Vec<String>, Vec<String>) = question
         .jobs
         .iter()
-        .find(|name| !policy.jobs.is_defined(name));
-    let comm = called.or(question.comm.as_ref());
-    let jobs = policy.jobs.of(&Caller {
-        comm: comm.cloned(),
+        .cloned()
+        .partition(|name| policy.jobs.is_defined(name));
+    Caller {
+        comm: names.into_iter().next().or_else(|| question.comm.clone()),
         cgroup: question.cgroup.clone(),
         exe: question.exe.clone(),
         uid: Some(question.uid),
-        proven_jobs: question.jobs.iter().filter(defined).cloned().collect(),
-    });
-    let name = match comm {
+        proven_jobs,
+    }
+}
+
+fn describe<'a>(policy: &'a Policy, question: &'a Question) -> Described<'a> {
+    let caller = caller(policy, question);
+    let jobs = policy.jobs.of(&caller);
+    let name = match &caller.comm {
         // A definition is never reached by a name, and has a place of its own.
         Some(name) if policy.jobs.is_defined(name) => Some(Name::default()),
         _ if !jobs.is_empty() => Some(Name::default()),
@@ -206,7 +212,11 @@ fn asked(address: Option<IpAddr>) -> Asked {
 }
 
 /// The address after BIND (`PRT-22` to `PRT-26`).
-fn final_address(policy: &Policy, question: &Question, verdict: &Verdict) -> Option<String> {
+pub(super) fn final_address(
+    policy: &Policy,
+    question: &Question,
+    verdict: &Verdict,
+) -> Option<String> {
     let bytes = |index| {
         policy
             .compiled
@@ -248,100 +258,4 @@ fn selected(policy: &Policy, rule: &Reservation, verdict: &Verdict) -> Option<St
             Specificity::of(&rule.user).words()
         )
     })
-}
-
-/// The answer in words.
-struct Story<'a> {
-    policy: &'a Policy,
-    question: &'a Question,
-    verdict: &'a Verdict,
-    rule: Option<&'a Reservation>,
-    entry: Option<&'a EntryPlace>,
-    host_rule: Option<u16>,
-}
-
-impl Story<'_> {
-    fn who(&self) -> &str {
-        let question = self.question;
-        question
-            .jobs
-            .first()
-            .or(question.comm.as_ref())
-            .map_or("a caller without a name", String::as_str)
-    }
-
-    fn tell(&self) -> String {
-        let question = self.question;
-        let verb = if question.listen { "listen on" } else { "bind" };
-        let may = if self.verdict.refuses() {
-            "may not"
-        } else {
-            "may"
-        };
-        let protocol = question.protocol.to_ascii_lowercase();
-        let mut text = format!(
-            "{} {may} {verb} {protocol}/{}: {}.",
-            self.who(),
-            question.port,
-            self.verdict.reason.text()
-        );
-        if let Some(entry) = self.entry {
-            text.push_str(&format!(" {}:{}: {}.", entry.file, entry.line, entry.text));
-        }
-        if let Some(change) = self.change() {
-            text.push_str(&format!(" {change}"));
-        }
-        if self.verdict.grant {
-            text.push_str(" No capability is needed for it.");
-        }
-        if !matches!(self.verdict.rewrite, Rewrite::Keep)
-            && let Some(address) = final_address(self.policy, question, self.verdict)
-        {
-            text.push_str(&format!(" The wildcard address becomes {address}."));
-        }
-        if let Some(first) = self.host_rule {
-            text.push_str(&format!(
-                " But the host's own rule still applies: ports below {first} need CAP_NET_BIND_SERVICE, so the kernel refuses this caller with EACCES."
-            ));
-        }
-        text
-    }
-
-    /// What would have to be different for a refusal to be none.
-    fn change(&self) -> Option<String> {
-        let question = self.question;
-        let port = question.port;
-        let protocol = question.protocol.to_ascii_uppercase();
-        let who = self.who().to_ascii_uppercase();
-        let is_reserved = self.rule.is_some_and(|rule| rule.user == User::Reserved);
-        Some(match self.verdict.reason {
-            Reason::Blocked if is_reserved => "To open it, remove the RESERVED entry.".into(),
-            Reason::OtherJob | Reason::Blocked => {
-                format!("To allow it, add `PORT {port} {protocol} {who}` to the profile.")
-            }
-            Reason::NoPermit => {
-                let saf = self.rule.and_then(|rule| rule.options.saf.as_ref());
-                let resource =
-                    saf.map_or_else(String::new, |saf| self.policy.servauth.resource(&saf.value));
-                format!(
-                    "To allow it, permit user {} to {resource} under [servauth].",
-                    question.uid
-                )
-            }
-            Reason::LowPort => {
-                format!("To allow it, reserve it: `PORT {port} {protocol} {who}`.")
-            }
-            Reason::UnreservedOther | Reason::UnreservedDenied => {
-                format!(
-                    "To allow it, add `PORT UNRSV {protocol} {who}` or reserve the port for it."
-                )
-            }
-            Reason::OtherUser => format!(
-                "To allow it, add user {} to the port's restriction.",
-                question.uid
-            ),
-            Reason::NoIdentity => "Say who is calling: a job or a process name.".into(),
-            _ => return None,
-        })
-    }
 }

@@ -2,9 +2,11 @@
 //!
 //! A finding is given once, at the first entry it is about, however many there are.
 
-use portreeve_common::abi::Protocol;
+use std::collections::HashMap;
 
-use super::reservations::Reservation;
+use portreeve_common::{abi::Protocol, decide::FIRST_HIGH_PORT};
+
+use super::reservations::{Kind, Reservation, low_ports};
 use crate::{
     diagnostics::{Code, Diagnostic, Diagnostics},
     kernel::sysctl::PortSettings,
@@ -30,6 +32,8 @@ pub fn lint(
     reserved_source_ports(reservations, diagnostics);
     ip_security(profile, reservations, diagnostics);
     delete_at_start(profile, diagnostics);
+    bind_addresses(reservations, diagnostics);
+    low_ports_of_one_protocol(profile, reservations, diagnostics);
 }
 
 /// Gives one warning for all reservations that `concerned` picks.
@@ -181,6 +185,98 @@ fn delete_at_start(profile: &Profile, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// `PRT-28`, `PRT-30`: several servers on one port, told apart by BIND.
+fn bind_addresses(reservations: &[Reservation], diagnostics: &mut Diagnostics) {
+    let mut of_port: HashMap<(Protocol, u16), Vec<&Reservation>> = HashMap::new();
+    let ports = reservations
+        .iter()
+        .filter(|reservation| reservation.kind == Kind::Port);
+    for reservation in ports {
+        let earlier = of_port
+            .entry((reservation.protocol, reservation.first))
+            .or_default();
+        let Some(bind) = &reservation.options.bind else {
+            earlier.push(reservation);
+            continue;
+        };
+        let address = |other: &&&Reservation| {
+            other
+                .options
+                .bind
+                .is_some_and(|other| other.value == bind.value)
+        };
+        if let Some(same) = earlier.iter().find(address) {
+            diagnostics.push(
+                Diagnostic::warning(
+                    Code::SameBindAddress,
+                    bind.span,
+                    format!(
+                        "two entries for port {} bind {}, so the second server finds it taken",
+                        reservation.first, bind.value
+                    ),
+                )
+                .related(same.span, "this is the first")
+                .help("give each server on the port an address of its own"),
+            );
+        }
+        if let Some(plain) = earlier
+            .iter()
+            .find(|other| other.options.bind.is_none() && overlap(other, reservation))
+        {
+            diagnostics.push(
+                Diagnostic::warning(
+                    Code::BindBehindPlain,
+                    reservation.span,
+                    format!("an entry for port {} without BIND stands before this one and can mean the same job", reservation.first),
+                )
+                .related(plain.span, "this stands first")
+                .help("put the entry with BIND first; z/OS asks for that order"),
+            );
+        }
+        earlier.push(reservation);
+    }
+}
+
+/// Whether two entries can mean a common job: exact names that differ can't.
+fn overlap(one: &Reservation, other: &Reservation) -> bool {
+    match (&one.user, &other.user) {
+        (User::Job(one), User::Job(other)) => {
+            let is_pattern = |name: &str| name.contains(['*', '?']);
+            is_pattern(one) || is_pattern(other) || one == other
+        }
+        _ => true,
+    }
+}
+
+/// `LNT-01`: the low ports of one protocol are restricted and the other's aren't.
+fn low_ports_of_one_protocol(
+    profile: &Profile,
+    reservations: &[Reservation],
+    diagnostics: &mut Diagnostics,
+) {
+    let restricted = Protocol::ALL.map(|protocol| low_ports(profile, protocol));
+    let missing = match restricted {
+        [Some(span), None] => Some((span, "UDPCONFIG")),
+        [None, Some(span)] => Some((span, "TCPCONFIG")),
+        _ => None,
+    };
+    // Without any reservation of a low port nobody cares for them.
+    if let Some((span, statement)) = missing
+        && reservations
+            .iter()
+            .any(|reservation| reservation.first < FIRST_HIGH_PORT)
+    {
+        diagnostics.push(
+            Diagnostic::warning(
+                Code::LowPortsHalf,
+                span,
+                format!("low ports are restricted for one protocol only; {statement} doesn't say RESTRICTLOWPORTS"),
+            )
+            .help(format!("add `{statement} RESTRICTLOWPORTS`, or take it from both")),
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -251,6 +347,45 @@ mod tests {
         let half = found("IPCONFIG IPSECURITY\nPORT 500 UDP RESERVED\nPORT 4500 TCP RESERVED\n");
         assert_eq!(half[0].0, Code::IkePortsOpen);
         assert!(half[0].2.contains("UDP 4500"), "{half:?}");
+    }
+
+    /// `PRT-28`, `PRT-30`
+    #[test]
+    fn servers_on_one_port_need_their_own_addresses() {
+        let lines = |text: &str| -> Vec<(Code, u32)> {
+            let is_bind =
+                |code: &Code| matches!(code, Code::SameBindAddress | Code::BindBehindPlain);
+            found(text)
+                .into_iter()
+                .map(|(code, line, _)| (code, line))
+                .filter(|(code, _)| is_bind(code))
+                .collect()
+        };
+        assert_eq!(
+            lines("PORT 23 TCP A BIND 192.0.2.1\n 23 TCP B BIND 192.0.2.2\n 23 TCP *\n"),
+            []
+        );
+        assert_eq!(lines("PORT 23 TCP A\n 23 TCP B BIND 192.0.2.2\n"), []);
+        assert_eq!(
+            lines("PORT 23 TCP A BIND 192.0.2.1\n 23 TCP B BIND 192.0.2.1\n"),
+            [(Code::SameBindAddress, 2)]
+        );
+        assert_eq!(
+            lines("PORT 23 TCP *\n 23 TCP B BIND 192.0.2.1\n"),
+            [(Code::BindBehindPlain, 2)]
+        );
+    }
+
+    /// `LNT-01`
+    #[test]
+    fn low_ports_are_restricted_for_both_protocols() {
+        let half = found("TCPCONFIG RESTRICTLOWPORTS\nPORT 21 TCP *\n");
+        assert_eq!(half[0].0, Code::LowPortsHalf);
+        assert!(half[0].2.contains("UDPCONFIG"), "{half:?}");
+        assert_eq!(
+            found("TCPCONFIG RESTRICTLOWPORTS\nUDPCONFIG RESTRICTLOWPORTS\nPORT 21 TCP *\n"),
+            []
+        );
     }
 
     /// `DEL-07`, `LNT-02`

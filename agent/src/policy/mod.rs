@@ -17,5 +17,6 @@ pub mod restrictions;
 pub mod servauth;
 pub mod source;
 pub mod specificity;
+mod story;
 mod unreserved;
 pub mod unsupported;

@@ -101,7 +101,7 @@ pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Rules {
 }
 
 /// The last word on low ports counts; the others of its statement stay (`OBY-05`).
-fn low_ports(profile: &Profile, protocol: Protocol) -> Option<Span> {
+pub(super) fn low_ports(profile: &Profile, protocol: Protocol) -> Option<Span> {
     let said = profile
         .statements
         .iter()

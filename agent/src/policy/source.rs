@@ -102,10 +102,15 @@ impl Source {
         let first = self.settings(first.unwrap_or_default());
 
         let profile_files = PolicyFiles::new(self.trust);
+        let sysname = sysname(&first);
+        let mut symbols = first.symbols.clone();
+        symbols
+            .entry("SYSNAME".into())
+            .or_insert_with(|| sysname.clone());
         let options = ReadOptions {
             strict: self.strict,
+            symbols: Some(&symbols),
             opener: &profile_files,
-            ..ReadOptions::default()
         };
         let parsed = profile::read(&first.profile, &options)?;
         let (mut sources, mut diagnostics) = (parsed.sources, parsed.diagnostics);
@@ -114,10 +119,6 @@ impl Source {
             Some(path) => Some((path.value.clone(), read_text(&config_files, &path.value)?)),
             None => None,
         };
-        let sysname = config
-            .sysname
-            .clone()
-            .unwrap_or_else(|| config::sysname_of(&host_name()));
         let on_error = config.on_error;
         let mut policy = build(
             Ingredients {
@@ -167,10 +168,12 @@ impl Source {
     }
 }
 
-fn host_name() -> String {
-    nix::sys::utsname::uname()
-        .map(|uname| uname.nodename().to_string_lossy().into_owned())
-        .unwrap_or_default()
+/// The system's name: the config's, else the host's.
+fn sysname(config: &Config) -> String {
+    config.sysname.clone().unwrap_or_else(|| {
+        let host = nix::sys::utsname::uname().map(|uname| uname.nodename().to_owned());
+        config::sysname_of(&host.unwrap_or_default().to_string_lossy())
+    })
 }
 
 fn read_text(files: &PolicyFiles, path: &Path) -> Result<String, ReadError> {
