@@ -98,12 +98,12 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     }
     let mut rules = resolve(&profile, diagnostics);
     report_uncovered(&rules.entries, &servauth, diagnostics);
+    if let Some(host) = &host {
+        lint(&profile, &rules.entries, host, diagnostics);
+    }
     if purpose == Purpose::Enforce {
         rules = keep_supported(&profile, rules, diagnostics);
         report_config(&config, diagnostics);
-    }
-    if let Some(host) = &host {
-        lint(&profile, &rules.entries, host, diagnostics);
     }
     let with = Surroundings {
         grant: config.grant,
