@@ -1,5 +1,6 @@
 //! `cargo xtask fuzz`: throws hostile text at the parsers.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,11 +39,15 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             .is_none_or(|name| name == **target)
     };
     for target in TARGETS.iter().filter(wanted) {
+        fs::create_dir_all(root().join("fuzz/corpus").join(target))?;
         let mut command = Command::new("rustup");
         command
             .args(["run", pins::NIGHTLY])
             .arg(&fuzzer)
-            .args(["fuzz", "run", target, "--"]);
+            .args(["fuzz", "run", target]);
+        // What is found goes to the first folder; the second is kept in the tree.
+        command.args(["corpus", "seeds"].map(|folder| format!("fuzz/{folder}/{target}")));
+        command.arg("--");
         command.arg(format!("-max_total_time={}", arguments.seconds));
         // A single input may take a second and 2 GiB; more is a finding.
         command.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
