@@ -107,7 +107,6 @@ fn refuse(
         return ALLOW;
     }
     events::count(counter::of(verdict.reason, mode));
-    events::count_refusal(active.half(), verdict.entry);
     let flags = events::flags(mode, false);
     events::report(
         ctx,
@@ -119,7 +118,10 @@ fn refuse(
         flags,
     );
     match mode {
-        Mode::Enforce => fail_with(EACCES),
+        Mode::Enforce => {
+            events::count_refusal(active.half(), verdict.entry);
+            fail_with(EACCES)
+        }
         Mode::Audit => ALLOW,
     }
 }

@@ -28,7 +28,7 @@ impl Detach {
             anstream::eprintln!("portreeve: not detached; the policy stays in force");
             return Ok(NO);
         }
-        match client::ask::<()>(&paths.socket, &Request::Detach) {
+        match client::ask::<()>(&paths.socket, &Request::Detach {}) {
             Ok(()) => {}
             Err(error) if error.is_no_agent() => {
                 load::detach_without_agent(&Pins::new(&paths.bpffs))?

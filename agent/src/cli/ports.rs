@@ -31,7 +31,7 @@ pub struct Ports {
 
 impl Ports {
     pub fn run(self, paths: &Paths) -> Result<u8> {
-        let mut rows: Vec<PortRow> = client::ask(&paths.socket, &Request::Ports)?;
+        let mut rows: Vec<PortRow> = client::ask(&paths.socket, &Request::Ports {})?;
         rows.retain(|row| {
             self.filters.is_empty() || self.filters.iter().any(|wanted| covers(row, wanted))
         });

@@ -7,6 +7,7 @@ use super::{NO, Paths, YES, logger, show};
 use crate::{
     config::OnError,
     daemon::{
+        control::SocketTaken,
         protocol::EventRecord,
         run::{NotProven, RunOptions, run},
     },
@@ -79,6 +80,6 @@ fn is_not_done(error: &anyhow::Error) -> bool {
             KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Io { .. },
         ) => false,
         Some(_) => true,
-        None => error.is::<NotProven>(),
+        None => error.is::<NotProven>() || error.is::<SocketTaken>(),
     }
 }

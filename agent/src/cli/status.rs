@@ -16,7 +16,7 @@ use crate::{
 /// Exit status 0 only when an agent answers and its mode is proven; without an
 /// agent, what the kernel holds is shown all the same.
 pub fn run(paths: &Paths) -> Result<u8> {
-    let (status, code) = match client::ask::<Status>(&paths.socket, &Request::Status) {
+    let (status, code) = match client::ask::<Status>(&paths.socket, &Request::Status {}) {
         Ok(status) => {
             let code = if status::is_proven(&status) { YES } else { NO };
             (status, code)

@@ -5,12 +5,13 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     os::unix::net::UnixStream as StdStream,
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use thiserror::Error;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -29,6 +30,11 @@ const MAX_CLIENTS: usize = 32;
 /// Longest time a client may take to ask, or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Another agent has the socket.
+#[derive(Debug, Error)]
+#[error("another agent answers on {}; name another socket with --socket", .0.display())]
+pub struct SocketTaken(PathBuf);
+
 /// Makes the socket, for root only.
 ///
 /// # Errors
@@ -43,10 +49,7 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
             .with_context(|| format!("can't make {}", folder.display()))?;
     }
     if StdStream::connect(path).is_ok() {
-        bail!(
-            "another agent answers on {}; name another socket with --socket",
-            path.display()
-        );
+        return Err(SocketTaken(path.into()).into());
     }
     match fs::symlink_metadata(path) {
         // Left behind by an agent that was killed.
@@ -103,13 +106,6 @@ pub async fn serve(listener: UnixListener, agent: Rc<Agent>, detached: Rc<Notify
 async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
     let peer = stream.peer_cred().context("can't tell who the client is")?;
     let (reader, mut writer) = stream.into_split();
-    if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
-        return send(
-            &mut writer,
-            &Reply::Failed("only root may talk to the agent; use sudo".into()),
-        )
-        .await;
-    }
     let mut line = String::new();
     let mut bounded = BufReader::new(reader).take(MAX_REQUEST as u64);
     let read = timeout(PATIENCE, bounded.read_line(&mut line)).await;
@@ -122,12 +118,17 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
             return send(&mut writer, &reply).await;
         }
     }
+    // Only now: a reply to a request that wasn't read would be lost.
+    if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
+        let reply = Reply::Failed("only root may talk to the agent; use sudo".into());
+        return send(&mut writer, &reply).await;
+    }
     let reply = match serde_json::from_str(&line) {
         Err(error) => Reply::Failed(format!(
             "this agent does not understand the request: {error}"
         )),
         Ok(Request::Events { follow }) => return events(&mut writer, bounded, agent, follow).await,
-        Ok(Request::Status) => {
+        Ok(Request::Status {}) => {
             if !agent.is_detached() {
                 agent.prove().await;
             }
@@ -137,13 +138,13 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
                 Err(error) => Reply::Failed(error.to_string()),
             }
         }
-        Ok(Request::Ports) => match serde_json::to_value(agent.ports()) {
+        Ok(Request::Ports {}) => match serde_json::to_value(agent.ports()) {
             Ok(rows) => Reply::Done(rows),
             Err(error) => Reply::Failed(error.to_string()),
         },
         Ok(Request::Explain { question }) => agent.explain(&question),
         Ok(Request::Reload { dry_run, color }) => agent.reload(dry_run, color),
-        Ok(Request::Detach) => agent.detach(),
+        Ok(Request::Detach {}) => agent.detach(),
     };
     send(&mut writer, &reply).await
 }

@@ -2,7 +2,7 @@
 
 pub mod agent;
 pub mod client;
-mod control;
+pub mod control;
 pub mod events;
 pub mod protocol;
 pub mod run;

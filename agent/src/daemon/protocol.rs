@@ -20,9 +20,9 @@ pub const MAX_REQUEST: usize = 64 * 1024;
 #[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// A [`Status`].
-    Status,
+    Status {},
     /// The register: [`PortRow`]s.
-    Ports,
+    Ports {},
     /// An [`crate::policy::explain::Answer`].
     Explain {
         /// Who asks for what.
@@ -41,7 +41,7 @@ pub enum Request {
         follow: bool,
     },
     /// Stop enforcing, remove everything, end.
-    Detach,
+    Detach {},
 }
 
 /// The agent's answer to all but [`Request::Events`].

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     kernel::{
         cgroup::AttachPoint,
-        load::{Kernel, Options, Up},
+        load::{Kernel, Options, Up, take_away},
         pins::Pins,
         stream,
     },
@@ -29,6 +29,8 @@ use crate::{
     report,
 };
 
+/// Events that are taken in before everything else has its turn.
+const BATCH: usize = 64;
 /// How often the hooks are proven to be alive.
 const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -150,7 +152,7 @@ struct Undo(Option<Pins>);
 impl Drop for Undo {
     fn drop(&mut self) {
         if let Some(pins) = &self.0
-            && let Err(error) = pins.remove()
+            && let Err(error) = take_away(pins)
         {
             log::error!("what was attached could not be removed again: {error}");
         }
@@ -241,6 +243,7 @@ async fn read_events(
             Ok(ready) => ready,
             Err(error) => return log::error!("events can't be read: {error}"),
         };
+        let mut batch = 0;
         while let Some(item) = ready.get_inner_mut().next() {
             let Some(event) = events::decode(&item) else {
                 log::warn!(
@@ -251,8 +254,20 @@ async fn read_events(
             };
             drop(item);
             take_in(&agent, &event, print);
+            batch += 1;
+            if batch == BATCH {
+                break;
+            }
         }
-        ready.clear_ready();
+        if batch == BATCH {
+            // There may be more, but others want their turn: events can come
+            // faster than they are taken in.
+            ready.retain_ready();
+            drop(ready);
+            tokio::task::yield_now().await;
+        } else {
+            ready.clear_ready();
+        }
     }
 }
 

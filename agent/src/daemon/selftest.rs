@@ -156,6 +156,24 @@ async fn go(stdin: &mut ChildStdin) -> Result<()> {
         .context("the process that binds ended early")
 }
 
+/// Name of the helper's cgroup, before the agent's process id.
+const CGROUP_PREFIX: &str = "portreeve-selftest-";
+
+/// Removes what agents that were killed during a self-test left below `attach`.
+pub fn remove_stale(attach: &Path) {
+    let entries = fs::read_dir(attach).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let agent = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(CGROUP_PREFIX));
+        if agent.is_some_and(|agent| !Path::new("/proc").join(agent).exists()) {
+            // Busy while the helper is still ending; the next one takes it.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
 /// Where the helper binds: any cgroup at or below the one the hooks are on.
 enum Place {
     /// The agent is there itself.
@@ -169,7 +187,8 @@ impl Place {
         if own_cgroup().is_some_and(|own| own.starts_with(attach)) {
             return Ok(Self::Here);
         }
-        let path = attach.join(format!("portreeve-selftest-{}", std::process::id()));
+        remove_stale(attach);
+        let path = attach.join(format!("{CGROUP_PREFIX}{}", std::process::id()));
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(error).with_context(|| format!("can't make {}", path.display()))

@@ -105,7 +105,7 @@ impl Kernel {
         let up = Self::load(object, &offsets, options, adopted, lock);
         if up.is_err() && !adopted {
             // The error that counts is the first one.
-            let _ = options.pins.remove();
+            let _ = take_away(options.pins);
         }
         up
     }
@@ -172,7 +172,7 @@ impl Kernel {
     ///
     /// What the file system says.
     pub fn detach(self) -> Result<(), KernelError> {
-        self.pins.remove()
+        take_away(&self.pins)
     }
 }
 
@@ -188,6 +188,20 @@ pub fn detach_without_agent(pins: &Pins) -> Result<(), KernelError> {
     // One store for all hooks, if the tables are ours; else the links go one by one.
     if let Ok(tables) = Tables::open(pins) {
         tables.withdraw();
+    }
+    take_away(pins)
+}
+
+/// Detaches the hooks, so that none judges any more when this returns, and
+/// removes the pins.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn take_away(pins: &Pins) -> Result<(), KernelError> {
+    for name in HOOKS {
+        // What can't be detached so is by the removal of its pin.
+        let _ = sys::open_pin(&pins.link(name)).and_then(|link| sys::detach(link.as_fd()));
     }
     pins.remove()
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::{daemon::protocol::Status, diagnostics::escaped};
+use crate::{daemon::protocol::Status, diagnostics::escaped, kernel::load::HOOKS};
 
 /// Whether an agent answered and proved its mode: `status` exits with 0 only then.
 pub fn is_proven(status: &Status) -> bool {
-    status.agent.is_some() && status.selftest.as_ref().is_some_and(|test| test.ok)
+    status.agent.is_some()
+        && status.hooks.len() == HOOKS.len()
+        && status.selftest.as_ref().is_some_and(|test| test.ok)
 }
 
 /// The status, one fact per line.
