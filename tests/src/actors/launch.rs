@@ -63,8 +63,14 @@ fn hide(launch: &Launch) -> Result<()> {
         }
     }
     for folder in &launch.hidden {
-        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), none)
-            .with_context(|| format!("{} can't be hidden", folder.display()))?;
+        mount(
+            Some("tmpfs"),
+            folder,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            none,
+        )
+        .with_context(|| format!("{} can't be hidden", folder.display()))?;
     }
     Ok(())
 }

@@ -169,10 +169,7 @@ fn every_kind_of_address_is_judged_alike(s: &Sandbox) -> Result<()> {
     };
     let (right, wrong) = (s.caller("right"), s.caller("wrong"));
     let mut cases = Vec::new();
-    for (want, entry) in [
-        (tcp as fn(u16) -> Want, "4321 TCP RIGHT"),
-        (udp, "4321 UDP RIGHT"),
-    ] {
+    for (want, entry) in [(tcp as fn(u16) -> Want, "4321 TCP RIGHT"), (udp, "4321 UDP RIGHT")] {
         for want in wants(want) {
             cases.push(Case::permitted(&right, want.clone(), entry));
             cases.push(Case::other_job(&wrong, want, entry));

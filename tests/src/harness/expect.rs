@@ -296,7 +296,9 @@ fn event(
         Outcome::WouldRefuse { reason, entry } => ("would-deny", reason, None, Some(entry), false),
         Outcome::NotJudged => return Ok(None),
         _ if !settings.report_all => return Ok(None),
-        Outcome::Permitted { entry, granted } => ("allow", "permitted", None, Some(entry), granted),
+        Outcome::Permitted { entry, granted } => {
+            ("allow", "permitted", None, Some(entry), granted)
+        }
         Outcome::LeftToHost { entry } => ("allow", "permitted", None, Some(entry), false),
         Outcome::Unreserved | Outcome::UnreservedLeftToHost => {
             ("allow", "unreserved", None, None, false)
@@ -339,12 +341,10 @@ fn event(
 
 /// The line of `entry` in `profile`, blanks and comments aside.
 pub fn line_of(profile: &str, entry: &str) -> Result<u64> {
-    let words = |text: &str| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let is_entry = |line: &str| {
+        words(line.split(';').next().unwrap_or_default()) == words(entry)
     };
-    let is_entry = |line: &str| words(line.split(';').next().unwrap_or_default()) == words(entry);
     let at = profile
         .lines()
         .position(is_entry)
