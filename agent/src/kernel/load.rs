@@ -375,7 +375,7 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> 
         .ok()
         .and_then(|info| info.verified_instruction_count())
     {
-        log::info!("{name}: the verifier walked {count} instructions");
+        log::debug!("{name}: the verifier walked {count} instructions");
     }
     Ok(())
 }

@@ -58,13 +58,15 @@ fn bind_and_hold(task: &Task) -> Result<()> {
     let mut held = Vec::new();
     let mut errnos = Vec::new();
     for want in &task.wants {
-        match socket::attempt(want)? {
-            Ok(socket) => {
-                held.push(socket);
-                errnos.push(0);
-            }
-            Err(errno) => errnos.push(errno as i32),
-        }
+        let socket = match held.pop_if(|_| task.one_socket) {
+            Some(socket) => socket,
+            None => socket::open(want)?,
+        };
+        errnos.push(match socket::bind(&socket, want) {
+            Ok(()) => 0,
+            Err(errno) => errno as i32,
+        });
+        held.push(socket);
     }
     let answer = Answer {
         pid: process::id(),

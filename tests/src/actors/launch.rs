@@ -10,7 +10,7 @@ use nix::{
     unistd::{Gid, Uid, fexecve, setgroups, setresgid, setresuid},
 };
 
-use super::become_caller::stay_on;
+use super::become_caller::{join, stay_on};
 use crate::harness::{host, launch::Launch};
 
 /// Becomes the program; comes back only if it can't.
@@ -20,6 +20,9 @@ pub fn perform(launch: &Launch) -> Result<()> {
         .with_context(|| format!("{} can't be opened", launch.program.display()))?;
     if !launch.hidden.is_empty() || !launch.unmounted.is_empty() {
         hide(launch)?;
+    }
+    if let Some(cgroup) = &launch.cgroup {
+        join(cgroup)?;
     }
     if let Some(cpu) = launch.cpu {
         stay_on(cpu)?;
@@ -63,14 +66,8 @@ fn hide(launch: &Launch) -> Result<()> {
         }
     }
     for folder in &launch.hidden {
-        mount(
-            Some("tmpfs"),
-            folder,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            none,
-        )
-        .with_context(|| format!("{} can't be hidden", folder.display()))?;
+        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), none)
+            .with_context(|| format!("{} can't be hidden", folder.display()))?;
     }
     Ok(())
 }

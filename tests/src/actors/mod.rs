@@ -1,11 +1,11 @@
 //! The processes of the tests: this executable under a hidden first argument,
 //! so that each is a real process with its own name, user and cgroup.
 
-mod become_caller;
+pub mod become_caller;
 mod bind;
 pub mod launch;
 mod socket;
-mod spin;
+pub mod spin;
 
 use std::{env, process::ExitCode};
 

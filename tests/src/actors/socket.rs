@@ -6,21 +6,13 @@ use std::{
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
+use anyhow::{Context as _, Result};
 use nix::{errno::Errno, libc};
 
 use crate::harness::{Want, request::Kind};
 
-/// Does what is wanted: the socket, or the errno of its bind.
-///
-/// An error of anything else is a failure of the actor.
-pub fn attempt(want: &Want) -> anyhow::Result<Result<OwnedFd, Errno>> {
-    let socket = open(want)
-        .map_err(|errno| anyhow::anyhow!("no {:?} socket: {}", want.kind, errno.desc()))?;
-    Ok(bind(&socket, want).map(|()| socket))
-}
-
 /// A socket of the kind wanted.
-pub fn open(want: &Want) -> Result<OwnedFd, Errno> {
+pub fn open(want: &Want) -> Result<OwnedFd> {
     let family = match want.address {
         IpAddr::V4(_) => libc::AF_INET,
         IpAddr::V6(_) => libc::AF_INET6,
@@ -33,8 +25,9 @@ pub fn open(want: &Want) -> Result<OwnedFd, Errno> {
     };
     // SAFETY: the call takes three numbers.
     let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
+    let fd = Errno::result(fd).with_context(|| format!("no {:?} socket", want.kind))?;
     // SAFETY: the kernel made this descriptor for us; nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(Errno::result(fd)?) };
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     if let Some(only) = want.v6_only {
         let value = libc::c_int::from(only);
         // SAFETY: `value` outlives the call and is as long as said.

@@ -4,7 +4,7 @@ use std::{
     io,
     io::BufRead as _,
     process,
-    sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed},
     thread,
 };
 
@@ -19,20 +19,29 @@ static REFUSED: AtomicU64 = AtomicU64::new(0);
 static OTHER: AtomicU64 = AtomicU64::new(0);
 static ERRNO: AtomicI32 = AtomicI32::new(0);
 
-/// Binds in turn what is wanted. Each line of input is answered with the tally,
-/// the end of input ends it.
+/// The line that ends it with a last tally.
+pub const STOP: &str = "stop";
+
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Binds in turn what is wanted. Each line of input is answered with the tally;
+/// [`STOP`] and the end of input end it.
 pub fn perform(task: Task) -> Result<()> {
     become_caller(&task.caller)?;
     thread::spawn(|| {
-        for _ in io::stdin().lock().lines().map_while(io::Result::ok) {
-            println!("{}", serde_json::to_string(&tally()).unwrap_or_default());
+        for line in io::stdin().lock().lines().map_while(io::Result::ok) {
+            if line == STOP {
+                STOPPED.store(true, Relaxed);
+            } else {
+                tell();
+            }
         }
         process::exit(0);
     });
-    loop {
+    while !STOPPED.load(Relaxed) {
         for want in &task.wants {
-            match socket::attempt(want)? {
-                Ok(_) => &ALLOWED,
+            match socket::bind(&socket::open(want)?, want) {
+                Ok(()) => &ALLOWED,
                 Err(Errno::EACCES) => &REFUSED,
                 Err(errno) => {
                     ERRNO.store(errno as i32, Relaxed);
@@ -42,6 +51,12 @@ pub fn perform(task: Task) -> Result<()> {
             .fetch_add(1, Relaxed);
         }
     }
+    tell();
+    Ok(())
+}
+
+fn tell() {
+    println!("{}", serde_json::to_string(&tally()).unwrap_or_default());
 }
 
 fn tally() -> Tally {

@@ -4,10 +4,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::errno::Errno;
 
 use crate::{
+    actors::become_caller::NO_USER_NAMESPACE,
+    ensure_eq,
     harness::{
         Binder, Case, NOBODY, Sandbox, Settings, Want,
         expect::{expect, expect_at_once, judge},
@@ -46,6 +48,8 @@ tests![
     another_network_is_in_scope_if_all_are,
     cgroups_below_are_judged_and_beside_are_not,
     a_refused_socket_can_still_be_bound,
+    the_kernels_own_errors_stay,
+    root_of_a_user_namespace_is_who_it_is_outside,
 ];
 
 const LOUD: Settings = Settings::DEFAULT.report_all();
@@ -169,7 +173,10 @@ fn every_kind_of_address_is_judged_alike(s: &Sandbox) -> Result<()> {
     };
     let (right, wrong) = (s.caller("right"), s.caller("wrong"));
     let mut cases = Vec::new();
-    for (want, entry) in [(tcp as fn(u16) -> Want, "4321 TCP RIGHT"), (udp, "4321 UDP RIGHT")] {
+    for (want, entry) in [
+        (tcp as fn(u16) -> Want, "4321 TCP RIGHT"),
+        (udp, "4321 UDP RIGHT"),
+    ] {
         for want in wants(want) {
             cases.push(Case::permitted(&right, want.clone(), entry));
             cases.push(Case::other_job(&wrong, want, entry));
@@ -582,19 +589,54 @@ fn cgroups_below_are_judged_and_beside_are_not(s: &Sandbox) -> Result<()> {
     expect(&agent, profile, QUIET, &cases)
 }
 
-/// `DEC-06`, `DEC-07`: a refusal leaves the process as it was: it may go on to
-/// bind what it is allowed.
+/// `DEC-07`: a refusal leaves the socket as it was: it can be bound to a port that
+/// is free to its owner.
 fn a_refused_socket_can_still_be_bound(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4321 TCP RIGHT\n 4321 UDP RIGHT\n";
+    let _agent = s.agent(profile, QUIET)?.start()?;
+    let refused = Err(Errno::EACCES);
+    for want in [tcp as fn(u16) -> Want, udp] {
+        let any = want(4321).on(Ipv4Addr::UNSPECIFIED);
+        let wants = [want(4321), any, want(4322)];
+        let binder = Binder::start_on_one_socket(&s.caller("wrong"), &wants)?;
+        ensure_eq!(binder.results, [refused, refused, Ok(())], "{}", wants[0]);
+    }
+    Ok(())
+}
+
+/// `DEC-04`, `DEC-05`: in use, not local: what the kernel says to the right job. The
+/// wrong one is refused before it learns that much.
+fn the_kernels_own_errors_stay(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4321 TCP RIGHT\n";
     let agent = s.agent(profile, QUIET)?.start()?;
-    let any = tcp(4321).on(Ipv4Addr::UNSPECIFIED);
-    let wants = [tcp(4321), tcp(4322), any, tcp(0)];
-    let binder = Binder::start(&s.caller("wrong"), &wants)?;
-    let refused = Err(Errno::EACCES);
-    crate::ensure_eq!(
-        binder.results,
-        [refused, Ok(()), refused, Ok(())],
-        "binds in turn"
-    );
-    agent.status().map(drop)
+    let foreign = tcp(4321).on([192, 0, 2, 7]);
+    let wants = [tcp(4321), tcp(4321), foreign];
+    let right = Binder::start(&s.caller("right"), &wants)?;
+    let expected = [Ok(()), Err(Errno::EADDRINUSE), Err(Errno::EADDRNOTAVAIL)];
+    ensure_eq!(right.results, expected, "the right job");
+    let wrong = Binder::start(&s.caller("wrong"), &wants)?;
+    ensure_eq!(wrong.results, [Err(Errno::EACCES); 3], "the wrong job");
+    let counters = &agent.status()?["counters"];
+    ensure_eq!(counters["permitted"], 3, "{counters}");
+    ensure_eq!(counters["other-job"], 3, "{counters}");
+    Ok(())
+}
+
+/// Who is root only where he made himself root gets nothing by it, and is reported
+/// as the user he is.
+fn root_of_a_user_namespace_is_who_it_is_outside(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 21 TCP RIGHT\n 4321 TCP RIGHT\n";
+    let caller = |name: &str| s.caller(name).root_of_its_own(NOBODY);
+    if let Err(error) = Binder::attempt(&caller("probe"), &tcp(0)) {
+        let reason = error.to_string();
+        ensure!(reason.contains(NO_USER_NAMESPACE), "{reason}");
+        return Err(skip(reason));
+    }
+    let cases = [
+        Case::other_job(&caller("wrong"), tcp(4321), "4321 TCP RIGHT"),
+        Case::permitted(&caller("right"), tcp(4321), "4321 TCP RIGHT"),
+        Case::left_to_host(&caller("right"), tcp(21), "21 TCP RIGHT"),
+        Case::unreserved_left_to_host(&caller("right"), tcp(22)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
 }

@@ -16,7 +16,7 @@ use super::{
     command::PATIENCE,
     request::{Answer, Caller, Tally, Task, Want},
 };
-use crate::actors::{BIND, SPIN};
+use crate::actors::{BIND, SPIN, spin::STOP};
 
 /// A process of ours and the lines it prints.
 struct Actor {
@@ -26,14 +26,10 @@ struct Actor {
 }
 
 impl Actor {
-    fn start(part: &str, caller: &Caller, wants: &[Want]) -> Result<Self> {
-        let task = Task {
-            caller: caller.clone(),
-            wants: wants.to_vec(),
-        };
+    fn start(part: &str, task: &Task) -> Result<Self> {
         let mut child = Command::new(env::current_exe()?)
             .arg(part)
-            .arg(serde_json::to_string(&task)?)
+            .arg(serde_json::to_string(task)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -86,6 +82,14 @@ impl Drop for Actor {
     }
 }
 
+fn task(caller: &Caller, wants: &[Want]) -> Task {
+    Task {
+        caller: caller.clone(),
+        wants: wants.to_vec(),
+        one_socket: false,
+    }
+}
+
 /// A process that has made its binds and holds what it got until dropped.
 pub struct Binder {
     _actor: Actor,
@@ -98,7 +102,19 @@ pub struct Binder {
 impl Binder {
     /// Starts `caller` and waits until it has tried each of `wants`.
     pub fn start(caller: &Caller, wants: &[Want]) -> Result<Self> {
-        let mut actor = Actor::start(BIND, caller, wants)?;
+        Self::perform(&task(caller, wants))
+    }
+
+    /// The same, with all binds on one and the same socket.
+    pub fn start_on_one_socket(caller: &Caller, wants: &[Want]) -> Result<Self> {
+        Self::perform(&Task {
+            one_socket: true,
+            ..task(caller, wants)
+        })
+    }
+
+    fn perform(task: &Task) -> Result<Self> {
+        let mut actor = Actor::start(BIND, task)?;
         let answer: Answer = serde_json::from_str(&actor.line()?)?;
         let result = |errno| match errno {
             0 => Ok(()),
@@ -130,7 +146,7 @@ pub struct Spinner {
 impl Spinner {
     /// Starts `caller` on `wants`, in turn.
     pub fn start(caller: &Caller, wants: &[Want]) -> Result<Self> {
-        let actor = Actor::start(SPIN, caller, wants)?;
+        let actor = Actor::start(SPIN, &task(caller, wants))?;
         let mut spinner = Self { actor };
         // It is at it only when it has answered with something.
         spinner.wait_for(1)?;
@@ -139,8 +155,17 @@ impl Spinner {
 
     /// What it has seen so far.
     pub fn tally(&mut self) -> Result<Tally> {
+        self.ask("")
+    }
+
+    /// Ends it: all it has seen.
+    pub fn stop(mut self) -> Result<Tally> {
+        self.ask(STOP)
+    }
+
+    fn ask(&mut self, line: &str) -> Result<Tally> {
         let stdin = self.actor.stdin.as_mut().context("a spinner is deaf")?;
-        if stdin.write_all(b"\n").is_err() {
+        if writeln!(stdin, "{line}").is_err() {
             // It has ended; its own words say why.
             self.actor.line()?;
         }

@@ -1,12 +1,15 @@
 //! A bind and everything that must come of it: errno, event and counts.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
-use super::{Agent, Binder, Caller, Sandbox, Settings, Want, snapshot::Snapshot};
+use super::{
+    Agent, Binder, Caller, Sandbox, Settings, Want,
+    snapshot::{Snapshot, milliseconds},
+};
 use crate::ensure_eq;
 
 /// What must come of a bind. Entries are given as they stand in the profile.
@@ -177,10 +180,11 @@ pub fn expect(
     settings: Settings,
     cases: &[Case<'_>],
 ) -> Result<()> {
+    let lines = Lines::new(profile);
     let mut before = Snapshot::take(agent)?;
     for case in cases {
         let cases = std::slice::from_ref(case);
-        before = step(agent, profile, settings, cases, &before)?;
+        before = step(agent, &lines, settings, cases, &before)?;
     }
     Ok(())
 }
@@ -194,12 +198,12 @@ pub fn expect_at_once(
     cases: &[Case<'_>],
 ) -> Result<()> {
     let before = Snapshot::take(agent)?;
-    step(agent, profile, settings, cases, &before).map(drop)
+    step(agent, &Lines::new(profile), settings, cases, &before).map(drop)
 }
 
 fn step(
     agent: &Agent<'_>,
-    profile: &str,
+    lines: &Lines,
     settings: Settings,
     cases: &[Case<'_>],
     before: &Snapshot,
@@ -213,8 +217,8 @@ fn step(
     let mut expected = before.clone();
     for (case, result) in cases.iter().zip(&binder.results) {
         ensure_eq!(*result, case.result(), "{case}");
-        count(&mut expected, case, profile, settings)?;
-        let event = event(agent.sandbox, case, profile, settings, before, binder.pid)?;
+        count(&mut expected, case, lines, settings)?;
+        let event = event(agent.sandbox, case, lines, settings, before, binder.pid)?;
         expected.events.extend(event);
     }
     ensure_eq!(after.counters, expected.counters, "counters after {first}");
@@ -239,10 +243,12 @@ fn step(
     for (found, expected) in new.iter().zip(expected) {
         let mut found = found.clone();
         let time = found.as_object_mut().and_then(|event| event.remove("time"));
-        let time = time.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let time = milliseconds(&time.unwrap_or_default())?;
         ensure!(
-            time.ends_with('Z') && time.contains('T'),
-            "an event has no time: {found}"
+            before.at <= time && time <= after.at,
+            "the event of {first} has the time {time}, not one from {} to {}",
+            before.at,
+            after.at
         );
         ensure!(
             found == *expected,
@@ -256,14 +262,14 @@ fn step(
 fn count(
     snapshot: &mut Snapshot,
     case: &Case<'_>,
-    profile: &str,
+    lines: &Lines,
     settings: Settings,
 ) -> Result<()> {
     let (counters, reason) = match case.outcome {
         Outcome::Refused { reason, entry } => {
             *snapshot
                 .refusals
-                .get_mut(&line_of(profile, entry)?)
+                .get_mut(&lines.of(entry)?)
                 .context("no row for the entry")? += 1;
             (&mut snapshot.counters, reason)
         }
@@ -286,7 +292,7 @@ fn count(
 fn event(
     sandbox: &Sandbox,
     case: &Case<'_>,
-    profile: &str,
+    lines: &Lines,
     settings: Settings,
     before: &Snapshot,
     pid: u32,
@@ -296,9 +302,7 @@ fn event(
         Outcome::WouldRefuse { reason, entry } => ("would-deny", reason, None, Some(entry), false),
         Outcome::NotJudged => return Ok(None),
         _ if !settings.report_all => return Ok(None),
-        Outcome::Permitted { entry, granted } => {
-            ("allow", "permitted", None, Some(entry), granted)
-        }
+        Outcome::Permitted { entry, granted } => ("allow", "permitted", None, Some(entry), granted),
         Outcome::LeftToHost { entry } => ("allow", "permitted", None, Some(entry), false),
         Outcome::Unreserved | Outcome::UnreservedLeftToHost => {
             ("allow", "unreserved", None, None, false)
@@ -307,7 +311,7 @@ fn event(
     let entry = match entry {
         Some(text) => json!({
             "file": sandbox.profile(),
-            "line": line_of(profile, text)?,
+            "line": lines.of(text)?,
             "text": text,
         }),
         None => Value::Null,
@@ -339,15 +343,22 @@ fn event(
     })))
 }
 
-/// The line of `entry` in `profile`, blanks and comments aside.
-pub fn line_of(profile: &str, entry: &str) -> Result<u64> {
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let is_entry = |line: &str| {
-        words(line.split(';').next().unwrap_or_default()) == words(entry)
-    };
-    let at = profile
-        .lines()
-        .position(is_entry)
-        .with_context(|| format!("no entry {entry:?} in the profile"))?;
-    Ok(at as u64 + 1)
+/// Where each entry of a profile stands.
+struct Lines(HashMap<String, u64>);
+
+impl Lines {
+    fn new(profile: &str) -> Self {
+        let entry = |line: &str| squeezed(line.split(';').next().unwrap_or_default());
+        Self(profile.lines().map(entry).zip(1..).collect())
+    }
+
+    /// The line of `entry`, blanks and comments aside.
+    fn of(&self, entry: &str) -> Result<u64> {
+        let line = self.0.get(&squeezed(entry)).copied();
+        line.with_context(|| format!("no entry {entry:?} in the profile"))
+    }
+}
+
+fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

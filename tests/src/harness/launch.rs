@@ -18,6 +18,8 @@ pub struct Launch {
     pub hidden: Vec<PathBuf>,
     /// File systems it finds nowhere mounted, in a mount namespace of its own.
     pub unmounted: Vec<String>,
+    /// The cgroup it is in; that of the tests without.
+    pub cgroup: Option<PathBuf>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.

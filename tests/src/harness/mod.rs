@@ -17,7 +17,7 @@ pub mod request;
 pub mod sandbox;
 pub mod settings;
 pub mod snapshot;
-pub mod trace;
+pub mod syscalls;
 
 use std::{fmt, panic, thread};
 
@@ -26,7 +26,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 
 pub use agent::Agent;
 pub use binder::{Binder, Spinner};
-pub use expect::{Case, Outcome, judge};
+pub use expect::Case;
 pub use request::{Caller, Want, tcp, udp};
 pub use sandbox::Sandbox;
 pub use settings::Settings;
@@ -99,8 +99,14 @@ fn perform(name: &'static str, body: Body) -> Result<Completion, Failed> {
         Ok(Ok(())) => Ok(Completion::Completed),
         Ok(Err(error)) => match error.downcast_ref::<Skipped>() {
             Some(Skipped(reason)) => Ok(Completion::ignored_with(reason)),
-            None => Err(Failed::from(format!("{error:?}"))),
+            None => Err(Failed::from(causes(&error))),
         },
         Err(payload) => panic::resume_unwind(payload),
     }
+}
+
+/// An error with its causes, one per line.
+fn causes(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.join("\n  because ")
 }

@@ -21,8 +21,12 @@ pub struct Caller {
     pub cgroup: PathBuf,
     /// It binds in a network namespace that nobody else is in.
     pub elsewhere: bool,
+    /// It is root in a user namespace of its own.
+    pub own_users: bool,
     /// The only processor it runs on.
     pub cpu: Option<usize>,
+    /// How far it lets others go first.
+    pub nice: i32,
 }
 
 /// A thread of a [`Caller`].
@@ -72,9 +76,22 @@ impl Caller {
         self
     }
 
+    /// The same as root of a user namespace, which to the host is this user.
+    pub fn root_of_its_own(self, uid: u32) -> Self {
+        let mut caller = self.user(uid);
+        caller.own_users = true;
+        caller
+    }
+
     /// The same on one processor.
     pub fn cpu(mut self, cpu: Option<usize>) -> Self {
         self.cpu = cpu;
+        self
+    }
+
+    /// The same, letting others go first.
+    pub fn nice(mut self, nice: i32) -> Self {
+        self.nice = nice;
         self
     }
 
@@ -187,6 +204,8 @@ pub struct Task {
     pub caller: Caller,
     /// What to bind, in this order.
     pub wants: Vec<Want>,
+    /// On the first one's socket, all of them.
+    pub one_socket: bool,
 }
 
 /// What a binder answers.

@@ -49,8 +49,7 @@ impl Sandbox {
         fs::create_dir(&sandbox.dir)?;
         // Whoever may write the folder could replace a profile in it.
         fs::set_permissions(&sandbox.dir, fs::Permissions::from_mode(0o755))?;
-        fs::create_dir(&sandbox.cgroup)
-            .with_context(|| sandbox.cgroup.display().to_string())?;
+        fs::create_dir(&sandbox.cgroup).with_context(|| sandbox.cgroup.display().to_string())?;
         Ok(sandbox)
     }
 
@@ -74,7 +73,9 @@ impl Sandbox {
             uids: None,
             cgroup: self.cgroup.clone(),
             elsewhere: false,
+            own_users: false,
             cpu: None,
+            nice: 0,
         }
     }
 

@@ -15,6 +15,8 @@ const KEPT: usize = 1000;
 pub struct Snapshot {
     /// Number of the policy in force.
     pub generation: u64,
+    /// When it was taken, by the agent's clock.
+    pub at: String,
     /// Judged binds in enforce mode, by reason.
     pub counters: BTreeMap<String, u64>,
     /// Judged binds in audit mode, by reason.
@@ -48,10 +50,19 @@ impl Snapshot {
         ensure!(events.len() < KEPT, "more events than the agent keeps");
         Ok(Self {
             generation: status["generation"].as_u64().context("no generation")?,
+            at: milliseconds(&status["selftest"]["at"])?,
             counters: counts("counters")?,
             audited: counts("audited")?,
             refusals: refusals.context("a row of the register has no line or count")?,
             events,
         })
     }
+}
+
+/// A time as RFC 3339 in UTC, to the millisecond: such times compare as text.
+pub fn milliseconds(time: &Value) -> Result<String> {
+    let text = time.as_str().and_then(|text| text.strip_suffix('Z'));
+    let text = text.and_then(|text| text.get(..23));
+    text.map(str::to_owned)
+        .with_context(|| format!("{time} is no time"))
 }

@@ -1,0 +1,225 @@
+//! How events get out: the recent ones, new ones as they come, and those that no
+//! agent was there for.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::errno::Errno;
+use serde_json::{Value, json};
+
+use crate::{
+    ensure_eq,
+    harness::{Agent, Binder, Sandbox, Settings, Want, command::PATIENCE, host, tcp},
+    tests,
+};
+
+tests![
+    new_events_are_followed,
+    followers_end_with_the_agent,
+    only_the_recent_ones_are_kept,
+    what_happened_without_an_agent_is_told_by_the_next,
+    names_can_not_break_the_report,
+    clients_are_limited_but_not_locked_out,
+];
+
+const QUIET: Settings = Settings::DEFAULT;
+const PROFILE: &str = "PORT\n 4321 TCP RIGHT\n";
+
+/// A running `portreeve events --follow`.
+struct Follower {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Follower {
+    fn start(s: &Sandbox) -> Result<Self> {
+        let mut child = Command::new(host::agent()?)
+            .env_clear()
+            .args(["events", "--follow", "--format", "json"])
+            .args(s.places())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stdout = child.stdout.take().context("no output")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, lines })
+    }
+
+    fn event(&self) -> Result<Value> {
+        let line = self.lines.recv_timeout(PATIENCE).context("no event came")?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn refuse(s: &Sandbox, times: usize) -> Result<Binder> {
+    let wants: Vec<Want> = (0..times).map(|_| tcp(4321)).collect();
+    let binder = Binder::start(&s.caller("wrong"), &wants)?;
+    let refused = |result: &Result<(), Errno>| *result == Err(Errno::EACCES);
+    ensure!(binder.results.iter().all(refused), "not all were refused");
+    Ok(binder)
+}
+
+/// Waits until the agent keeps `count` events.
+fn kept(agent: &Agent<'_>, count: usize) -> Result<Vec<Value>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let events = agent.events()?;
+        if events.len() >= count {
+            return Ok(events);
+        }
+        ensure!(Instant::now() < deadline, "only {} events", events.len());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `--follow` begins with the recent events and goes on with new ones, to everybody
+/// who asks.
+fn new_events_are_followed(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
+    let first = refuse(s, 1)?;
+    kept(&agent, 1)?;
+    let followers = [Follower::start(s)?, Follower::start(s)?];
+    for follower in &followers {
+        ensure_eq!(follower.event()?["pid"], first.pid, "the recent one");
+    }
+    for _ in 0..3 {
+        let binder = refuse(s, 2)?;
+        for follower in &followers {
+            ensure_eq!(follower.event()?["pid"], binder.pid, "a new one");
+            ensure_eq!(follower.event()?["pid"], binder.pid, "a new one");
+        }
+    }
+    ensure_eq!(agent.events()?.len(), 7, "events kept");
+    Ok(())
+}
+
+/// An agent that ends, or is killed, leaves no client hanging.
+fn followers_end_with_the_agent(s: &Sandbox) -> Result<()> {
+    for kill in [false, true] {
+        let agent = s.agent(PROFILE, QUIET)?.start()?;
+        let mut follower = Follower::start(s)?;
+        let binder = refuse(s, 1)?;
+        ensure_eq!(follower.event()?["pid"], binder.pid, "an event");
+        if kill {
+            agent.kill()?;
+        } else {
+            ensure!(agent.terminate()?.success(), "not a proper end");
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while follower.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "the follower hangs");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
+/// Of thousands the last thousand are kept, and none is lost on the way.
+fn only_the_recent_ones_are_kept(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
+    let early = refuse(s, 500)?;
+    ensure_eq!(kept(&agent, 500)?.len(), 500, "events kept");
+    let late = refuse(s, 900)?;
+    let status = agent.status()?;
+    ensure_eq!(status["counters"]["other-job"], 1400, "counter");
+    ensure_eq!(status["events"]["lost"], 0, "lost");
+    let events = agent.events()?;
+    ensure_eq!(events.len(), 1000, "events kept");
+    let of = |pid: u32| events.iter().filter(|event| event["pid"] == pid).count();
+    ensure_eq!(of(early.pid), 100, "early ones");
+    ensure_eq!(of(late.pid), 900, "late ones");
+    Ok(())
+}
+
+/// The ring outlives the agent. The next one knows the line, and that it can't tell
+/// more of a policy it has not read.
+fn what_happened_without_an_agent_is_told_by_the_next(s: &Sandbox) -> Result<()> {
+    s.agent(PROFILE, QUIET)?.start()?.kill()?;
+    let binder = refuse(s, 3)?;
+    s.set_policy("; moved\n\nPORT\n 4321 TCP RIGHT\n", QUIET)?;
+    let agent = s.agent_again()?.start()?;
+    let events = kept(&agent, 3)?;
+    ensure_eq!(events.len(), 3, "events");
+    for event in &events {
+        ensure_eq!(event["pid"], binder.pid, "{event}");
+        ensure_eq!(event["generation"], 1, "{event}");
+        let entry = json!({"file": null, "line": 2, "text": null});
+        ensure_eq!(event["entry"], entry, "{event}");
+    }
+    Ok(())
+}
+
+/// A process may call itself anything; one event stays one line, without orders to
+/// the terminal.
+fn names_can_not_break_the_report(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, QUIET)?.arg("--print-events").start()?;
+    let names = [
+        "\u{1b}[2J\u{7}",
+        "a\nb\rc",
+        "\u{9b}31m",
+        "\u{202e}gnp",
+        "{\"a\":\"b\"}",
+    ];
+    for name in names {
+        let result = Binder::attempt(&s.caller(name), &tcp(4321))?;
+        ensure_eq!(result, Err(Errno::EACCES), "{name:?}");
+    }
+    let events = kept(&agent, names.len())?;
+    for (event, name) in events.iter().zip(names) {
+        ensure_eq!(event["comm"], name, "{event}");
+    }
+    let text = s.portreeve(&["events"])?.ended_with(0)?.stdout;
+    let printed = agent.stdout().split_off(1).join("\n");
+    for text in [text.trim_end(), &printed] {
+        ensure_eq!(text.lines().count(), names.len(), "lines of {text:?}");
+        let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+        ensure!(text.chars().all(harmless), "{text:?}");
+    }
+    Ok(())
+}
+
+/// With more clients than the agent serves the next one is turned away at once; when
+/// they are gone it serves as before.
+fn clients_are_limited_but_not_locked_out(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
+    let idle: Vec<_> = (0..40)
+        .map(|_| std::os::unix::net::UnixStream::connect(&s.socket))
+        .collect::<Result<_, _>>()?;
+    let asked = Instant::now();
+    let turned_away = s.portreeve(&["status"])?;
+    ensure!(turned_away.code == Some(2), "{turned_away:?}");
+    ensure!(
+        asked.elapsed() < Duration::from_secs(9),
+        "no answer for {:?}",
+        asked.elapsed()
+    );
+    ensure_eq!(turned_away.stderr.lines().count(), 1, "{turned_away:?}");
+    drop(idle);
+    let deadline = Instant::now() + PATIENCE;
+    while s.portreeve(&["status"])?.code != Some(0) {
+        ensure!(Instant::now() < deadline, "locked out for good");
+    }
+    ensure!(agent.terminate()?.success(), "not a proper end");
+    Ok(())
+}

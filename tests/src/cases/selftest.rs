@@ -1,0 +1,230 @@
+//! The proof that the hooks are alive, and what is said when they are not.
+
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    ensure_eq,
+    harness::{
+        Agent, Binder, Case, Sandbox, Settings, Spinner, control,
+        expect::{expect, judge},
+        snapshot::Snapshot,
+        tcp,
+    },
+    tests,
+};
+
+tests![
+    the_proof_leaves_no_trace,
+    proofs_at_the_same_time,
+    a_missing_hook_is_noticed,
+    a_missing_hook_is_noticed_in_audit_mode,
+    everybody_may_bind_what_the_proof_binds,
+    an_agent_inside_its_own_cgroup,
+    a_proof_while_the_mode_changes,
+    a_flood_of_refusals_does_not_deafen_the_agent,
+    a_flood_of_events_does_not_deafen_the_agent,
+];
+
+const QUIET: Settings = Settings::DEFAULT;
+const PROFILE: &str = "PORT\n 4321 TCP RIGHT\n";
+const ENTRY: &str = "4321 TCP RIGHT";
+
+/// However often it is made, no counter moves, no event is shown and nothing stays.
+fn the_proof_leaves_no_trace(s: &Sandbox) -> Result<()> {
+    for settings in [QUIET.report_all(), QUIET.audit().report_all()] {
+        let agent = s.agent(PROFILE, settings)?.arg("--print-events").start()?;
+        let first = Snapshot::take(&agent)?;
+        for _ in 0..5 {
+            let status = agent.status()?;
+            ensure_eq!(status["selftest"]["ok"], true, "{status}");
+            ensure_eq!(status["selftest"]["problem"], Value::Null, "{status}");
+        }
+        ensure_eq!(Snapshot::take(&agent)?, first, "counts and events");
+        ensure!(first.events.is_empty(), "{:?}", first.events);
+        ensure_eq!(agent.stdout().len(), 1, "lines printed");
+        let left: Vec<_> = fs::read_dir(&s.cgroup)?
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .collect();
+        ensure!(left.is_empty(), "cgroups stay: {left:?}");
+    }
+    Ok(())
+}
+
+/// Everybody who asks gets a proof, and nobody a wrong alarm.
+fn proofs_at_the_same_time(s: &Sandbox) -> Result<()> {
+    for settings in [QUIET, QUIET.audit()] {
+        let agent = s.agent(PROFILE, settings)?.start()?;
+        let asked = || -> Result<()> {
+            for _ in 0..5 {
+                s.portreeve(&["status"])?.ended_with(0)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(asked)).collect();
+            asking.into_iter().try_for_each(|one| {
+                one.join()
+                    .map_err(|_| anyhow::anyhow!("a client panicked"))?
+            })
+        })?;
+        drop(agent);
+    }
+    Ok(())
+}
+
+/// A hook whose pin is gone judges nothing: exit status 1, the hook's name, and
+/// all about the rest as before.
+fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
+    for (gone, left) in [("bind6", "bind4"), ("bind4", "bind6")] {
+        let agent = s.agent(PROFILE, QUIET)?.start()?;
+        fs::remove_file(s.bpffs.join("links").join(gone))?;
+        misses(&agent, gone, left, "did not refuse")?;
+        // A new agent puts it back.
+        drop(agent);
+        let agent = s.agent_again()?.start()?;
+        let wrong = s.caller("wrong");
+        let v6 = tcp(4321).on(std::net::Ipv6Addr::LOCALHOST);
+        let cases = [
+            Case::other_job(&wrong, tcp(4321), ENTRY),
+            Case::other_job(&wrong, v6, ENTRY),
+        ];
+        expect(&agent, PROFILE, QUIET, &cases)?;
+    }
+    Ok(())
+}
+
+/// In audit mode it is the missing event that tells.
+fn a_missing_hook_is_noticed_in_audit_mode(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, QUIET.audit())?.start()?;
+    fs::remove_file(s.bpffs.join("links/bind6"))?;
+    misses(&agent, "bind6", "bind4", "reported no")
+}
+
+fn misses(agent: &Agent<'_>, gone: &str, left: &str, words: &str) -> Result<()> {
+    let status = agent.sandbox.portreeve(&["status", "--format", "json"])?;
+    let status = status.ended_with(1)?.json()?;
+    ensure_eq!(status["hooks"], serde_json::json!([left]), "hooks");
+    ensure_eq!(status["selftest"]["ok"], false, "{status}");
+    let problem = status["selftest"]["problem"].as_str().unwrap_or_default();
+    ensure!(
+        problem.contains(gone) && problem.contains(words),
+        "{problem}"
+    );
+    let missing = status["missing"].to_string();
+    ensure!(missing.contains(gone), "{missing}");
+    let text = agent.sandbox.portreeve(&["status"])?.ended_with(1)?;
+    ensure!(text.stdout.contains("NOT PROVEN"), "{}", text.stdout);
+    Ok(())
+}
+
+/// The proof's port and addresses are no special ones for anybody else.
+fn everybody_may_bind_what_the_proof_binds(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 60001 TCP RIGHT\n";
+    let entry = "60001 TCP RIGHT";
+    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
+    let cases = [
+        Case::permitted(&right, tcp(60001), entry),
+        Case::other_job(&wrong, tcp(60001), entry),
+    ];
+    let _agent = judge(s, profile, QUIET, &cases)?;
+    // No host has these addresses: what the policy allows the kernel refuses.
+    let v4 = tcp(60001).on([192, 0, 2, 1]);
+    let v6 = tcp(60001).on([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+    for want in [v4, v6] {
+        use nix::errno::Errno;
+        let result = Binder::attempt(&right, &want)?;
+        ensure_eq!(result, Err(Errno::EADDRNOTAVAIL), "{want} by its job");
+        let result = Binder::attempt(&wrong, &want)?;
+        ensure_eq!(result, Err(Errno::EACCES), "{want} by another");
+    }
+    Ok(())
+}
+
+/// Where the hooks cover the agent too, as they do on a host, it proves from where
+/// it is and makes no cgroup.
+fn an_agent_inside_its_own_cgroup(s: &Sandbox) -> Result<()> {
+    let mut start = s.agent(PROFILE, QUIET)?;
+    start.launch.cgroup = Some(s.cgroup_below("agent")?);
+    let agent = start.start()?;
+    let cases = [Case::other_job(&s.caller("wrong"), tcp(4321), ENTRY)];
+    expect(&agent, PROFILE, QUIET, &cases)?;
+    let left: Vec<_> = fs::read_dir(&s.cgroup)?
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name())
+        .collect();
+    ensure_eq!(left, ["agent"], "cgroups");
+    Ok(())
+}
+
+/// A reload in the middle of a proof is no reason for an alarm.
+fn a_proof_while_the_mode_changes(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| -> Result<()> {
+            while !stop.load(Ordering::Relaxed) {
+                let status = s.portreeve(&["status", "--format", "json"])?;
+                let problem = status.json()?["selftest"]["problem"].clone();
+                ensure_eq!(problem, Value::Null, "problem");
+            }
+            Ok(())
+        });
+        let reloaded = (0..200).try_for_each(|number| {
+            let mode = if number % 2 == 0 {
+                QUIET.audit()
+            } else {
+                QUIET
+            };
+            s.set_policy(PROFILE, mode)?;
+            control::reload(&s.socket).map(drop)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let asked = asking.join().map_err(|_| anyhow::anyhow!("panicked"))?;
+        reloaded.and(asked)
+    })?;
+    agent.status().map(drop)
+}
+
+/// A process that is refused as fast as it can ask costs events, not the agent.
+fn a_flood_of_refusals_does_not_deafen_the_agent(s: &Sandbox) -> Result<()> {
+    deafened(s, "wrong", QUIET)
+}
+
+/// The same for one that is allowed, when that is reported too.
+fn a_flood_of_events_does_not_deafen_the_agent(s: &Sandbox) -> Result<()> {
+    deafened(s, "right", QUIET.report_all())
+}
+
+fn deafened(s: &Sandbox, name: &str, settings: Settings) -> Result<()> {
+    let agent = s.agent(PROFILE, settings)?.start()?;
+    let mut flood = Spinner::start(&s.caller(name), &[tcp(4321)])?;
+    flood.wait_for(10_000)?;
+    for _ in 0..3 {
+        let asked = Instant::now();
+        agent.status()?;
+        agent.ports()?;
+        agent.reload(&[])?;
+        let waited = asked.elapsed();
+        ensure!(
+            waited < Duration::from_secs(10),
+            "three answers took {waited:?}"
+        );
+    }
+    // What did not get out is at least counted.
+    let before = agent.status()?["events"]["lost"].clone();
+    ensure!(before.is_u64(), "{before}");
+    flood.wait_for(1000)?;
+    ensure!(agent.terminate()?.success(), "not a proper end");
+    drop(flood);
+    s.agent_again()?.start().map(drop)
+}
