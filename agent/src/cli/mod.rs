@@ -36,12 +36,21 @@ const NO: u8 = 1;
 /// No answer at all.
 const NO_ANSWER: u8 = 2;
 
+/// The version, and which compiler the kernel programs came from.
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (eBPF object: ",
+    env!("PORTREEVE_EBPF_ROUTE"),
+    ")"
+);
+
 /// Mainframe port control for Linux: says who may bind which port, enforced in
 /// the kernel.
 #[derive(Debug, Parser)]
 #[command(
     name = "portreeve",
     version,
+    long_version = LONG_VERSION,
     max_term_width = 100,
     propagate_version = true
 )]

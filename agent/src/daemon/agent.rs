@@ -305,6 +305,12 @@ impl Held<'_> {
     }
 }
 
+/// What holds whatever the host is like.
+const NOT_DONE_YET: [&str; 2] = [
+    "port 0: the kernel's pool is not managed, so a reserved port in ip_local_port_range can be handed out; list it in net.ipv4.ip_local_reserved_ports",
+    "sharing: SO_REUSEPORT is not switched off, so processes of one user that may bind a reserved TCP port can share it",
+];
+
 /// What a reader could take for enforced, and isn't.
 fn missing(held: &Held<'_>) -> Vec<String> {
     let mut missing: Vec<String> = crate::kernel::load::HOOKS
@@ -312,9 +318,7 @@ fn missing(held: &Held<'_>) -> Vec<String> {
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))
         .collect();
-    missing.push(
-        "port 0: the kernel's pool is not managed, so a reserved port in ip_local_port_range can be handed out; list it in net.ipv4.ip_local_reserved_ports".into(),
-    );
+    missing.extend(NOT_DONE_YET.map(str::to_owned));
     missing
 }
 
