@@ -255,7 +255,9 @@ fn of_unreserved<S: Subject, P: PolicyView>(
     subject: &S,
     policy: &P,
 ) -> Result<Slot, Reason> {
-    let rules = policy.unreserved(request.protocol).ok_or(Reason::BadTable)?;
+    let rules = policy
+        .unreserved(request.protocol)
+        .ok_or(Reason::BadTable)?;
     let listening = request.operation == Operation::Listen;
     if rules.restricts_low_ports() && request.port < FIRST_HIGH_PORT {
         return Err(if listening || !subject.in_scope() {

@@ -5,14 +5,14 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use aya_ebpf::{
     EbpfContext as _,
     helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-    programs::SockAddrContext,
 };
 use portreeve_common::{
-    Request, Verdict,
-    abi::{Event, Hook, MAX_ENTRIES, Mode, counter},
+    Verdict,
+    abi::{Event, MAX_ENTRIES, Mode, counter},
 };
 
 use crate::{
+    judge::Call,
     maps::{COUNTERS, EVENTS, REFUSALS},
     subject::Caller,
 };
@@ -44,33 +44,29 @@ fn add_one(counter: Option<*mut u64>) {
 
 /// Puts one event into the ring, or counts it as lost.
 #[inline(always)]
-pub fn report(
-    ctx: &SockAddrContext,
-    hook: Hook,
-    address: [u32; 4],
-    request: Request,
-    verdict: &Verdict,
-    generation: u32,
-    flags: u8,
-) {
-    let caller = Caller::new(ctx);
+pub fn report(call: &Call, verdict: &Verdict, flags: u8) {
+    let caller = Caller::new(call.ctx);
+    let audit = match call.mode {
+        Mode::Audit => Event::AUDIT,
+        Mode::Enforce => 0,
+    };
     let event = Event {
         // SAFETY: neither helper takes an argument.
         time: unsafe { bpf_ktime_get_boot_ns() },
         // SAFETY: as above.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
-        address,
+        address: call.address,
         comm: caller.comm().unwrap_or([0; 2]),
-        pid: ctx.tgid(),
+        pid: call.ctx.tgid(),
         uid: caller.euid(),
-        generation,
+        generation: call.active.generation(),
         entry: verdict.entry,
         line: verdict.line,
-        port: request.port,
+        port: call.request.port,
         reason: verdict.reason as u16,
-        hook: hook as u8,
-        protocol: request.protocol as u8,
-        flags,
+        hook: call.hook as u8,
+        protocol: call.request.protocol as u8,
+        flags: flags | audit,
         reserved: [0; 5],
     };
     match EVENTS.reserve::<Event>(0) {
@@ -79,19 +75,5 @@ pub fn report(
             room.submit(0);
         }
         None => count(counter::EVENTS_LOST),
-    }
-}
-
-/// The flags of an event about a bind judged in `mode`.
-#[inline(always)]
-pub fn flags(mode: Mode, granted: bool) -> u8 {
-    let audit = match mode {
-        Mode::Audit => Event::AUDIT,
-        Mode::Enforce => 0,
-    };
-    if granted {
-        audit | Event::GRANTED
-    } else {
-        audit
     }
 }

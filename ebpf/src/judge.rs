@@ -28,6 +28,17 @@ const REFUSE: i32 = 0;
 const ALLOW: i32 = 1;
 const ALLOW_WITHOUT_CAPABILITY: i32 = 3;
 
+/// One bind that is judged: what the hook was called with, and by which policy.
+pub struct Call<'a> {
+    pub ctx: &'a SockAddrContext,
+    pub hook: Hook,
+    /// As in [`Event::address`].
+    pub address: [u32; 4],
+    pub request: Request,
+    pub active: Active,
+    pub mode: Mode,
+}
+
 /// Judges the bind that `ctx` describes.
 #[inline(always)]
 pub fn bind(ctx: &SockAddrContext, hook: Hook) -> i32 {
@@ -41,88 +52,120 @@ pub fn bind(ctx: &SockAddrContext, hook: Hook) -> i32 {
     let Some(protocol) = Protocol::from_ip_protocol(unsafe { (*ctx.sock_addr).protocol }) else {
         return ALLOW;
     };
-    let request = Request {
-        protocol,
-        port: port(ctx),
-        operation: Operation::Bind,
-        // No policy that rewrites addresses is published.
-        asked: Asked::Specific,
-    };
-    let address = address(ctx, hook);
-    if is_selftest(ctx, hook, address, request) {
-        return selftest(ctx, hook, address, request, active, mode);
-    }
-
-    let verdict = decide(request, &Caller::new(ctx), &Half(active.half()));
-    debug!(
+    let call = Call {
         ctx,
-        "{} {} port {}: reason {} line {}",
-        hook.name(),
-        protocol.name(),
-        request.port,
-        verdict.reason as u16,
-        verdict.line
-    );
-    if verdict.refuses() {
-        return refuse(ctx, hook, address, request, &verdict, active, mode);
-    }
-    let grant = verdict.grant && mode == Mode::Enforce;
-    if verdict.entry != NO_ENTRY {
-        events::count(counter::of(verdict.reason, mode));
-    }
-    if active.report_all() && verdict.reason != Reason::NotJudged {
-        let flags = events::flags(mode, grant);
-        events::report(
-            ctx,
-            hook,
-            address,
-            request,
-            &verdict,
-            active.generation(),
-            flags,
-        );
-    }
-    if grant {
-        ALLOW_WITHOUT_CAPABILITY
+        hook,
+        address: address(ctx, hook),
+        request: Request {
+            protocol,
+            port: port(ctx),
+            operation: Operation::Bind,
+            // No policy that rewrites addresses is published.
+            asked: Asked::Specific,
+        },
+        active,
+        mode,
+    };
+    if call.is_selftest() {
+        call.selftest()
     } else {
-        ALLOW
+        call.judge()
     }
 }
 
-/// A refusal: counted, told, and in enforce mode made.
-#[inline(always)]
-fn refuse(
-    ctx: &SockAddrContext,
-    hook: Hook,
-    address: [u32; 4],
-    request: Request,
-    verdict: &Verdict,
-    active: Active,
-    mode: Mode,
-) -> i32 {
-    // Somebody refused before us: the bind fails with their errno, and it is
-    // not ours to count.
-    // SAFETY: the helper reads the return value of this call's earlier programs.
-    if unsafe { bpf_get_retval() } != 0 {
-        return ALLOW;
-    }
-    events::count(counter::of(verdict.reason, mode));
-    let flags = events::flags(mode, false);
-    events::report(
-        ctx,
-        hook,
-        address,
-        request,
-        verdict,
-        active.generation(),
-        flags,
-    );
-    match mode {
-        Mode::Enforce => {
-            events::count_refusal(active.half(), verdict.entry);
-            fail_with(EACCES)
+impl Call<'_> {
+    #[inline(always)]
+    fn judge(&self) -> i32 {
+        let verdict = decide(
+            self.request,
+            &Caller::new(self.ctx),
+            &Half(self.active.half()),
+        );
+        debug!(
+            self.ctx,
+            "{} {} port {}: reason {} line {}",
+            self.hook.name(),
+            self.request.protocol.name(),
+            self.request.port,
+            verdict.reason as u16,
+            verdict.line
+        );
+        if verdict.refuses() {
+            return self.refuse(&verdict);
         }
-        Mode::Audit => ALLOW,
+        let grant = verdict.grant && self.mode == Mode::Enforce;
+        if verdict.entry != NO_ENTRY {
+            events::count(counter::of(verdict.reason, self.mode));
+        }
+        if self.active.report_all() && verdict.reason != Reason::NotJudged {
+            events::report(self, &verdict, if grant { Event::GRANTED } else { 0 });
+        }
+        if grant {
+            ALLOW_WITHOUT_CAPABILITY
+        } else {
+            ALLOW
+        }
+    }
+
+    /// A refusal: counted, told, and in enforce mode made.
+    #[inline(always)]
+    fn refuse(&self, verdict: &Verdict) -> i32 {
+        // Somebody refused before us: the bind fails with their errno, and it is
+        // not ours to count.
+        // SAFETY: the helper reads the return value of this call's earlier programs.
+        if unsafe { bpf_get_retval() } != 0 {
+            return ALLOW;
+        }
+        events::count(counter::of(verdict.reason, self.mode));
+        events::report(self, verdict, 0);
+        match self.mode {
+            Mode::Enforce => {
+                events::count_refusal(self.active.half(), verdict.entry);
+                fail_with(EACCES)
+            }
+            Mode::Audit => ALLOW,
+        }
+    }
+
+    /// The proof that this hook is alive: refused in enforce mode, told in audit
+    /// mode, never counted. Without us the address itself makes the bind fail.
+    #[inline(always)]
+    fn selftest(&self) -> i32 {
+        match self.mode {
+            Mode::Enforce => fail_with(SELFTEST_ERRNO),
+            Mode::Audit => {
+                events::report(
+                    self,
+                    &Verdict::without_entry(Reason::NotJudged),
+                    Event::SELFTEST,
+                );
+                ALLOW
+            }
+        }
+    }
+
+    /// Whether this is the bind of the one socket whose cookie the agent has left
+    /// for us. The address is looked at first: nobody else pays for the look-up.
+    #[inline(always)]
+    fn is_selftest(&self) -> bool {
+        let expected = match self.hook {
+            Hook::Bind4 => [u32::from_ne_bytes(SELFTEST_V4), 0, 0, 0],
+            Hook::Bind6 => {
+                let [a, b, c, d, e, f, g, h] = SELFTEST_V6;
+                [word(a, b), word(c, d), word(e, f), word(g, h)]
+            }
+        };
+        if self.request.port != SELFTEST_PORT || self.address != expected {
+            return false;
+        }
+        match SELFTEST.get(0) {
+            Some(cookie) => {
+                // SAFETY: the helper reads the cookie of the socket that the call is about.
+                let own = unsafe { bpf_get_socket_cookie(self.ctx.sock_addr.cast()) };
+                *cookie != 0 && *cookie == own
+            }
+            None => false,
+        }
     }
 }
 
@@ -133,59 +176,6 @@ fn fail_with(errno: u16) -> i32 {
     // own answer to a refusal stands: EPERM.
     unsafe { bpf_set_retval(-i32::from(errno)) };
     REFUSE
-}
-
-/// The proof that this hook is alive: refused in enforce mode, told in audit
-/// mode, never counted. Without us the address itself makes the bind fail.
-#[inline(always)]
-fn selftest(
-    ctx: &SockAddrContext,
-    hook: Hook,
-    address: [u32; 4],
-    request: Request,
-    active: Active,
-    mode: Mode,
-) -> i32 {
-    match mode {
-        Mode::Enforce => fail_with(SELFTEST_ERRNO),
-        Mode::Audit => {
-            let verdict = Verdict::without_entry(Reason::NotJudged);
-            let flags = Event::SELFTEST | Event::AUDIT;
-            events::report(
-                ctx,
-                hook,
-                address,
-                request,
-                &verdict,
-                active.generation(),
-                flags,
-            );
-            ALLOW
-        }
-    }
-}
-
-/// Whether this is the bind of the one socket whose cookie the agent has left
-/// for us. The address is looked at first: nobody else pays for the look-up.
-#[inline(always)]
-fn is_selftest(ctx: &SockAddrContext, hook: Hook, address: [u32; 4], request: Request) -> bool {
-    let expected = match hook {
-        Hook::Bind4 => [u32::from_ne_bytes(SELFTEST_V4), 0, 0, 0],
-        Hook::Bind6 => {
-            let [a, b, c, d, e, f, g, h] = SELFTEST_V6;
-            [word(a, b), word(c, d), word(e, f), word(g, h)]
-        }
-    };
-    if request.port != SELFTEST_PORT || address != expected {
-        return false;
-    }
-    match SELFTEST.get(0) {
-        // SAFETY: the helper reads the cookie of the socket `ctx` is about.
-        Some(cookie) => {
-            *cookie != 0 && *cookie == unsafe { bpf_get_socket_cookie(ctx.sock_addr.cast()) }
-        }
-        None => false,
-    }
 }
 
 /// Two groups of an IPv6 address as a word in network order.

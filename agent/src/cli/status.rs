@@ -9,7 +9,7 @@ use crate::{
         client,
         protocol::{AttachStatus, Request, Status},
     },
-    kernel::{load, pins::Pins},
+    kernel::{held, pins::Pins},
     report::{self, Format, status},
 };
 
@@ -23,7 +23,7 @@ pub fn run(paths: &Paths) -> Result<u8> {
         }
         Err(error) if error.is_no_agent() => {
             anstream::eprintln!("portreeve: {error}");
-            let held = load::held(&Pins::new(&paths.bpffs))
+            let held = held::held(&Pins::new(&paths.bpffs))
                 .context("nothing can be said of the kernel")?;
             let shown = Held {
                 active: held.active,

@@ -313,7 +313,7 @@ const NOT_DONE_YET: [&str; 2] = [
 
 /// What a reader could take for enforced, and isn't.
 fn missing(held: &Held<'_>) -> Vec<String> {
-    let mut missing: Vec<String> = crate::kernel::load::HOOKS
+    let mut missing: Vec<String> = crate::kernel::hooks::HOOKS
         .iter()
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))

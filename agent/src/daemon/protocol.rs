@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    kernel::load::Neighbour,
+    kernel::hooks::Neighbour,
     policy::{diff::Diff, explain::Question},
 };
 

@@ -5,41 +5,22 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{CgroupAttachMode, CgroupSockAddr, loaded_programs},
+    programs::{CgroupAttachMode, CgroupSockAddr},
 };
 use aya_log::EbpfLogger;
-use portreeve_common::abi::{Active, globals, names};
-use serde::{Deserialize, Serialize};
+use portreeve_common::abi::{globals, names};
 
 use super::{
     KernelError,
     btf::Offsets,
     cgroup::AttachPoint,
     error::chain,
+    hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
     object,
     pins::{Found, Lock, Pins},
     requirements, sys,
     tables::Tables,
 };
-
-/// The hooks, in the order in which they are attached.
-pub const HOOKS: [&str; 2] = [names::BIND4, names::BIND6];
-
-/// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND`, in the order of [`HOOKS`].
-const ATTACH_TYPES: [u32; 2] = [8, 9];
-
-/// A program that somebody else attached beside one of ours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Neighbour {
-    /// The hook.
-    pub hook: String,
-    /// The program's name, if it has one.
-    pub program: String,
-    /// The program's id.
-    pub id: u32,
-    /// Whether it runs after ours, and so has the last word.
-    pub after_ours: bool,
-}
 
 /// How the hooks are to be.
 #[derive(Debug)]
@@ -156,14 +137,9 @@ impl Kernel {
         attached(&self.pins)
     }
 
-    /// Programs of others on the cgroup `attach`; one that runs after ours can
-    /// allow what ours refused.
+    /// Programs of others on the cgroup `attach`.
     pub fn neighbours(&self, attach: &AttachPoint) -> Vec<Neighbour> {
-        HOOKS
-            .into_iter()
-            .zip(ATTACH_TYPES)
-            .flat_map(|(hook, attach_type)| neighbours_of(&self.pins, hook, attach_type, attach))
-            .collect()
+        neighbours(&self.pins, attach)
     }
 
     /// Removes every trace. The caller has withdrawn the policy.
@@ -206,54 +182,6 @@ pub fn take_away(pins: &Pins) -> Result<(), KernelError> {
     pins.remove()
 }
 
-/// What the kernel holds where no agent answers.
-#[derive(Debug)]
-pub struct Held {
-    /// What is in force.
-    pub active: Active,
-    /// What filled the tables.
-    pub info: portreeve_common::abi::Info,
-    /// The counters.
-    pub counters: super::counters::Counters,
-    /// Hooks that are attached.
-    pub hooks: Vec<&'static str>,
-    /// Id of the cgroup they are attached to.
-    pub cgroup: Option<u64>,
-}
-
-/// Reads what is pinned, without an agent.
-///
-/// # Errors
-///
-/// [`KernelError::NothingPinned`] if there is nothing, and what keeps it from
-/// being read.
-pub fn held(pins: &Pins) -> Result<Held, KernelError> {
-    requirements::root("reading the policy in force")?;
-    if !pins.base().exists() || pins.inspect()? == Found::Nothing {
-        return Err(KernelError::NothingPinned {
-            path: pins.base().into(),
-        });
-    }
-    let tables = Tables::open(pins)?;
-    let map = MapData::from_pin(pins.map(names::COUNTERS)).map_err(|error| KernelError::Map {
-        map: names::COUNTERS,
-        message: chain(&error),
-    })?;
-    let counters = PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)).map_err(|error| {
-        KernelError::Map {
-            map: names::COUNTERS,
-            message: chain(&error),
-        }
-    })?;
-    Ok(Held {
-        active: tables.active(),
-        info: tables.info(),
-        counters: super::counters::read(&counters)?,
-        hooks: attached(pins),
-        cgroup: cgroup_of(pins, names::BIND4).ok(),
-    })
-}
-
 /// An earlier agent's hooks must be where this one was told to have its own.
 fn check_cgroup(options: &Options<'_>) -> Result<(), KernelError> {
     for name in HOOKS {
@@ -271,61 +199,6 @@ fn check_cgroup(options: &Options<'_>) -> Result<(), KernelError> {
         }
     }
     Ok(())
-}
-
-fn cgroup_of(pins: &Pins, name: &str) -> Result<u64, KernelError> {
-    target_of(pins, name).map(|target| target.cgroup)
-}
-
-fn target_of(pins: &Pins, name: &str) -> Result<sys::LinkTarget, KernelError> {
-    let path = pins.link(name);
-    let link =
-        sys::open_pin(&path).map_err(KernelError::io(format!("can't open {}", path.display())))?;
-    sys::link_target(link.as_fd())
-        .map_err(KernelError::io(format!("can't read {}", path.display())))
-}
-
-/// A link whose cgroup was removed judges nothing any more.
-fn attached(pins: &Pins) -> Vec<&'static str> {
-    HOOKS
-        .into_iter()
-        .filter(|name| cgroup_of(pins, name).is_ok_and(|id| id != 0))
-        .collect()
-}
-
-fn neighbours_of(
-    pins: &Pins,
-    hook: &'static str,
-    attach_type: u32,
-    attach: &AttachPoint,
-) -> Vec<Neighbour> {
-    let (Ok(ours), Ok(ids)) = (
-        target_of(pins, hook),
-        sys::attached_programs(attach.directory().as_fd(), attach_type),
-    ) else {
-        return Vec::new();
-    };
-    let our_place = ids.iter().position(|id| *id == ours.program);
-    let others = ids
-        .iter()
-        .enumerate()
-        .filter(|(_, id)| **id != ours.program);
-    others
-        .map(|(place, id)| Neighbour {
-            hook: hook.to_owned(),
-            program: program_name(*id),
-            id: *id,
-            after_ours: our_place.is_some_and(|ours| place > ours),
-        })
-        .collect()
-}
-
-fn program_name(id: u32) -> String {
-    loaded_programs()
-        .filter_map(Result::ok)
-        .find(|info| info.id() == id)
-        .and_then(|info| info.name_as_str().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 fn load_object(

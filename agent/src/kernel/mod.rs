@@ -8,6 +8,8 @@ pub mod btf;
 pub mod cgroup;
 pub mod counters;
 mod error;
+pub mod held;
+pub mod hooks;
 pub mod load;
 mod mapping;
 pub mod netns;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{daemon::protocol::Status, diagnostics::escaped, kernel::load::HOOKS};
+use crate::{daemon::protocol::Status, diagnostics::escaped, kernel::hooks::HOOKS};
 
 /// Whether an agent answered and proved its mode: `status` exits with 0 only then.
 pub fn is_proven(status: &Status) -> bool {

@@ -45,10 +45,8 @@ fn generated_policies_are_enforced(s: &Sandbox) -> Result<()> {
     let settings = Settings::DEFAULT.grant_any().skip_errors();
     let agent = s.agent("", settings)?.start()?;
     // The same cases in every run: a failure can be looked at again.
-    let mut runner = TestRunner::new_with_rng(
-        Config::default(),
-        TestRunner::deterministic().new_rng(),
-    );
+    let mut runner =
+        TestRunner::new_with_rng(Config::default(), TestRunner::deterministic().new_rng());
     let asks = proptest::collection::vec(generate::ask(), ASKS);
     let callers = proptest::collection::vec(("[ABab]{1,5}", asks), CALLERS);
     let case = (generate::enforced_policy(), callers);
@@ -63,25 +61,41 @@ fn generated_policies_are_enforced(s: &Sandbox) -> Result<()> {
         for (name, asks) in callers {
             let asks: Vec<Ask> = asks
                 .into_iter()
-                .map(|ask| Ask { comm: name.clone(), listen: false, ..ask })
+                .map(|ask| Ask {
+                    comm: name.clone(),
+                    listen: false,
+                    ..ask
+                })
                 .collect();
             let wants: Vec<Want> = asks.iter().map(want).collect();
             let results = Binder::start(&s.caller(&name), &wants)?.results;
             for (ask, result) in asks.iter().zip(results) {
                 let expected = verdict(&policy, ask);
-                let is_refusal = ["blocked", "other-job", "unreserved-other", "unreserved-denied"]
-                    .contains(&expected.reason);
+                let is_refusal = [
+                    "blocked",
+                    "other-job",
+                    "unreserved-other",
+                    "unreserved-denied",
+                ]
+                .contains(&expected.reason);
                 ensure_eq!(
                     result == Err(Errno::EACCES),
                     is_refusal,
                     "{ask:?}: {result:?}, but {expected:?}\n{}",
                     policy.profile()
                 );
-                *if is_refusal { &mut refused } else { &mut allowed } += 1;
+                *if is_refusal {
+                    &mut refused
+                } else {
+                    &mut allowed
+                } += 1;
             }
         }
     }
     let enough = policies();
-    ensure!(refused > enough && allowed > enough, "{refused} refused, {allowed} allowed");
+    ensure!(
+        refused > enough && allowed > enough,
+        "{refused} refused, {allowed} allowed"
+    );
     Ok(())
 }

@@ -1,0 +1,62 @@
+//! What the kernel holds, read from the pins where no agent answers.
+
+use aya::maps::{MapData, PerCpuArray};
+use portreeve_common::abi::{Active, Info, names};
+
+use super::{
+    KernelError,
+    counters::{self, Counters},
+    error::chain,
+    hooks::{attached, cgroup_of},
+    pins::{Found, Pins},
+    requirements,
+    tables::Tables,
+};
+
+/// What the kernel holds where no agent answers.
+#[derive(Debug)]
+pub struct Held {
+    /// What is in force.
+    pub active: Active,
+    /// What filled the tables.
+    pub info: Info,
+    /// The counters.
+    pub counters: Counters,
+    /// Hooks that are attached.
+    pub hooks: Vec<&'static str>,
+    /// Id of the cgroup they are attached to.
+    pub cgroup: Option<u64>,
+}
+
+/// Reads what is pinned, without an agent.
+///
+/// # Errors
+///
+/// [`KernelError::NothingPinned`] if there is nothing, and what keeps it from
+/// being read.
+pub fn held(pins: &Pins) -> Result<Held, KernelError> {
+    requirements::root("reading the policy in force")?;
+    if !pins.base().exists() || pins.inspect()? == Found::Nothing {
+        return Err(KernelError::NothingPinned {
+            path: pins.base().into(),
+        });
+    }
+    let tables = Tables::open(pins)?;
+    let map = MapData::from_pin(pins.map(names::COUNTERS)).map_err(|error| KernelError::Map {
+        map: names::COUNTERS,
+        message: chain(&error),
+    })?;
+    let counters = PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)).map_err(|error| {
+        KernelError::Map {
+            map: names::COUNTERS,
+            message: chain(&error),
+        }
+    })?;
+    Ok(Held {
+        active: tables.active(),
+        info: tables.info(),
+        counters: counters::read(&counters)?,
+        hooks: attached(pins),
+        cgroup: cgroup_of(pins, names::BIND4).ok(),
+    })
+}

@@ -1,0 +1,95 @@
+//! The hooks as they are attached, and who else is on them.
+
+use std::os::fd::AsFd as _;
+
+use aya::programs::loaded_programs;
+use portreeve_common::abi::names;
+use serde::{Deserialize, Serialize};
+
+use super::{KernelError, cgroup::AttachPoint, pins::Pins, sys};
+
+/// The hooks, in the order in which they are attached.
+pub const HOOKS: [&str; 2] = [names::BIND4, names::BIND6];
+
+/// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND`, in the order of [`HOOKS`].
+const ATTACH_TYPES: [u32; 2] = [8, 9];
+
+/// A program that somebody else attached beside one of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The hook.
+    pub hook: String,
+    /// The program's name, if it has one.
+    pub program: String,
+    /// The program's id.
+    pub id: u32,
+    /// Whether it runs after ours, and so has the last word.
+    pub after_ours: bool,
+}
+
+/// Id of the cgroup that hook `name` is attached to; 0 if that is gone.
+pub(super) fn cgroup_of(pins: &Pins, name: &str) -> Result<u64, KernelError> {
+    target_of(pins, name).map(|target| target.cgroup)
+}
+
+fn target_of(pins: &Pins, name: &str) -> Result<sys::LinkTarget, KernelError> {
+    let path = pins.link(name);
+    let link =
+        sys::open_pin(&path).map_err(KernelError::io(format!("can't open {}", path.display())))?;
+    sys::link_target(link.as_fd())
+        .map_err(KernelError::io(format!("can't read {}", path.display())))
+}
+
+/// The hooks that are attached. A link whose cgroup was removed judges nothing
+/// any more.
+pub fn attached(pins: &Pins) -> Vec<&'static str> {
+    HOOKS
+        .into_iter()
+        .filter(|name| cgroup_of(pins, name).is_ok_and(|id| id != 0))
+        .collect()
+}
+
+/// Programs of others on the cgroup `attach`; one that runs after ours can allow
+/// what ours refused.
+pub fn neighbours(pins: &Pins, attach: &AttachPoint) -> Vec<Neighbour> {
+    HOOKS
+        .into_iter()
+        .zip(ATTACH_TYPES)
+        .flat_map(|(hook, attach_type)| neighbours_of(pins, hook, attach_type, attach))
+        .collect()
+}
+
+fn neighbours_of(
+    pins: &Pins,
+    hook: &'static str,
+    attach_type: u32,
+    attach: &AttachPoint,
+) -> Vec<Neighbour> {
+    let (Ok(ours), Ok(ids)) = (
+        target_of(pins, hook),
+        sys::attached_programs(attach.directory().as_fd(), attach_type),
+    ) else {
+        return Vec::new();
+    };
+    let our_place = ids.iter().position(|id| *id == ours.program);
+    let others = ids
+        .iter()
+        .enumerate()
+        .filter(|(_, id)| **id != ours.program);
+    others
+        .map(|(place, id)| Neighbour {
+            hook: hook.to_owned(),
+            program: program_name(*id),
+            id: *id,
+            after_ours: our_place.is_some_and(|ours| place > ours),
+        })
+        .collect()
+}
+
+fn program_name(id: u32) -> String {
+    loaded_programs()
+        .filter_map(Result::ok)
+        .find(|info| info.id() == id)
+        .and_then(|info| info.name_as_str().map(str::to_owned))
+        .unwrap_or_default()
+}

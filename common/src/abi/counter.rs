@@ -1,0 +1,20 @@
+//! Indexes of the per-CPU counters.
+
+use super::Mode;
+use crate::reason::{REASONS, Reason};
+
+/// Number of counters.
+pub const COUNT: u32 = 2 * REASONS as u32 + 1;
+/// Events that found no room in the ring.
+pub const EVENTS_LOST: u32 = COUNT - 1;
+
+/// The counter of `reason` in `mode`; what was refused and what would have
+/// been are never added up.
+#[inline(always)]
+pub const fn of(reason: Reason, mode: Mode) -> u32 {
+    let base = match mode {
+        Mode::Enforce => 0,
+        Mode::Audit => REASONS as u32,
+    };
+    base + reason as u32
+}

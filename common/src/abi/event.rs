@@ -1,0 +1,87 @@
+//! One judged bind, as the programs tell of it, and the self-test's own bind.
+
+use super::names;
+
+/// Which hook saw a bind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hook {
+    /// `cgroup/bind4`
+    Bind4 = 4,
+    /// `cgroup/bind6`
+    Bind6 = 6,
+}
+
+impl Hook {
+    /// The hook with this code in an event.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            4 => Some(Self::Bind4),
+            6 => Some(Self::Bind6),
+            _ => None,
+        }
+    }
+
+    /// `"bind4"` or `"bind6"`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bind4 => names::BIND4,
+            Self::Bind6 => names::BIND6,
+        }
+    }
+}
+
+/// One judged bind, as written to the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
+    pub time: u64,
+    /// Id of the caller's cgroup v2: the inode number of its directory.
+    pub cgroup: u64,
+    /// Address asked for, in network order; IPv4 uses the first four bytes.
+    pub address: [u32; 4],
+    /// The leader's process name, not folded, NUL-terminated.
+    pub comm: [u64; 2],
+    /// Process id (thread group) in the initial namespace.
+    pub pid: u32,
+    /// Effective user id in the initial namespace.
+    pub uid: u32,
+    /// The policy that decided.
+    pub generation: u32,
+    /// Index of the deciding entry in that policy, or [`NO_ENTRY`].
+    pub entry: u32,
+    /// Its line in the profile, or 0.
+    pub line: u32,
+    /// Port asked for, in host order.
+    pub port: u16,
+    /// Code of the [`Reason`].
+    pub reason: u16,
+    /// Code of the [`Hook`].
+    pub hook: u8,
+    /// [`Protocol`] as a number.
+    pub protocol: u8,
+    /// What became of it: [`Event::GRANTED`], [`Event::AUDIT`], [`Event::SELFTEST`].
+    pub flags: u8,
+    /// 0.
+    pub reserved: [u8; 5],
+}
+
+impl Event {
+    /// The bind went on without `CAP_NET_BIND_SERVICE`.
+    pub const GRANTED: u8 = 1;
+    /// A refusal was only reported.
+    pub const AUDIT: u8 = 2;
+    /// The agent's own proof that the hook is alive; not a caller's bind.
+    pub const SELFTEST: u8 = 4;
+}
+
+/// The self-test binds this address, which no host may have (TEST-NET-1, RFC 5737).
+pub const SELFTEST_V4: [u8; 4] = [192, 0, 2, 1];
+/// The self-test's IPv6 address (documentation prefix, RFC 3849).
+pub const SELFTEST_V6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
+/// What a marked self-test bind fails with when its hook is alive: `EKEYREJECTED`,
+/// which nothing else on a bind's way answers with.
+pub const SELFTEST_ERRNO: u16 = 129;
+/// The self-test's port: not a low one, so that no capability is asked for.
+pub const SELFTEST_PORT: u16 = 60_001;

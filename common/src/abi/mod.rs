@@ -1,0 +1,174 @@
+//! The layout of every map and event, as both sides of the kernel boundary see it.
+//!
+//! All policy tables have two halves. The one that [`Active`] names is in force;
+//! publishing fills the other and then changes the word, so a program that reads
+//! the word once per call never sees a mix. An all-zero element of any table
+//! grants nothing and names nobody.
+//!
+//! Any change of layout or meaning here raises [`ABI_VERSION`].
+
+mod active;
+pub mod counter;
+mod entry;
+mod event;
+pub mod globals;
+mod info;
+pub mod names;
+mod operand;
+mod slot;
+
+pub use self::{
+    active::{Active, Mode},
+    entry::{Entry, EntryOptions, Who},
+    event::{Event, Hook, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6},
+    info::{Generation, Info, PATH_LEN, VERSION_LEN},
+    operand::{BindAddress, Matcher},
+    slot::{Slot, Unreserved},
+};
+use crate::jobname::{Glob, MaskedName};
+
+/// The version of this layout. An agent refuses to adopt pinned maps of another.
+pub const ABI_VERSION: u32 = 2;
+
+/// Ports of one protocol, port 0 included so that a port is its own index.
+pub const PORTS: u32 = 65536;
+/// Slots of one half: one per protocol and port.
+pub const SLOTS: u32 = 2 * PORTS;
+/// Most entries of one policy: enough for an own entry on each of the 131070 ports.
+pub const MAX_ENTRIES: u32 = 131_072;
+/// Most different jobname operands in one policy.
+pub const MAX_MATCHERS: u32 = 16_384;
+/// Most different patterns with an inner `*` in one policy.
+pub const MAX_GLOBS: u32 = 512;
+/// Most users and groups in the permit sets of one policy, each set counted.
+pub const MAX_PERMITS: u32 = 16_384;
+/// Most different addresses of BIND in one policy.
+pub const MAX_ADDRESSES: u32 = 1024;
+/// Protocols with a table of their own.
+pub const PROTOCOLS: u32 = Protocol::ALL.len() as u32;
+/// Most entries on one port and protocol.
+pub const MAX_ENTRIES_PER_PORT: u32 = 256;
+/// Bytes of the event ring; a power of two and a multiple of the page size.
+pub const EVENT_RING_BYTES: u32 = 1 << 20;
+
+/// No entry: the value of an entry index when no entry decided.
+pub const NO_ENTRY: u32 = u32::MAX;
+
+/// A transport protocol that has a table of reservations (`PRT-01`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP, and MPTCP, whose inner socket is what the hook sees.
+    Tcp = 0,
+    /// UDP and UDP-Lite.
+    Udp = 1,
+}
+
+impl Protocol {
+    /// Both, in table order.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+
+    /// The table that judges sockets of this IP protocol number, if any does.
+    #[inline(always)]
+    pub const fn from_ip_protocol(number: u32) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 | 136 => Some(Self::Udp),
+            _ => None,
+        }
+    }
+
+    /// `"tcp"` or `"udp"`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+// What the other side relies on. No padding: every byte of an element is said.
+const _: () = {
+    assert!(size_of::<Slot>() == 8);
+    assert!(size_of::<Entry>() == 24);
+    assert!(size_of::<Unreserved>() == 16);
+    assert!(size_of::<BindAddress>() == 24);
+    assert!(size_of::<MaskedName>() == 48);
+    assert!(size_of::<Matcher>() == 56);
+    assert!(size_of::<Glob>() == 1032);
+    assert!(size_of::<Generation>() == 8 + 32 + PATH_LEN + 8);
+    assert!(size_of::<Info>() == 16 + VERSION_LEN + 2 * size_of::<Generation>());
+    assert!(size_of::<Event>() == 80);
+    assert!(core::mem::offset_of!(Event, comm) == 32);
+    assert!(core::mem::offset_of!(Event, pid) == 48);
+    assert!(core::mem::offset_of!(Event, port) == 68);
+    assert!(core::mem::offset_of!(Event, hook) == 72);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::Reason;
+
+    #[test]
+    fn active_keeps_its_parts() {
+        for (generation, half, mode, all) in [
+            (1, 0, Mode::Enforce, false),
+            (u32::MAX, 1, Mode::Audit, true),
+        ] {
+            let active = Active::from_word(Active::new(generation, half, mode, all).word());
+            assert_eq!(active.generation(), generation);
+            assert_eq!(active.half(), half);
+            assert_eq!(active.mode(), Some(mode));
+            assert_eq!(active.report_all(), all);
+        }
+        assert_eq!(Active::NONE.mode(), None);
+    }
+
+    #[test]
+    fn slots_of_different_ports_do_not_meet() {
+        assert_eq!(
+            Slot::index(0, Protocol::Tcp, 65535) + 1,
+            Slot::index(0, Protocol::Udp, 0)
+        );
+        assert_eq!(
+            Slot::index(0, Protocol::Udp, 65535) + 1,
+            Slot::index(1, Protocol::Tcp, 0)
+        );
+        assert_eq!(Slot::index(1, Protocol::Udp, 65535) + 1, 2 * SLOTS);
+    }
+
+    #[test]
+    fn zero_elements_say_nothing() {
+        assert_eq!(Slot::default().count(), 0);
+        assert_eq!(Entry::default().who(), Who::Nobody);
+        assert!(!Entry::default().grants(true));
+        assert_eq!(Entry::default().saf(), 0);
+        assert_eq!(Entry::default().bind(), None);
+        assert!(!BindAddress::default().is_v4() && !BindAddress::default().is_v6());
+        assert_eq!(Matcher::default().glob_index(), None);
+    }
+
+    #[test]
+    fn counters_do_not_meet() {
+        let mut seen = vec![false; counter::COUNT as usize];
+        for mode in [Mode::Enforce, Mode::Audit] {
+            for reason in Reason::ALL {
+                let index = counter::of(*reason, mode) as usize;
+                assert!(!core::mem::replace(&mut seen[index], true));
+            }
+        }
+        assert!(!seen[counter::EVENTS_LOST as usize]);
+    }
+
+    #[test]
+    fn a_port_takes_its_limit_and_no_more() {
+        let full = Slot::new(0, MAX_ENTRIES_PER_PORT).unwrap();
+        assert_eq!(
+            full.asking_for_name().shared().count(),
+            MAX_ENTRIES_PER_PORT
+        );
+        assert!(!full.needs_name() && !full.is_shared());
+        assert!(Slot::new(0, MAX_ENTRIES_PER_PORT + 1).is_none());
+    }
+}
