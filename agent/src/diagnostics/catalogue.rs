@@ -194,6 +194,16 @@ codes! {
         "Both can mean the same job. Here the closest name decides and, if they are equally close, the first; z/OS asks for the entry with BIND to come first.";
     LowPortsHalf = "PRV510", None, "low ports are restricted for one protocol only",
         "RESTRICTLOWPORTS is said for TCP and UDP apart. A service that uses both is protected by half.";
+    UnknownNames = "PRV511", None, "nothing on this host has the names of some reservations",
+        "An entry that nobody can match blocks its port for everybody.";
+    ForkedProcedure = "PRV512", None, "AUTOLOG names a procedure whose ports are reserved for its child",
+        "On z/OS a daemon that forks listens under its name and a digit. Without JOBNAME its ports are not watched.";
+    DelegatedCgroup = "PRV513", None, "a job is defined by a cgroup that users manage",
+        "Below user.slice every user makes cgroups of any name, and so can be the job.";
+    UdpDenied = "PRV514", None, "unreserved UDP ports are denied to clients too",
+        "No call tells a UDP server from a client that chooses its source port. Resolvers, DHCP and QUIC clients are refused like servers.";
+    OpenResource = "PRV515", None, "a resource profile admits everybody",
+        "With UACC(READ) the check is made and always passes.";
 }
 
 #[cfg(test)]

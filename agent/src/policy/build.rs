@@ -10,7 +10,7 @@ use super::{
     compile::{Compiled, Surroundings, compile},
     ibmi,
     jobs::Jobs,
-    lint::lint,
+    lint::{Host, Lint},
     reservations::{Reservation, resolve},
     restrictions,
     servauth::ServAuth,
@@ -20,7 +20,6 @@ use super::{
 use crate::{
     config::Config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
-    kernel::sysctl::PortSettings,
     profile::Profile,
 };
 
@@ -67,8 +66,8 @@ pub struct Ingredients<'a> {
     pub accounts: &'a dyn Accounts,
     /// What the policy is for.
     pub purpose: Purpose,
-    /// Report what may not be wise, on a host with these settings.
-    pub lint: Option<PortSettings>,
+    /// Report what may not be wise on this host.
+    pub lint: Option<Host>,
 }
 
 /// Makes a policy. Whatever is wrong is reported and left out; whether that
@@ -99,7 +98,14 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     let mut rules = resolve(&profile, diagnostics);
     report_uncovered(&rules.entries, &servauth, diagnostics);
     if let Some(host) = &host {
-        lint(&profile, &rules.entries, host, diagnostics);
+        Lint {
+            profile: &profile,
+            entries: &rules.entries,
+            jobs: &jobs,
+            servauth: &config.servauth,
+            host,
+        }
+        .run(diagnostics);
     }
     if purpose == Purpose::Enforce {
         rules = keep_supported(&profile, rules, diagnostics);

@@ -7,12 +7,12 @@ use portreeve_common::abi::Mode;
 use super::{
     accounts::HostAccounts,
     build::{Ingredients, Policy, Purpose, build},
+    lint::Host,
 };
 use crate::{
     config::{self, Config, OnError},
     diagnostics::{Diagnostics, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust},
-    kernel::sysctl::PortSettings,
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
@@ -129,7 +129,7 @@ impl Source {
                 sysname,
                 accounts: &HostAccounts,
                 purpose: self.purpose,
-                lint: self.lint.then(PortSettings::of_host),
+                lint: self.lint.then(Host::own),
             },
             &mut diagnostics,
         );

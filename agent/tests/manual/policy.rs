@@ -8,6 +8,7 @@ use portreeve::diagnostics::{Diagnostic, Sources};
 use portreeve::kernel::sysctl::PortSettings;
 use portreeve::policy::build::{Ingredients, Policy, Purpose, build};
 use portreeve::policy::explain::{Answer, Question, explain};
+use portreeve::policy::lint::Host;
 use portreeve::profile::{OpenedFile, Opener, ReadError, ReadOptions, parse};
 
 use crate::accounts;
@@ -28,11 +29,15 @@ pub struct Reading {
 }
 
 /// The host of examples, as far as advice depends on it.
-fn host() -> PortSettings {
-    PortSettings {
-        ephemeral: Some((32768, 60999)),
-        kept_out: Vec::new(),
-        first_unprivileged: 1024,
+fn host() -> Host {
+    Host {
+        ports: PortSettings {
+            ephemeral: Some((32768, 60999)),
+            kept_out: Vec::new(),
+            first_unprivileged: 1024,
+        },
+        // Nobody looked: the examples' servers are on no real host.
+        names: None,
     }
 }
 
@@ -127,5 +132,5 @@ fn line(said: &Diagnostic, sources: &Sources) -> String {
 
 /// What `policy` answers, on a host where ports below 1024 need a capability.
 pub fn ask(policy: &Policy, question: &Question) -> Option<Answer> {
-    explain(policy, question, host().first_unprivileged)
+    explain(policy, question, host().ports.first_unprivileged)
 }

@@ -30,10 +30,19 @@ PORTRANGE
 fn row(s: &Sandbox, line: u32, protocol: &str, ports: (u16, u16), rest: [&str; 3]) -> Value {
     let [jobname, flags, description] = rest;
     let description = Some(description).filter(|text| !text.is_empty());
+    let closeness = match jobname {
+        "*" => "*, after everything else",
+        "OMVS" => "OMVS, after all names",
+        "RESERVED" => "alone on its ports",
+        name if name.contains('*') => "a pattern; more literal characters come first",
+        _ => "an exact name",
+    };
+    let order = if jobname == "MQ*" { 2 } else { 1 };
     json!({
         "port": ports.0, "protocol": protocol, "jobname": jobname, "flags": flags,
         "first": ports.0, "last": ports.1, "address": null, "saf": null,
         "description": description, "line": line, "file": s.profile(),
+        "order": order, "closeness": closeness,
         "state": null, "holder": null, "refusals": 0,
     })
 }

@@ -394,7 +394,8 @@ fn another_layout_is_not_taken_over(s: &Sandbox) -> Result<()> {
     s.agent(PROFILE, QUIET)?.start()?.kill()?;
     // `Info` begins with the version of the layout.
     let info = s.bpffs.join("maps/INFO");
-    change_first(&info, 656, |info| info[0] = 77)?;
+    let mut layout = 0;
+    change_first(&info, |info| layout = std::mem::replace(&mut info[0], 77))?;
     let refused = s.agent_again()?.finish()?.ended_with(1)?;
     ensure_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
     for word in ["77", "stays in force"] {
@@ -403,7 +404,7 @@ fn another_layout_is_not_taken_over(s: &Sandbox) -> Result<()> {
     ensure!(refuses_all(s)?, "not enforced any more");
     let status = s.portreeve(&["status"])?.ended_with(2)?;
     ensure!(!status.stderr.contains("panicked"), "{status:?}");
-    change_first(&info, 656, |info| info[0] = 1)?;
+    change_first(&info, |info| info[0] = layout)?;
     s.agent_again()?.start().map(drop)
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::CString,
-    fs::File,
+    fs::{self, File},
     io,
     mem::size_of,
     os::{
@@ -104,8 +104,8 @@ fn load(answer: Always) -> io::Result<OwnedFd> {
     owned(unsafe { bpf(BPF_PROG_LOAD, &mut attr) }?)
 }
 
-/// Changes the first element of a pinned array of `size` bytes.
-pub fn change_first(pin: &Path, size: usize, change: impl FnOnce(&mut [u8])) -> Result<()> {
+/// Changes the first element of a pinned array.
+pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     let map = open(pin).with_context(|| pin.display().to_string())?;
     #[repr(C)]
     struct Attr {
@@ -116,7 +116,7 @@ pub fn change_first(pin: &Path, size: usize, change: impl FnOnce(&mut [u8])) -> 
         flags: u64,
     }
     let key = 0u32;
-    let mut value = vec![0u8; size];
+    let mut value = vec![0u8; value_size(&map)?];
     let mut attr = Attr {
         map_fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
@@ -125,12 +125,20 @@ pub fn change_first(pin: &Path, size: usize, change: impl FnOnce(&mut [u8])) -> 
         flags: 0,
     };
     // SAFETY: the layout is that of an element's command; key and value are as long
-    // as the map's, which the caller says, and outlive both calls.
+    // as the map's and outlive both calls.
     unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }?;
     change(&mut value);
     // SAFETY: as above.
     unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }?;
     Ok(())
+}
+
+fn value_size(map: &OwnedFd) -> Result<usize> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()))?;
+    let size = info
+        .lines()
+        .find_map(|line| line.strip_prefix("value_size:"));
+    Ok(size.context("not a map")?.trim().parse()?)
 }
 
 fn open(pin: &Path) -> io::Result<OwnedFd> {

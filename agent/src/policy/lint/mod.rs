@@ -2,12 +2,21 @@
 //!
 //! A finding is given once, at the first entry it is about, however many there are.
 
+mod access;
+mod host;
+mod jobs;
+
 use std::collections::HashMap;
 
-use portreeve_common::{abi::Protocol, decide::FIRST_HIGH_PORT};
+use portreeve_common::abi::Protocol;
 
-use super::reservations::{Kind, Reservation, low_ports};
+pub use self::host::Host;
+use super::{
+    jobs::Jobs,
+    reservations::{Kind, Reservation},
+};
 use crate::{
+    config::ServAuthProfile,
     diagnostics::{Code, Diagnostic, Diagnostics},
     kernel::sysctl::PortSettings,
     profile::ast::{Profile, Statement, User},
@@ -19,21 +28,36 @@ const RESERVED_SOURCE_PORTS: (u16, u16) = (512, 1023);
 /// Where IKE daemons listen (`PRT-45`).
 const IKE_PORTS: [u16; 2] = [500, 4500];
 
-/// Reports what is unwise in `profile`, whose entries in force are `reservations`,
-/// on a host with these settings.
-pub fn lint(
-    profile: &Profile,
-    reservations: &[Reservation],
-    host: &PortSettings,
-    diagnostics: &mut Diagnostics,
-) {
-    name_only(reservations, diagnostics);
-    ephemeral(reservations, host, diagnostics);
-    reserved_source_ports(reservations, diagnostics);
-    ip_security(profile, reservations, diagnostics);
-    delete_at_start(profile, diagnostics);
-    bind_addresses(reservations, diagnostics);
-    low_ports_of_one_protocol(profile, reservations, diagnostics);
+/// A policy and the host it is looked at on.
+pub struct Lint<'a> {
+    /// The profile.
+    pub profile: &'a Profile,
+    /// The entries that take effect.
+    pub entries: &'a [Reservation],
+    /// The jobs that the config defines.
+    pub jobs: &'a Jobs,
+    /// The resource profiles of the config.
+    pub servauth: &'a [ServAuthProfile],
+    /// The host.
+    pub host: &'a Host,
+}
+
+impl Lint<'_> {
+    /// Reports what is unwise.
+    pub fn run(&self, diagnostics: &mut Diagnostics) {
+        jobs::name_only(self, diagnostics);
+        jobs::unknown_names(self, diagnostics);
+        jobs::forked_procedures(self, diagnostics);
+        jobs::delegated_cgroups(self, diagnostics);
+        access::low_ports_of_one_protocol(self, diagnostics);
+        access::udp_denied(self, diagnostics);
+        access::open_resources(self.servauth, diagnostics);
+        ephemeral(self.entries, &self.host.ports, diagnostics);
+        reserved_source_ports(self.entries, diagnostics);
+        ip_security(self.profile, self.entries, diagnostics);
+        delete_at_start(self.profile, diagnostics);
+        bind_addresses(self.entries, diagnostics);
+    }
 }
 
 /// Gives one warning for all reservations that `concerned` picks.
@@ -49,24 +73,6 @@ fn once<'a>(
     if let Some(first) = found.next() {
         diagnostics.push(warning(first, 1 + found.count()));
     }
-}
-
-fn name_only(reservations: &[Reservation], diagnostics: &mut Diagnostics) {
-    let total = reservations.len();
-    once(
-        reservations,
-        |reservation| matches!(reservation.user, User::Job(_)),
-        |first, count| {
-            Diagnostic::warning(
-                Code::NameOnly,
-                first.span,
-                format!("{count} of {total} reservations rest on the process name alone, which any process can choose for itself"),
-            )
-            .label("the first of them")
-            .help("they keep servers from taking each other's ports by mistake, but are no boundary against a program that lies about its name")
-        },
-        diagnostics,
-    );
 }
 
 fn ephemeral(reservations: &[Reservation], host: &PortSettings, diagnostics: &mut Diagnostics) {
@@ -248,150 +254,5 @@ fn overlap(one: &Reservation, other: &Reservation) -> bool {
     }
 }
 
-/// `LNT-01`: the low ports of one protocol are restricted and the other's aren't.
-fn low_ports_of_one_protocol(
-    profile: &Profile,
-    reservations: &[Reservation],
-    diagnostics: &mut Diagnostics,
-) {
-    let restricted = Protocol::ALL.map(|protocol| low_ports(profile, protocol));
-    let missing = match restricted {
-        [Some(span), None] => Some((span, "UDPCONFIG")),
-        [None, Some(span)] => Some((span, "TCPCONFIG")),
-        _ => None,
-    };
-    // Without any reservation of a low port nobody cares for them.
-    if let Some((span, statement)) = missing
-        && reservations
-            .iter()
-            .any(|reservation| reservation.first < FIRST_HIGH_PORT)
-    {
-        diagnostics.push(
-            Diagnostic::warning(
-                Code::LowPortsHalf,
-                span,
-                format!("low ports are restricted for one protocol only; {statement} doesn't say RESTRICTLOWPORTS"),
-            )
-            .help(format!("add `{statement} RESTRICTLOWPORTS`, or take it from both")),
-        );
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::{
-        policy::reservations::resolve,
-        profile::{ReadOptions, parse},
-    };
-
-    fn found(text: &str) -> Vec<(Code, u32, String)> {
-        let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
-        let reservations = resolve(&parsed.profile, &mut Diagnostics::new()).entries;
-        let host = PortSettings {
-            ephemeral: Some((32768, 60999)),
-            kept_out: vec![(50000, 50009)],
-            first_unprivileged: 1024,
-        };
-        let mut diagnostics = Diagnostics::new();
-        lint(&parsed.profile, &reservations, &host, &mut diagnostics);
-        diagnostics
-            .iter()
-            .map(|d| {
-                (
-                    d.code,
-                    d.span.map_or(0, |span| parsed.sources.line(span)),
-                    d.message.clone(),
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn names_are_counted_and_told_once() {
-        let found = found("PORT 20 TCP *\n 21 TCP FTPD1\n 22 TCP SSH*\n 23 TCP RESERVED\n");
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!((found[0].0, found[0].1), (Code::NameOnly, 2));
-        assert!(found[0].2.starts_with("2 of 4 "));
-    }
-
-    #[test]
-    fn ports_that_the_kernel_hands_out_are_named() {
-        assert_eq!(found("PORT 61000 TCP *\nPORTRANGE 50000 10 TCP *\n"), []);
-        let found = found("PORT 61000 TCP *\n 60999 TCP RESERVED\nPORTRANGE 50000 11 UDP *\n");
-        assert_eq!((found[0].0, found[0].1), (Code::EphemeralOverlap, 2));
-        assert!(found[0].2.starts_with("2 reservations"), "{found:?}");
-    }
-
-    #[test]
-    fn ranges_of_source_ports_are_told() {
-        assert_eq!(found("PORT 513 TCP *\nPORTRANGE 400 112 TCP *\n"), []);
-        assert_eq!(
-            found("PORTRANGE 400 113 TCP *\n")[0].0,
-            Code::ReservedSourcePorts
-        );
-        assert_eq!(
-            found("PORTRANGE 1023 2 UDP RESERVED\n")[0].0,
-            Code::ReservedSourcePorts
-        );
-    }
-
-    /// `PRT-45`
-    #[test]
-    fn ike_ports_belong_to_somebody_when_ipsecurity_is_on() {
-        let both = "PORT 500 UDP RESERVED\nPORT 4500 UDP RESERVED\n";
-        assert_eq!(found(&format!("IPCONFIG IPSECURITY\n{both}")), []);
-        assert_eq!(found(both), []);
-        let half = found("IPCONFIG IPSECURITY\nPORT 500 UDP RESERVED\nPORT 4500 TCP RESERVED\n");
-        assert_eq!(half[0].0, Code::IkePortsOpen);
-        assert!(half[0].2.contains("UDP 4500"), "{half:?}");
-    }
-
-    /// `PRT-28`, `PRT-30`
-    #[test]
-    fn servers_on_one_port_need_their_own_addresses() {
-        let lines = |text: &str| -> Vec<(Code, u32)> {
-            let is_bind =
-                |code: &Code| matches!(code, Code::SameBindAddress | Code::BindBehindPlain);
-            found(text)
-                .into_iter()
-                .map(|(code, line, _)| (code, line))
-                .filter(|(code, _)| is_bind(code))
-                .collect()
-        };
-        assert_eq!(
-            lines("PORT 23 TCP A BIND 192.0.2.1\n 23 TCP B BIND 192.0.2.2\n 23 TCP *\n"),
-            []
-        );
-        assert_eq!(lines("PORT 23 TCP A\n 23 TCP B BIND 192.0.2.2\n"), []);
-        assert_eq!(
-            lines("PORT 23 TCP A BIND 192.0.2.1\n 23 TCP B BIND 192.0.2.1\n"),
-            [(Code::SameBindAddress, 2)]
-        );
-        assert_eq!(
-            lines("PORT 23 TCP *\n 23 TCP B BIND 192.0.2.1\n"),
-            [(Code::BindBehindPlain, 2)]
-        );
-    }
-
-    /// `LNT-01`
-    #[test]
-    fn low_ports_are_restricted_for_both_protocols() {
-        let half = found("TCPCONFIG RESTRICTLOWPORTS\nPORT 21 TCP *\n");
-        assert_eq!(half[0].0, Code::LowPortsHalf);
-        assert!(half[0].2.contains("UDPCONFIG"), "{half:?}");
-        assert_eq!(
-            found("TCPCONFIG RESTRICTLOWPORTS\nUDPCONFIG RESTRICTLOWPORTS\nPORT 21 TCP *\n"),
-            []
-        );
-    }
-
-    /// `DEL-07`, `LNT-02`
-    #[test]
-    fn delete_is_not_for_profiles() {
-        let found = found("PORT 21 TCP *\nDELETE PORT 21 TCP *\n");
-        assert_eq!((found[0].0, found[0].1), (Code::DeleteAtStart, 2));
-    }
-}
+mod tests;
