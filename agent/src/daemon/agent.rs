@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
+    time::Duration,
 };
 
 use portreeve_common::abi::{Active, Mode};
@@ -52,6 +53,8 @@ pub struct Agent {
     selftest: RefCell<Option<SelftestStatus>>,
     proving: tokio::sync::Mutex<()>,
     detached: Cell<bool>,
+    /// Whether the ring held more events when it was last looked at.
+    pub backlog: Cell<bool>,
 }
 
 impl Agent {
@@ -80,6 +83,7 @@ impl Agent {
             selftest: RefCell::new(None),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
+            backlog: Cell::new(false),
         };
         let policy = Rc::clone(&agent.policy.borrow());
         let kept: Vec<(u32, u32)> = if same {
@@ -140,6 +144,18 @@ impl Agent {
         };
         *self.selftest.borrow_mut() = Some(status.clone());
         status
+    }
+
+    /// Waits until what is in the ring now has been taken in, so that whoever asks
+    /// after a bind is told of it; not for ever, should events come without end.
+    pub async fn catch_up(&self) {
+        const STEP: Duration = Duration::from_millis(2);
+        for _ in 0..500 {
+            tokio::time::sleep(STEP).await;
+            if !self.backlog.get() {
+                break;
+            }
+        }
     }
 
     /// How things are.

@@ -127,7 +127,10 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
         Err(error) => Reply::Failed(format!(
             "this agent does not understand the request: {error}"
         )),
-        Ok(Request::Events { follow }) => return events(&mut writer, bounded, agent, follow).await,
+        Ok(Request::Events { follow }) => {
+            agent.catch_up().await;
+            return events(&mut writer, bounded, agent, follow).await;
+        }
         Ok(Request::Status {}) => {
             if !agent.is_detached() {
                 agent.prove().await;

@@ -259,6 +259,7 @@ async fn read_events(
                 break;
             }
         }
+        agent.backlog.set(batch == BATCH);
         if batch == BATCH {
             // There may be more, but others want their turn: events can come
             // faster than they are taken in.

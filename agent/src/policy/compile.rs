@@ -60,7 +60,8 @@ pub fn compile(rules: &Rules, with: &Surroundings<'_>, diagnostics: &mut Diagnos
     order.sort_by_cached_key(|index| {
         let entry = &rules.entries[*index];
         let specificity = Specificity::of(&entry.user);
-        (entry.kind, entry.protocol, entry.first, specificity)
+        let is_unreserved = entry.kind == Kind::Unreserved;
+        (is_unreserved, entry.protocol, entry.first, specificity)
     });
     for index in order {
         compiler.add(&rules.entries[index], index);

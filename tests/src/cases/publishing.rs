@@ -133,13 +133,13 @@ impl Resources {
 
 /// Where the agent fills the tables while binds are judged beside it.
 fn reloads_on_every_processor(s: &Sandbox) -> Result<()> {
-    take_turns(s, 500, None)
+    take_turns(s, 2_000, None)
 }
 
 /// Where the agent is interrupted while it fills the tables and, on kernels that
 /// interrupt themselves, a bind while it is judged.
 fn reloads_on_one_processor(s: &Sandbox) -> Result<()> {
-    take_turns(s, 1_000, Some(0))
+    take_turns(s, 10_000, Some(0))
 }
 
 /// Between an empty profile and one that reserves everything: a bind is judged by
