@@ -65,7 +65,8 @@ pub struct Explain {
 impl Explain {
     pub fn run(self, paths: &Paths) -> Result<u8> {
         let question = self.question()?;
-        let answer = if paths.profile.is_some() {
+        // A profile or config that is named is asked itself, in force or not.
+        let answer = if paths.profile.is_some() || paths.config.is_some() {
             match offline(paths, &question)? {
                 Some(answer) => answer,
                 None => return Ok(NO),

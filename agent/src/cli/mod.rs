@@ -70,6 +70,7 @@ struct Cli {
 
 /// Where things are; several agents run side by side with different ones.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Where things are")]
 struct Paths {
     /// The profile, in the language of PROFILE.TCPIP [default: the config's, else
     /// /etc/portreeve/profile.tcpip]
