@@ -42,7 +42,7 @@ pub static UNRESERVED: Array<Unreserved> = Array::with_max_entries(2 * PROTOCOLS
 pub static ADDRESSES: Array<BindAddress> = Array::with_max_entries(2 * MAX_ADDRESSES, POLICY);
 
 #[map]
-pub static SELFTEST: Array<u64> = Array::with_max_entries(1, POLICY);
+pub static SELFTEST: Array<u64> = Array::with_max_entries(2, POLICY);
 
 #[map]
 pub static REFUSALS: Array<u64> = Array::with_max_entries(2 * MAX_ENTRIES, POLICY);

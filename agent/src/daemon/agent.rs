@@ -48,8 +48,6 @@ pub struct Agent {
     policy: RefCell<Rc<Policy>>,
     /// Events seen lately.
     pub log: RefCell<EventLog>,
-    /// Self-test events.
-    pub seen: selftest::Seen,
     selftest: RefCell<Option<SelftestStatus>>,
     proving: tokio::sync::Mutex<()>,
     detached: Cell<bool>,
@@ -79,7 +77,6 @@ impl Agent {
             source,
             policy: RefCell::new(Rc::new(policy)),
             log: RefCell::new(EventLog::new(hierarchy)),
-            seen: selftest::Seen::default(),
             selftest: RefCell::new(None),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
@@ -131,7 +128,7 @@ impl Agent {
         let result = loop {
             let active = self.tables.borrow().active();
             let mode = self.policy().config.mode;
-            let result = selftest::run(&self.tables, mode, &self.attach.path, &self.seen).await;
+            let result = selftest::run(&self.tables, mode, &self.attach.path).await;
             // A reload meanwhile may have changed the mode that was to be proven.
             if result.is_ok() || self.tables.borrow().active() == active {
                 break result;

@@ -2,7 +2,7 @@
 //!
 //! A helper process binds an address that no host may have, on sockets whose
 //! cookies the programs are told beforehand. A live hook answers those, and only
-//! those, with an errno that nothing else gives (in audit mode: with an event); a
+//! those, with an errno that nothing else gives (in audit mode: with a note); a
 //! dead one leaves the kernel's own EADDRNOTAVAIL. Nothing is ever held, and no
 //! counter moves.
 
@@ -14,7 +14,6 @@ use std::{
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process::Stdio,
-    rc::Rc,
     time::Duration,
 };
 
@@ -24,7 +23,7 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket},
 };
 use portreeve_common::abi::{
-    Event, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
+    Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -36,8 +35,6 @@ use crate::kernel::{netns, tables::Tables};
 
 /// Longest time for the whole test.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Longest time until an audit event has come through the ring.
-const EVENT_LIMIT: Duration = Duration::from_secs(2);
 
 /// What is tried: each hook with each protocol.
 const CASES: [(Hook, Protocol); 4] = [
@@ -47,45 +44,18 @@ const CASES: [(Hook, Protocol); 4] = [
     (Hook::Bind6, Protocol::Udp),
 ];
 
-/// Self-test events that came through the ring.
-#[derive(Clone, Default)]
-pub struct Seen(Rc<RefCell<Vec<(u8, u8, u32)>>>);
-
-impl Seen {
-    /// Takes note of a self-test event.
-    pub fn note(&self, event: &Event) {
-        let mut seen = self.0.borrow_mut();
-        // Nobody waits for more than one test's worth.
-        if seen.len() < 64 {
-            seen.push((event.hook, event.protocol, event.pid));
-        }
-    }
-
-    fn clear(&self) {
-        self.0.borrow_mut().clear();
-    }
-
-    fn has(&self, hook: Hook, protocol: Protocol) -> bool {
-        self.0
-            .borrow()
-            .iter()
-            .any(|(h, p, _)| *h == hook as u8 && *p == protocol as u8)
-    }
-}
-
 /// Runs the self-test below the cgroup that the hooks are attached to.
 ///
 /// # Errors
 ///
 /// Says which hook did not answer, or why the test could not be made.
-pub async fn run(tables: &RefCell<Tables>, mode: Mode, attach: &Path, seen: &Seen) -> Result<()> {
-    seen.clear();
-    let test = timeout(LIMIT, cases(tables, mode, attach, seen)).await;
+pub async fn run(tables: &RefCell<Tables>, mode: Mode, attach: &Path) -> Result<()> {
+    let test = timeout(LIMIT, cases(tables, mode, attach)).await;
     tables.borrow().expect_selftest(0);
     test.with_context(|| format!("no result within {} s", LIMIT.as_secs()))?
 }
 
-async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path, seen: &Seen) -> Result<()> {
+async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path) -> Result<()> {
     let place = Place::below(attach)?;
     let mut command = Command::new("/proc/self/exe");
     command.arg(HELPER_VERB);
@@ -116,7 +86,12 @@ async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path, seen: &Seen)
                 Errno::from_raw(i32::from(errno)).desc()
             ),
             Mode::Enforce => {}
-            Mode::Audit => wait_for_event(seen, hook, protocol).await?,
+            Mode::Audit if tables.borrow().seen_selftest() != cookie => bail!(
+                "hook {} did not see a {} bind",
+                hook.name(),
+                protocol.name()
+            ),
+            Mode::Audit => {}
         }
     }
     child
@@ -124,17 +99,6 @@ async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path, seen: &Seen)
         .await
         .context("the process that binds was lost")?;
     Ok(())
-}
-
-async fn wait_for_event(seen: &Seen, hook: Hook, protocol: Protocol) -> Result<()> {
-    let poll = Duration::from_millis(5);
-    for _ in 0..EVENT_LIMIT.as_millis() / poll.as_millis() {
-        if seen.has(hook, protocol) {
-            return Ok(());
-        }
-        tokio::time::sleep(poll).await;
-    }
-    bail!("hook {} reported no {} bind", hook.name(), protocol.name())
 }
 
 async fn next_number<T: std::str::FromStr>(

@@ -73,7 +73,7 @@ impl Tables {
             unreserved: map(pins, names::UNRESERVED, 2 * PROTOCOLS)?,
             addresses: map(pins, names::ADDRESSES, 2 * MAX_ADDRESSES)?,
             refusals: map(pins, names::REFUSALS, 2 * MAX_ENTRIES)?,
-            selftest: map(pins, names::SELFTEST, 1)?,
+            selftest: map(pins, names::SELFTEST, 2)?,
             grace: Grace::new().map_err(KernelError::io("can't make the maps to wait on"))?,
             // A predecessor may have died right after its last publication.
             idle_is_quiet: false,
@@ -172,6 +172,11 @@ impl Tables {
         }
         let word = self.active().half() * MAX_ENTRIES + index;
         self.refusals.atomic(word).load(Ordering::Relaxed)
+    }
+
+    /// Cookie of the self-test's socket that a hook in audit mode has seen last.
+    pub fn seen_selftest(&self) -> u64 {
+        self.selftest.atomic(1).load(Ordering::Acquire)
     }
 
     /// Names the socket whose bind is the self-test; 0 for none.

@@ -61,7 +61,7 @@ pub struct Event {
     pub hook: u8,
     /// [`Protocol`] as a number.
     pub protocol: u8,
-    /// What became of it: [`Event::GRANTED`], [`Event::AUDIT`], [`Event::SELFTEST`].
+    /// What became of it: [`Event::GRANTED`], [`Event::AUDIT`].
     pub flags: u8,
     /// 0.
     pub reserved: [u8; 5],
@@ -72,8 +72,6 @@ impl Event {
     pub const GRANTED: u8 = 1;
     /// A refusal was only reported.
     pub const AUDIT: u8 = 2;
-    /// The agent's own proof that the hook is alive; not a caller's bind.
-    pub const SELFTEST: u8 = 4;
 }
 
 /// The self-test binds this address, which no host may have (TEST-NET-1, RFC 5737).

@@ -22,7 +22,8 @@ pub const REFUSALS: &str = "REFUSALS";
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of [`super::Event`].
 pub const EVENTS: &str = "EVENTS";
-/// Cookie of the socket whose bind is the self-test, or 0.
+/// Cookie of the socket whose bind is the self-test, or 0; behind it the cookie
+/// that a hook in audit mode has seen last.
 pub const SELFTEST: &str = "SELFTEST";
 
 /// Every map that is pinned, in the order in which they are.

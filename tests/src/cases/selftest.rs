@@ -33,6 +33,7 @@ tests![
     a_proof_while_the_mode_changes,
     a_flood_of_refusals_does_not_deafen_the_agent,
     a_flood_of_events_does_not_deafen_the_agent,
+    a_flood_in_audit_mode_does_not_hide_the_proof,
 ];
 
 const QUIET: Settings = Settings::DEFAULT;
@@ -112,7 +113,7 @@ fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
 fn a_missing_hook_is_noticed_in_audit_mode(s: &Sandbox) -> Result<()> {
     let agent = s.agent(PROFILE, QUIET.audit())?.start()?;
     fs::remove_file(s.bpffs.join("links/bind6"))?;
-    misses(&agent, "bind6", "bind4", "reported no")
+    misses(&agent, "bind6", "bind4", "did not see")
 }
 
 fn misses(agent: &Agent<'_>, gone: &str, left: &str, words: &str) -> Result<()> {
@@ -218,6 +219,11 @@ fn a_flood_of_refusals_does_not_deafen_the_agent(s: &Sandbox) -> Result<()> {
 /// The same for one that is allowed, when that is reported too.
 fn a_flood_of_events_does_not_deafen_the_agent(s: &Sandbox) -> Result<()> {
     deafened(s, "right", QUIET.report_all())
+}
+
+/// In audit mode the proof is an event itself, and must get through the flood.
+fn a_flood_in_audit_mode_does_not_hide_the_proof(s: &Sandbox) -> Result<()> {
+    deafened(s, "wrong", QUIET.audit())
 }
 
 fn deafened(s: &Sandbox, name: &str, settings: Settings) -> Result<()> {

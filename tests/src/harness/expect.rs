@@ -211,9 +211,6 @@ fn step(
     let first = cases.first().context("no case")?;
     let wants: Vec<Want> = cases.iter().map(|case| case.want.clone()).collect();
     let binder = Binder::start(&first.caller, &wants)?;
-    // The process is still there: its cgroup can be looked up.
-    let after = Snapshot::take(agent)?;
-
     let mut expected = before.clone();
     for (case, result) in cases.iter().zip(&binder.results) {
         ensure_eq!(*result, case.result(), "{case}");
@@ -221,6 +218,8 @@ fn step(
         let event = event(agent.sandbox, case, lines, settings, before, binder.pid)?;
         expected.events.extend(event);
     }
+    // The process is still there: its cgroup can be looked up.
+    let after = Snapshot::with_events(agent, expected.events.len())?;
     ensure_eq!(after.counters, expected.counters, "counters after {first}");
     ensure_eq!(
         after.audited,

@@ -1,6 +1,9 @@
 //! Everything an agent counts and reports, at one moment.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -28,11 +31,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What `agent` says when it has at least this many events, or else won't have.
+    pub fn with_events(agent: &Agent<'_>, count: usize) -> Result<Self> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let snapshot = Self::take(agent)?;
+            if snapshot.events.len() >= count || Instant::now() > deadline {
+                return Ok(snapshot);
+            }
+        }
+    }
+
     /// What `agent` says now.
     ///
-    /// Whatever happened before is in it: while the agent answers the first
-    /// question its event loop goes round several times for the self-test, and
-    /// each round takes in what the ring holds.
+    /// A few events that were made before are in it: while the agent answers the
+    /// first question its event loop goes round several times for the self-test, and
+    /// each round takes in some of what the ring holds.
     pub fn take(agent: &Agent<'_>) -> Result<Self> {
         let status = agent.status()?;
         ensure!(
