@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::json;
 
 use super::{NO, Paths, YES, stderr_has_color};
 use crate::{
@@ -32,6 +33,9 @@ impl Reload {
             Ok(reloaded) => reloaded,
             Err(client::ClientError::Failed(why)) => {
                 anstream::eprintln!("portreeve: not reloaded: {why}");
+                if paths.format == Format::Json {
+                    report::json(&json!({"applied": false, "refused": why}))?;
+                }
                 return Ok(NO);
             }
             Err(error) => return Err(error.into()),
