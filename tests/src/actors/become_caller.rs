@@ -10,7 +10,7 @@ use nix::{
     unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid},
 };
 
-use crate::harness::{Caller, network};
+use crate::harness::Caller;
 
 /// What an actor says when the host keeps it from having one.
 pub const NO_USER_NAMESPACE: &str = "no user namespace can be made";
@@ -27,7 +27,7 @@ pub fn become_caller(caller: &Caller) -> Result<()> {
         unsafe { libc::nice(caller.nice) };
     }
     if caller.elsewhere {
-        network::isolate()?;
+        portreeve_sandbox::isolate()?;
     }
     name_thread(&caller.name)?;
     if let Some([real, effective, saved]) = caller.uids {

@@ -12,7 +12,6 @@ pub mod expect;
 pub mod host;
 pub mod launch;
 pub mod neighbour;
-pub mod network;
 pub mod request;
 pub mod sandbox;
 pub mod settings;
@@ -86,7 +85,7 @@ pub fn trial(subject: &str, name: &'static str, body: Body) -> Trial {
 /// children are born into that of the thread that starts them.
 fn perform(name: &'static str, body: Body) -> Result<Completion, Failed> {
     let whole = move || -> Result<()> {
-        network::isolate()?;
+        portreeve_sandbox::isolate()?;
         let sandbox = Sandbox::new()?;
         body(&sandbox)?;
         sandbox.close()

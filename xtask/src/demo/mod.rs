@@ -2,7 +2,6 @@
 
 mod cases;
 mod events;
-mod network;
 mod table;
 
 use std::env;
@@ -72,7 +71,7 @@ pub fn run(arguments: Arguments) -> Result<bool> {
         return become_root(&same);
     }
     // Before the agent starts: it judges the namespace that it finds itself in.
-    network::isolate()?;
+    portreeve_sandbox::isolate()?;
     let instance = Instance::scratch(&format!("portreeve-demo-{}", process::id()), &agent)?;
     let outcomes = show(&instance);
     // Whatever happened, nothing stays behind.

@@ -22,14 +22,6 @@ impl CgroupPattern {
         &self.components
     }
 
-    /// Whether it is a path without any `*`.
-    pub fn is_literal(&self) -> bool {
-        !self
-            .components
-            .iter()
-            .any(|component| component.contains('*'))
-    }
-
     /// Whether the cgroup at `path`, or one that it is in, is meant. The root is
     /// never meant: it would be everybody.
     pub fn covers(&self, path: &str) -> bool {

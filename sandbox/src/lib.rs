@@ -1,4 +1,5 @@
-//! A network of the test's own: no port of the host is taken or missed.
+//! A network of its own for whatever binds ports on a developer's machine: the
+//! demo and the kernel tests. No port of the host is taken or missed.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
@@ -10,8 +11,12 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, socket},
 };
 
-/// Moves this thread, and whatever it starts, into a new network namespace with
-/// nothing but a loopback.
+/// Moves this thread, and whatever it starts from then on, into a new network
+/// namespace with nothing but a loopback.
+///
+/// # Errors
+///
+/// Without the right to make one; what the kernel says.
 pub fn isolate() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).context("no network namespace can be made")?;
     raise_loopback().context("the loopback can't be raised")
