@@ -9,6 +9,7 @@
 
 use crate::abi::{
     BindAddress, Entry, MAX_ENTRIES_PER_PORT, Matcher, NO_ENTRY, Protocol, Slot, Unreserved, Who,
+    jobs::Place,
 };
 use crate::jobname::{Glob, Name};
 use crate::reason::Reason;
@@ -30,7 +31,7 @@ pub enum Operation {
 pub enum Asked {
     /// A particular address: never changed (`PRT-26`).
     Specific,
-    /// The IPv4 wildcard.
+    /// The IPv4 wildcard, also as an IPv4-mapped one.
     AnyV4,
     /// The IPv6 wildcard of a socket that takes IPv4 too.
     AnyV6,
@@ -47,23 +48,19 @@ pub struct Request {
     pub port: u16,
     /// What is done with it.
     pub operation: Operation,
-    /// The address asked for.
-    pub asked: Asked,
 }
 
-/// Who is calling. Every answer may cost a read of kernel memory, so each is
-/// asked for only when the port's entries need it.
+/// Who is calling, and for what socket. Every answer may cost a read of kernel
+/// memory, so each is asked for only when the port's entries need it.
 pub trait Subject {
+    /// Which job the caller is.
+    type Identity: Identity;
+
     /// Whether the bind happens in a network namespace the policy governs.
     fn in_scope(&self) -> bool;
 
-    /// The name of a process that is no defined job: its process name, folded.
-    /// Empty for one that is a defined job or calls itself like one, so that a
-    /// definition is never reached by a name. `None` when it can't be read.
-    fn name(&self) -> Option<Name>;
-
-    /// Whether the process is one of the defined jobs in this set.
-    fn in_jobs(&self, set: u32) -> bool;
+    /// Which job the caller is. `None` when it can't be read.
+    fn identity(&self) -> Option<Self::Identity>;
 
     /// Whether its user or one of its groups is in this permit set.
     fn is_permitted(&self, set: u32) -> bool;
@@ -71,6 +68,20 @@ pub trait Subject {
     /// Whether it is exempt from RESTRICTLOWPORTS: root or `CAP_NET_BIND_SERVICE`,
     /// z/OS's UID 0 and APF (`LOW-02`).
     fn is_privileged(&self) -> bool;
+
+    /// The address it asks for.
+    fn asked(&self) -> Asked;
+}
+
+/// Which job a process is.
+pub trait Identity {
+    /// The name of a process that is no defined job: its process name, folded.
+    /// Empty for one that is a defined job or calls itself like one, so that a
+    /// definition is never reached by a name.
+    fn name(&self) -> Name;
+
+    /// The first entry of `list` that covers one of the defined jobs it is.
+    fn place(&self, list: u32) -> Place;
 }
 
 /// The tables of one policy. `None` for an index means that there is no such element.
@@ -198,14 +209,20 @@ fn by_job<S: Subject, P: PolicyView>(
     if !subject.in_scope() {
         return Verdict::without_entry(Reason::NotJudged);
     }
-    let offset = if entries.needs_name() {
-        let Some(name) = subject.name() else {
+    let (offset, proven) = if entries.needs_name() {
+        let Some(identity) = subject.identity() else {
             return of_first_entry(Reason::NoIdentity, entries, policy);
         };
-        search(entries, name, subject, policy)
+        let by_name = search(entries, identity.name(), policy);
+        let place = by_definition(entries, &identity, policy);
+        if place.offset() < by_name {
+            (place.offset(), place.is_proven())
+        } else {
+            (by_name, false)
+        }
     } else {
         // Entries that ask for no name mean everybody or nobody: the first decides.
-        0
+        (0, false)
     };
 
     let Some(slot) = policy.slot(request.protocol, request.port) else {
@@ -224,9 +241,9 @@ fn by_job<S: Subject, P: PolicyView>(
     let Some(entry) = policy.entry(index) else {
         return Verdict::without_entry(Reason::BadTable);
     };
-    let Some(verified) = recognised(entry, subject, policy) else {
+    if !is_whole(entry, policy) {
         return of_first_entry(Reason::BadTable, entries, policy);
-    };
+    }
     let reason = match entry.who() {
         Who::Nobody => nobody_meant,
         Who::Blocked => Reason::Blocked,
@@ -239,8 +256,8 @@ fn by_job<S: Subject, P: PolicyView>(
     };
     let mut verdict = Verdict::new(reason, index, entry.line());
     if is_reserved && !reason.refuses() {
-        verdict.grant = entry.grants(verified) && request.port < FIRST_HIGH_PORT;
-        verdict.rewrite = rewrite(entry, request.asked, policy);
+        verdict.grant = entry.grants(proven) && request.port < FIRST_HIGH_PORT;
+        verdict.rewrite = rewrite(entry, subject, policy);
         verdict.shared = slot.is_shared();
         verdict.no_delay_acks = entry.no_delay_acks();
     }
@@ -274,15 +291,16 @@ fn of_unreserved<S: Subject, P: PolicyView>(
     Ok(rules.entries)
 }
 
-/// Which of `entries` is the first that means the caller; their number if none does.
+/// Which of `entries` is the first that means everybody or a process called
+/// `name`; their number if none does.
 ///
 /// The verifier walks this once per entry, so it only looks for the place: what
 /// is found there, damage included, is looked at once, behind the loop.
 #[inline(always)]
-fn search<S: Subject, P: PolicyView>(entries: Slot, name: Name, subject: &S, policy: &P) -> u32 {
+fn search<P: PolicyView>(entries: Slot, name: Name, policy: &P) -> u32 {
     let mut offset = 0;
     while offset < MAX_ENTRIES_PER_PORT {
-        if offset >= entries.count() || means(entries.first() + offset, name, subject, policy) {
+        if offset >= entries.count() || means(entries.first() + offset, name, policy) {
             return offset;
         }
         offset += 1;
@@ -290,10 +308,10 @@ fn search<S: Subject, P: PolicyView>(entries: Slot, name: Name, subject: &S, pol
     MAX_ENTRIES_PER_PORT
 }
 
-/// Whether entry `index` means the caller. An element that isn't there stops the
+/// Whether entry `index` means everybody or a process called `name`. An element that isn't there stops the
 /// search too, so that damaged tables never let a later entry speak.
 #[inline(always)]
-fn means<S: Subject, P: PolicyView>(index: u32, name: Name, subject: &S, policy: &P) -> bool {
+fn means<P: PolicyView>(index: u32, name: Name, policy: &P) -> bool {
     let Some(entry) = policy.entry(index) else {
         return true;
     };
@@ -305,9 +323,6 @@ fn means<S: Subject, P: PolicyView>(index: u32, name: Name, subject: &S, policy:
             let Some(matcher) = policy.matcher(matcher) else {
                 return true;
             };
-            if matcher.jobs() != 0 && subject.in_jobs(matcher.jobs()) {
-                return true;
-            }
             match matcher.glob_index() {
                 None => matcher.masked_name().matches(name),
                 Some(index) => match policy.glob(index) {
@@ -319,30 +334,40 @@ fn means<S: Subject, P: PolicyView>(index: u32, name: Name, subject: &S, policy:
     }
 }
 
-/// Whether the entry that was found recognised the caller by more than what it
-/// says of itself; `None` if the entry points to something that isn't there.
+/// Which of `entries` is the first that covers a defined job of the caller.
 #[inline(always)]
-fn recognised<S: Subject, P: PolicyView>(entry: &Entry, subject: &S, policy: &P) -> Option<bool> {
-    let Who::Job(matcher) = entry.who() else {
-        return Some(false);
-    };
-    let matcher = policy.matcher(matcher)?;
-    if let Some(index) = matcher.glob_index() {
-        policy.glob(index)?;
+fn by_definition<I: Identity, P: PolicyView>(entries: Slot, identity: &I, policy: &P) -> Place {
+    match policy.entry(entries.first()) {
+        Some(first) if first.list() != 0 => identity.place(first.list()),
+        _ => Place::NONE,
     }
-    Some(matcher.is_verified() && subject.in_jobs(matcher.jobs()))
+}
+
+/// Whether everything that the entry points to is there.
+#[inline(always)]
+fn is_whole<P: PolicyView>(entry: &Entry, policy: &P) -> bool {
+    let Who::Job(matcher) = entry.who() else {
+        return true;
+    };
+    let Some(matcher) = policy.matcher(matcher) else {
+        return false;
+    };
+    match matcher.glob_index() {
+        Some(index) => policy.glob(index).is_some(),
+        None => true,
+    }
 }
 
 /// Port-control 4.5.
 #[inline(always)]
-fn rewrite<P: PolicyView>(entry: &Entry, asked: Asked, policy: &P) -> Rewrite {
+fn rewrite<S: Subject, P: PolicyView>(entry: &Entry, subject: &S, policy: &P) -> Rewrite {
     let Some(index) = entry.bind() else {
         return Rewrite::Keep;
     };
     let Some(address) = policy.address(index) else {
         return Rewrite::Keep;
     };
-    match asked {
+    match subject.asked() {
         Asked::AnyV4 if address.is_v4() => Rewrite::To(index),
         Asked::AnyV6 | Asked::AnyV6Only if address.is_v6() => Rewrite::To(index),
         // A socket that is IPv6 only can't have a mapped address.

@@ -2,6 +2,12 @@
 
 /// The `errno` of a refusal that portreeve makes (`EACCES`, port-control 4.8).
 pub const EACCES: u16 = 13;
+/// What the kernel's own threads see instead: their loops go on to the next port
+/// for nothing else (`EADDRINUSE`).
+pub const EADDRINUSE: u16 = 98;
+/// What the kernel itself answers to a family that doesn't go with the address
+/// (`EAFNOSUPPORT`).
+pub const EAFNOSUPPORT: u16 = 97;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $id:literal, $refuses:literal, $text:literal;)+) => {
@@ -66,6 +72,9 @@ reasons! {
     UnreservedDenied = 12, "unreserved-denied", true, "the profile denies unreserved ports to this job";
     /// The rules for jobs allow it, but the port is restricted to other users (`IBI-01`).
     OtherUser = 13, "other-user", true, "the port is restricted to other users";
+    /// The entry's BIND can't be had: the address can't be changed in a bind whose
+    /// family is `AF_UNSPEC`, and the wildcard it asks for isn't what the entry gives.
+    AddressFamily = 14, "address-family", true, "the entry's BIND needs the address family to be named in the bind";
 }
 
 /// How many reasons there are; the size of a table indexed by reason.
@@ -77,9 +86,13 @@ impl Reason {
         Self::ALL.get(usize::from(code)).copied()
     }
 
-    /// The `errno` the caller sees, or `None` if the bind goes on.
+    /// The `errno` a process sees, or `None` if the bind goes on.
     pub const fn errno(self) -> Option<u16> {
-        if self.refuses() { Some(EACCES) } else { None }
+        match self {
+            Self::AddressFamily => Some(EAFNOSUPPORT),
+            reason if reason.refuses() => Some(EACCES),
+            _ => None,
+        }
     }
 }
 

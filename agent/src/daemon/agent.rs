@@ -363,8 +363,17 @@ fn now() -> String {
 pub fn scope_cookie(scope: ScopeNetns) -> Result<u64, KernelError> {
     match scope {
         ScopeNetns::All => Ok(0),
-        ScopeNetns::Own => crate::kernel::netns::own_cookie().map_err(KernelError::io(
-            "can't tell the own network namespace (SO_NETNS_COOKIE, Linux 5.14)",
-        )),
+        ScopeNetns::Own => own_cookie(),
     }
+}
+
+/// Cookie of the agent's own network namespace.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn own_cookie() -> Result<u64, KernelError> {
+    crate::kernel::netns::own_cookie().map_err(KernelError::io(
+        "can't tell the own network namespace (SO_NETNS_COOKIE, Linux 5.14)",
+    ))
 }

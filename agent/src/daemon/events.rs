@@ -37,17 +37,18 @@ pub fn decode(bytes: &[u8]) -> Option<Event> {
         time: u64_at(0)?,
         cgroup: u64_at(8)?,
         address: [u32_at(16)?, u32_at(20)?, u32_at(24)?, u32_at(28)?],
-        comm: [u64_at(32)?, u64_at(40)?],
-        pid: u32_at(48)?,
-        uid: u32_at(52)?,
-        generation: u32_at(56)?,
-        entry: u32_at(60)?,
-        line: u32_at(64)?,
-        port: u16_at(68)?,
-        reason: u16_at(70)?,
-        hook: bytes[72],
-        protocol: bytes[73],
-        flags: bytes[74],
+        bound: [u32_at(32)?, u32_at(36)?, u32_at(40)?, u32_at(44)?],
+        comm: [u64_at(48)?, u64_at(56)?],
+        pid: u32_at(64)?,
+        uid: u32_at(68)?,
+        generation: u32_at(72)?,
+        entry: u32_at(76)?,
+        line: u32_at(80)?,
+        port: u16_at(84)?,
+        reason: u16_at(86)?,
+        hook: bytes[88],
+        protocol: bytes[89],
+        flags: bytes[90],
         reserved: [0; 5],
     })
 }
@@ -206,9 +207,10 @@ fn address(hook: Hook, words: [u32; 4]) -> String {
     for (target, word) in bytes.chunks_exact_mut(4).zip(words) {
         target.copy_from_slice(&word.to_ne_bytes());
     }
-    match hook {
-        Hook::Bind4 => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).to_string(),
-        Hook::Bind6 => Ipv6Addr::from(bytes).to_string(),
+    if hook.is_v6() {
+        Ipv6Addr::from(bytes).to_string()
+    } else {
+        Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).to_string()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    agent::{Agent, scope_cookie},
+    agent::{Agent, own_cookie, scope_cookie},
     control, events,
     protocol::{EventRecord, Reloaded, Reply},
 };
@@ -74,6 +74,7 @@ async fn main(options: RunOptions) -> Result<()> {
     let attach = AttachPoint::find(options.cgroup.as_deref())?;
     let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
     let pins = Pins::new(&options.bpffs);
+    let own_netns = own_cookie()?;
     let scope_netns = scope_cookie(options.policy.config.scope)?;
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
@@ -84,6 +85,7 @@ async fn main(options: RunOptions) -> Result<()> {
         attach: &attach,
         pins: &pins,
         scope_netns,
+        own_netns,
         trace: options.trace,
     })?;
     let adopted = up.kernel.adopted;

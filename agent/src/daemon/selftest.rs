@@ -204,9 +204,10 @@ pub fn helper(join: Option<&Path>) -> Result<()> {
     let stdin = io::stdin();
     let mut stdout = io::stdout();
     for (hook, protocol) in CASES {
-        let family = match hook {
-            Hook::Bind4 => AddressFamily::Inet,
-            Hook::Bind6 => AddressFamily::Inet6,
+        let family = if hook.is_v6() {
+            AddressFamily::Inet6
+        } else {
+            AddressFamily::Inet
         };
         let kind = match protocol {
             Protocol::Tcp => SockType::Stream,
@@ -229,14 +230,11 @@ pub fn helper(join: Option<&Path>) -> Result<()> {
 }
 
 fn address(hook: Hook) -> SockaddrStorage {
-    let address = match hook {
-        Hook::Bind4 => SocketAddr::V4(SocketAddrV4::new(SELFTEST_V4.into(), SELFTEST_PORT)),
-        Hook::Bind6 => SocketAddr::V6(SocketAddrV6::new(
-            Ipv6Addr::from(SELFTEST_V6),
-            SELFTEST_PORT,
-            0,
-            0,
-        )),
+    let address = if hook.is_v6() {
+        let ip = Ipv6Addr::from(SELFTEST_V6);
+        SocketAddr::V6(SocketAddrV6::new(ip, SELFTEST_PORT, 0, 0))
+    } else {
+        SocketAddr::V4(SocketAddrV4::new(SELFTEST_V4.into(), SELFTEST_PORT))
     };
     SockaddrStorage::from(address)
 }

@@ -5,23 +5,16 @@
 
 use std::{fs, path::Path};
 
+use portreeve_common::abi::{FIELDS, Field};
 use thiserror::Error;
 
 /// The kernel's type information.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
-/// Byte offsets of the fields that the programs read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offsets {
-    /// `task_struct.group_leader`
-    pub task_group_leader: u32,
-    /// `task_struct.comm`
-    pub task_comm: u32,
-    /// `task_struct.cred`, the effective credentials.
-    pub task_cred: u32,
-    /// `cred.euid`
-    pub cred_euid: u32,
-}
+/// Where the running kernel keeps each of [`FIELDS`], in their order: in bytes, or
+/// in bits if the field is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offsets(Vec<u32>);
 
 /// Why the offsets could not be had.
 #[derive(Debug, Error)]
@@ -75,23 +68,27 @@ impl Offsets {
             path: path.display().to_string(),
             what: "the header is wrong or of the other byte order",
         })?;
-        let field = |record, field| {
-            types
-                .offset(record, field)
-                .ok_or(BtfError::NoField { record, field })
+        let offset = |field: &Field| {
+            let (record, name) = field.names();
+            let missing = BtfError::NoField {
+                record,
+                field: name,
+            };
+            let bits = types.offset(record, name).ok_or(missing)?;
+            Ok(if field.is_bit() { bits } else { bits / 8 })
         };
-        Ok(Self {
-            task_group_leader: field("task_struct", "group_leader")?,
-            task_comm: field("task_struct", "comm")?,
-            task_cred: field("task_struct", "cred")?,
-            cred_euid: field("cred", "euid")?,
-        })
+        FIELDS.iter().map(offset).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The offsets, as the programs take them.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.0
     }
 }
 
-/// The two sections of a BTF blob.
+/// A BTF blob: its types, whose numbers count from 1, and their names.
 struct Types<'a> {
-    types: &'a [u8],
+    types: Vec<Type<'a>>,
     strings: &'a [u8],
 }
 
@@ -103,8 +100,17 @@ struct Type<'a> {
     members: &'a [u8],
 }
 
+impl Type<'_> {
+    const fn kind(&self) -> u32 {
+        self.info >> 24 & 0x1f
+    }
+}
+
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+/// Nameless structures inside each other; the kernel has a few at most.
+const MAX_NESTING: u32 = 8;
 /// Bytes behind the header of each kind (0 to 19): fixed part and part per `vlen`.
 const TRAILERS: [(usize, usize); 20] = [
     (0, 0),  // void
@@ -145,15 +151,8 @@ impl<'a> Types<'a> {
             let start = header.checked_add(u32_at(bytes, at)? as usize)?;
             bytes.get(start..start.checked_add(u32_at(bytes, at + 4)? as usize)?)
         };
-        Some(Self {
-            types: section(8)?,
-            strings: section(16)?,
-        })
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Type<'a>> {
-        let mut rest = self.types;
-        std::iter::from_fn(move || {
+        let mut rest = section(8)?;
+        let types = std::iter::from_fn(|| {
             let (name, info, size) = (u32_at(rest, 0)?, u32_at(rest, 4)?, u32_at(rest, 8)?);
             let (fixed, each) = *TRAILERS.get((info >> 24 & 0x1f) as usize)?;
             let length = fixed + each * (info & 0xffff) as usize;
@@ -165,6 +164,10 @@ impl<'a> Types<'a> {
                 size,
                 members,
             })
+        });
+        Some(Self {
+            types: types.collect(),
+            strings: section(16)?,
         })
     }
 
@@ -175,24 +178,42 @@ impl<'a> Types<'a> {
             .is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// Byte offset of `field`, a direct member of `struct record`.
+    /// Offset in bits of `field`, a member of `struct record` or of a nameless
+    /// structure or union inside it.
     fn offset(&self, record: &str, field: &str) -> Option<u32> {
-        let record = self.iter().find(|kind| {
+        let record = self.types.iter().find(|kind| {
             // A size tells the definition from a forward declaration of that name.
-            kind.info >> 24 & 0x1f == KIND_STRUCT
-                && kind.size > 0
-                && self.name_is(kind.name, record)
+            kind.kind() == KIND_STRUCT && kind.size > 0 && self.name_is(kind.name, record)
         })?;
+        self.offset_in(record, field, MAX_NESTING)
+    }
+
+    fn offset_in(&self, record: &Type<'_>, field: &str, nesting: u32) -> Option<u32> {
         let has_bitfields = record.info >> 31 == 1;
-        record.members.chunks_exact(12).find_map(|member| {
+        let members = record.members.chunks_exact(12);
+        let members = members.filter_map(|member| {
             let bits = u32_at(member, 8)?;
             let bits = if has_bitfields {
                 bits & 0xff_ffff
             } else {
                 bits
             };
-            (self.name_is(u32_at(member, 0)?, field) && bits.is_multiple_of(8)).then_some(bits / 8)
-        })
+            Some((u32_at(member, 0)?, u32_at(member, 4)?, bits))
+        });
+        let direct = members
+            .clone()
+            .find_map(|(name, _, bits)| self.name_is(name, field).then_some(bits));
+        if direct.is_some() || nesting == 0 {
+            return direct;
+        }
+        members
+            .filter(|(name, ..)| self.name_is(*name, ""))
+            .find_map(|(_, kind, bits)| {
+                let inner = self.types.get(kind.checked_sub(1)? as usize)?;
+                let is_record = matches!(inner.kind(), KIND_STRUCT | KIND_UNION);
+                let inside = is_record.then(|| self.offset_in(inner, field, nesting - 1));
+                Some(bits + inside??)
+            })
     }
 }
 
@@ -212,6 +233,10 @@ mod tests {
         types.extend([6, 1, 0]);
         types.extend([8, 1, if kind_flag { 64 | (8 << 24) } else { 64 }]);
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        with_header(&types, strings)
+    }
+
+    fn with_header(types: &[u8], strings: &[u8]) -> Vec<u8> {
         let mut bytes = MAGIC.to_ne_bytes().to_vec();
         bytes.extend([1, 0]);
         for word in [
@@ -233,10 +258,35 @@ mod tests {
         for kind_flag in [false, true] {
             let bytes = blob(kind_flag);
             let types = Types::parse(&bytes).unwrap();
-            assert_eq!(types.offset("cred", "euid"), Some(8));
+            assert_eq!(types.offset("cred", "euid"), Some(64));
             assert_eq!(types.offset("cred", "eui"), None);
             assert_eq!(types.offset("cre", "euid"), None);
         }
+    }
+
+    /// `struct mm_struct { struct { x; union { y; exe_file } } }` at bits 0, 64 and 32.
+    #[test]
+    fn finds_a_field_in_nameless_structures() {
+        let strings = b"\0mm_struct\0x\0exe_file\0";
+        let record = |name, kind, size, members: &[[u32; 3]]| {
+            let mut words = vec![name, kind << 24 | members.len() as u32, size];
+            words.extend(members.iter().flatten());
+            words
+        };
+        let words = [
+            record(1, KIND_STRUCT, 32, &[[0, 2, 64]]),
+            record(0, KIND_STRUCT, 24, &[[11, 9, 0], [0, 3, 64]]),
+            record(0, KIND_UNION, 16, &[[11, 9, 0], [13, 9, 32]]),
+        ];
+        let types: Vec<u8> = words
+            .iter()
+            .flatten()
+            .flat_map(|word| word.to_ne_bytes())
+            .collect();
+        let bytes = with_header(&types, strings);
+        let types = Types::parse(&bytes).unwrap();
+        assert_eq!(types.offset("mm_struct", "exe_file"), Some(160));
+        assert_eq!(types.offset("mm_struct", "file"), None);
     }
 
     #[test]
@@ -256,7 +306,9 @@ mod tests {
             return;
         }
         let offsets = Offsets::of_running_kernel().unwrap();
-        assert!(offsets.task_comm > offsets.task_group_leader);
-        assert!(offsets.cred_euid > 0);
+        let of = |field: Field| offsets.as_slice()[field as usize];
+        assert!(of(Field::TaskComm) > of(Field::TaskLeader));
+        assert!(of(Field::CredEgid) > of(Field::CredEuid));
+        assert_eq!(offsets.as_slice().len(), FIELDS.len());
     }
 }

@@ -31,6 +31,8 @@ pub struct Options<'a> {
     pub pins: &'a Pins,
     /// Cookie of the network namespace they judge; 0 for all.
     pub scope_netns: u64,
+    /// Cookie of the agent's own network namespace.
+    pub own_netns: u64,
     /// Whether the programs write debug traces to the log.
     pub trace: bool,
 }
@@ -210,11 +212,9 @@ fn load_object(
     let log_level: u8 = if options.trace { 5 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
-        .override_global(globals::TASK_GROUP_LEADER, &offsets.task_group_leader, true)
-        .override_global(globals::TASK_COMM, &offsets.task_comm, true)
-        .override_global(globals::TASK_CRED, &offsets.task_cred, true)
-        .override_global(globals::CRED_EUID, &offsets.cred_euid, true)
+        .override_global(globals::OFFSETS, offsets.as_slice(), true)
         .override_global(globals::SCOPE_NETNS, &options.scope_netns, true)
+        .override_global(globals::OWN_NETNS, &options.own_netns, true)
         .override_global(aya_log::LEVEL, &log_level, true);
     for name in names::PINNED_MAPS {
         // Opens the pinned map if there is one, else makes and pins it.

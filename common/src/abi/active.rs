@@ -27,6 +27,8 @@ pub struct Active(u64);
 impl Active {
     const MODE_SHIFT: u32 = 1;
     const REPORT_ALL: u64 = 1 << 3;
+    const SHARING_STAYS: u64 = 1 << 4;
+    const KEEPS_POOL: u64 = 1 << 5;
 
     /// No policy is in force.
     pub const NONE: Self = Self(0);
@@ -40,6 +42,17 @@ impl Active {
                 | ((mode as u64) << Self::MODE_SHIFT)
                 | (half & 1) as u64,
         )
+    }
+
+    /// The same, but `SO_REUSEPORT` that an application sets on a reserved TCP port
+    /// without SHAREPORT stays.
+    pub const fn leaving_sharing(self) -> Self {
+        Self(self.0 | Self::SHARING_STAYS)
+    }
+
+    /// The same, with the agent keeping reserved ports out of the kernel's pool.
+    pub const fn keeping_pool(self) -> Self {
+        Self(self.0 | Self::KEEPS_POOL)
     }
 
     /// The word as read from the map.
@@ -73,6 +86,18 @@ impl Active {
     #[inline(always)]
     pub const fn report_all(self) -> bool {
         self.0 & Self::REPORT_ALL != 0
+    }
+
+    /// Whether `SO_REUSEPORT` stays where the application sets it.
+    #[inline(always)]
+    pub const fn sharing_stays(self) -> bool {
+        self.0 & Self::SHARING_STAYS != 0
+    }
+
+    /// Whether a reserved port that the kernel chose is a mistake.
+    #[inline(always)]
+    pub const fn keeps_pool(self) -> bool {
+        self.0 & Self::KEEPS_POOL != 0
     }
 
     /// The number of the publication, from 1.

@@ -4,9 +4,12 @@ use super::Mode;
 use crate::reason::{REASONS, Reason};
 
 /// Number of counters.
-pub const COUNT: u32 = 2 * REASONS as u32 + 1;
+pub const COUNT: u32 = 2 * REASONS as u32 + 2;
 /// Events that found no room in the ring.
 pub const EVENTS_LOST: u32 = COUNT - 1;
+/// Refusals that repeat one of the same second and make no event of their own.
+/// Events of refusals, these and those lost are all refusals there were.
+pub const EVENTS_SUPPRESSED: u32 = COUNT - 2;
 
 /// The counter of `reason` in `mode`; what was refused and what would have
 /// been are never added up.

@@ -35,23 +35,24 @@ pub struct EntryOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Entry {
-    who: u32,
+    who: u16,
+    flags: u16,
     matcher: u32,
-    flags: u32,
     line: u32,
     saf: u32,
     bind: u32,
+    list: u32,
 }
 
 impl Entry {
-    const BLOCKED: u32 = 1;
-    const ANYONE: u32 = 2;
-    const JOB: u32 = 3;
+    const BLOCKED: u16 = 1;
+    const ANYONE: u16 = 2;
+    const JOB: u16 = 3;
 
-    const GRANT: u32 = 1;
-    const GRANT_VERIFIED: u32 = 2;
-    const DENY: u32 = 4;
-    const NO_DELAY_ACKS: u32 = 8;
+    const GRANT: u16 = 1;
+    const GRANT_VERIFIED: u16 = 2;
+    const DENY: u16 = 4;
+    const NO_DELAY_ACKS: u16 = 8;
 
     /// An entry that stands in line `line` of its file.
     pub const fn new(who: Who, options: EntryOptions, line: u32) -> Self {
@@ -81,7 +82,15 @@ impl Entry {
             line,
             saf: options.saf,
             bind: options.bind,
+            list: 0,
         }
+    }
+
+    /// The same entry, as the first one of a port whose entries cover defined
+    /// jobs as list `list` says; 0 for none.
+    pub const fn leading(mut self, list: u32) -> Self {
+        self.list = list;
+        self
     }
 
     /// Whom the entry admits.
@@ -124,6 +133,13 @@ impl Entry {
     #[inline(always)]
     pub const fn bind(&self) -> Option<u32> {
         self.bind.checked_sub(1)
+    }
+
+    /// Of a port's first entry: the list that says which entries cover which
+    /// defined jobs ([`super::jobs::PlaceKey`]); 0 when none does.
+    #[inline(always)]
+    pub const fn list(&self) -> u32 {
+        self.list
     }
 
     /// Line in its file, from 1.

@@ -10,6 +10,10 @@ pub enum Hook {
     Bind4 = 4,
     /// `cgroup/bind6`
     Bind6 = 6,
+    /// `cgroup/post_bind4`: the port that the socket has in the end.
+    PostBind4 = 14,
+    /// `cgroup/post_bind6`
+    PostBind6 = 16,
 }
 
 impl Hook {
@@ -18,16 +22,26 @@ impl Hook {
         match code {
             4 => Some(Self::Bind4),
             6 => Some(Self::Bind6),
+            14 => Some(Self::PostBind4),
+            16 => Some(Self::PostBind6),
             _ => None,
         }
     }
 
-    /// `"bind4"` or `"bind6"`.
+    /// The program's name, such as `"bind4"`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bind4 => names::BIND4,
             Self::Bind6 => names::BIND6,
+            Self::PostBind4 => names::POST_BIND4,
+            Self::PostBind6 => names::POST_BIND6,
         }
+    }
+
+    /// Whether the sockets are IPv6 ones.
+    #[inline(always)]
+    pub const fn is_v6(self) -> bool {
+        matches!(self, Self::Bind6 | Self::PostBind6)
     }
 }
 
@@ -41,6 +55,8 @@ pub struct Event {
     pub cgroup: u64,
     /// Address asked for, in network order; IPv4 uses the first four bytes.
     pub address: [u32; 4],
+    /// Address that is bound instead, if [`Event::REWRITTEN`] is set; else as above.
+    pub bound: [u32; 4],
     /// The leader's process name, not folded, NUL-terminated.
     pub comm: [u64; 2],
     /// Process id (thread group) in the initial namespace.
@@ -61,7 +77,7 @@ pub struct Event {
     pub hook: u8,
     /// [`Protocol`] as a number.
     pub protocol: u8,
-    /// What became of it: [`Event::GRANTED`], [`Event::AUDIT`].
+    /// What became of it: [`Event::GRANTED`] and so on.
     pub flags: u8,
     /// 0.
     pub reserved: [u8; 5],
@@ -72,6 +88,37 @@ impl Event {
     pub const GRANTED: u8 = 1;
     /// A refusal was only reported.
     pub const AUDIT: u8 = 2;
+    /// BIND changed the address.
+    pub const REWRITTEN: u8 = 4;
+    /// `SO_REUSEPORT` was switched on, for a port that is shared.
+    pub const SHARED: u8 = 8;
+    /// `SO_REUSEPORT` was switched off, on a port that isn't.
+    pub const UNSHARED: u8 = 16;
+    /// The caller is a thread of the kernel.
+    pub const KERNEL: u8 = 32;
+    /// `SO_REUSEPORT` could not be switched.
+    pub const SHARING_FAILED: u8 = 64;
+}
+
+/// What makes a refusal the repetition of another: the same rule refuses the same
+/// cgroup and user in the same second. Leads to the number of repetitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct RepeatKey {
+    /// [`Event::cgroup`]
+    pub cgroup: u64,
+    /// [`Event::generation`]
+    pub generation: u32,
+    /// [`Event::entry`]
+    pub entry: u32,
+    /// [`Event::uid`]
+    pub uid: u32,
+    /// [`Event::time`] in seconds; wraps after 136 years.
+    pub second: u32,
+    /// [`Event::reason`]
+    pub reason: u32,
+    /// [`Event::flags`] that every repetition has: [`Event::AUDIT`].
+    pub audit: u32,
 }
 
 /// The self-test binds this address, which no host may have (TEST-NET-1, RFC 5737).

@@ -11,8 +11,10 @@ mod active;
 pub mod counter;
 mod entry;
 mod event;
+mod field;
 pub mod globals;
 mod info;
+pub mod jobs;
 pub mod names;
 mod operand;
 mod slot;
@@ -20,7 +22,8 @@ mod slot;
 pub use self::{
     active::{Active, Mode},
     entry::{Entry, EntryOptions, Who},
-    event::{Event, Hook, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6},
+    event::{Event, Hook, RepeatKey, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6},
+    field::{FIELDS, Field},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
     operand::{BindAddress, Matcher},
     slot::{Slot, Unreserved},
@@ -28,7 +31,7 @@ pub use self::{
 use crate::jobname::{Glob, MaskedName};
 
 /// The version of this layout. An agent refuses to adopt pinned maps of another.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
 pub const PORTS: u32 = 65536;
@@ -48,6 +51,8 @@ pub const MAX_ADDRESSES: u32 = 1024;
 pub const PROTOCOLS: u32 = Protocol::ALL.len() as u32;
 /// Most entries on one port and protocol.
 pub const MAX_ENTRIES_PER_PORT: u32 = 256;
+/// Refusals whose repetitions within one second are counted, all told.
+pub const MAX_REPEATS: u32 = 8192;
 /// Bytes of the event ring; a power of two and a multiple of the page size.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
 
@@ -98,11 +103,12 @@ const _: () = {
     assert!(size_of::<Glob>() == 1032);
     assert!(size_of::<Generation>() == 8 + 32 + PATH_LEN + 8);
     assert!(size_of::<Info>() == 16 + VERSION_LEN + 2 * size_of::<Generation>());
-    assert!(size_of::<Event>() == 80);
-    assert!(core::mem::offset_of!(Event, comm) == 32);
-    assert!(core::mem::offset_of!(Event, pid) == 48);
-    assert!(core::mem::offset_of!(Event, port) == 68);
-    assert!(core::mem::offset_of!(Event, hook) == 72);
+    assert!(size_of::<Event>() == 96);
+    assert!(core::mem::offset_of!(Event, comm) == 48);
+    assert!(core::mem::offset_of!(Event, pid) == 64);
+    assert!(core::mem::offset_of!(Event, port) == 84);
+    assert!(core::mem::offset_of!(Event, hook) == 88);
+    assert!(size_of::<RepeatKey>() == 32);
 };
 
 #[cfg(test)]
@@ -159,6 +165,7 @@ mod tests {
             }
         }
         assert!(!seen[counter::EVENTS_LOST as usize]);
+        assert!(!seen[counter::EVENTS_SUPPRESSED as usize]);
     }
 
     #[test]

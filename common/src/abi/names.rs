@@ -16,6 +16,32 @@ pub const GLOBS: &str = "GLOBS";
 pub const UNRESERVED: &str = "UNRESERVED";
 /// The addresses of BIND ([`super::BindAddress`]).
 pub const ADDRESSES: &str = "ADDRESSES";
+/// One [`super::jobs::JobRules`] per half.
+pub const JOB_RULES: &str = "JOB_RULES";
+/// [`super::jobs::StepKey`] to [`super::jobs::Step`].
+pub const JOB_STEPS: &str = "JOB_STEPS";
+/// [`super::jobs::WildKey`] to [`super::jobs::Step`].
+pub const JOB_WILD: &str = "JOB_WILD";
+/// The words of automata, four to an element.
+pub const JOB_WORDS: &str = "JOB_WORDS";
+/// [`super::jobs::ExeKey`] to a class.
+pub const JOB_EXES: &str = "JOB_EXES";
+/// [`super::jobs::UserKey`] to a class.
+pub const JOB_USERS: &str = "JOB_USERS";
+/// The [`super::jobs::JobNameKey`]s.
+pub const JOB_NAMES: &str = "JOB_NAMES";
+/// [`super::jobs::IdentityKey`] to the number of a set of jobs.
+pub const JOB_IDENTITIES: &str = "JOB_IDENTITIES";
+/// [`super::jobs::PlaceKey`] to an offset.
+pub const JOB_PLACES: &str = "JOB_PLACES";
+/// The [`super::jobs::PermitKey`]s.
+pub const PERMITS: &str = "PERMITS";
+/// [`super::jobs::CgroupKey`] to a class, filled by the programs.
+pub const CGROUP_CLASSES: &str = "CGROUP_CLASSES";
+/// [`super::RepeatKey`] to the number of repetitions.
+pub const REPEATS: &str = "REPEATS";
+/// What the programs remember of a socket.
+pub const SOCKETS: &str = "SOCKETS";
 /// Refusals per entry.
 pub const REFUSALS: &str = "REFUSALS";
 /// Judged binds per reason and CPU ([`super::counter`]).
@@ -27,12 +53,17 @@ pub const EVENTS: &str = "EVENTS";
 pub const SELFTEST: &str = "SELFTEST";
 
 /// Every map that is pinned, in the order in which they are.
-pub const PINNED_MAPS: [&str; 12] = [
-    INFO, ACTIVE, SLOTS, UNRESERVED, ENTRIES, MATCHERS, GLOBS, ADDRESSES, REFUSALS, COUNTERS,
-    EVENTS, SELFTEST,
+pub const PINNED_MAPS: [&str; 25] = [
+    INFO, ACTIVE, SLOTS, UNRESERVED, ENTRIES, MATCHERS, GLOBS, ADDRESSES, JOB_RULES, JOB_STEPS,
+    JOB_WILD, JOB_WORDS, JOB_EXES, JOB_USERS, JOB_NAMES, JOB_IDENTITIES, JOB_PLACES, PERMITS,
+    CGROUP_CLASSES, REFUSALS, COUNTERS, EVENTS, REPEATS, SOCKETS, SELFTEST,
 ];
 
 /// The `cgroup/bind4` program.
 pub const BIND4: &str = "bind4";
 /// The `cgroup/bind6` program.
 pub const BIND6: &str = "bind6";
+/// The `cgroup/post_bind4` program.
+pub const POST_BIND4: &str = "post_bind4";
+/// The `cgroup/post_bind6` program.
+pub const POST_BIND6: &str = "post_bind6";

@@ -2,36 +2,33 @@
 
 use crate::jobname::MaskedName;
 
-/// One jobname operand: a name or a pattern, and the defined jobs it covers.
+/// One jobname operand: a name or a pattern. Which defined jobs it covers is said
+/// by the lists of [`super::jobs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Matcher {
     masked: MaskedName,
     /// 1 + index of the automaton, or 0 when the masked compare says it all.
     glob: u32,
-    /// Set of defined jobs that the operand covers; 0 is none. The top bit says
-    /// that their definitions can't be forged.
-    jobs: u32,
+    reserved: u32,
 }
 
 impl Matcher {
-    const VERIFIED: u32 = 1 << 31;
-
     /// A name or pattern that masked compares can say.
-    pub const fn masked(masked: MaskedName, jobs: u32) -> Self {
+    pub const fn masked(masked: MaskedName) -> Self {
         Self {
             masked,
             glob: 0,
-            jobs,
+            reserved: 0,
         }
     }
 
     /// A pattern that needs automaton `index`.
-    pub fn glob(index: u32, jobs: u32) -> Self {
+    pub fn glob(index: u32) -> Self {
         Self {
             masked: MaskedName::default(),
             glob: index.saturating_add(1),
-            jobs,
+            reserved: 0,
         }
     }
 
@@ -45,25 +42,6 @@ impl Matcher {
     #[inline(always)]
     pub const fn glob_index(&self) -> Option<u32> {
         self.glob.checked_sub(1)
-    }
-
-    /// The set of defined jobs the operand covers; 0 is none.
-    #[inline(always)]
-    pub const fn jobs(&self) -> u32 {
-        self.jobs & !Self::VERIFIED
-    }
-
-    /// Whether being one of those jobs is proven by more than what a process
-    /// says of itself.
-    #[inline(always)]
-    pub const fn is_verified(&self) -> bool {
-        self.jobs & Self::VERIFIED != 0
-    }
-
-    /// The same operand, with jobs that can't be forged.
-    pub const fn verified(mut self) -> Self {
-        self.jobs |= Self::VERIFIED;
-        self
     }
 }
 

@@ -1,0 +1,108 @@
+//! The kernel's fields that the programs read.
+//!
+//! rustc emits no CO-RE relocations, so the agent looks the offsets up in the
+//! running kernel's own type information and hands them over as constants.
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $variant:ident = $record:literal, $field:literal;)+) => {
+        /// A field of a kernel structure.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Field {
+            $($(#[$doc])* $variant,)+
+        }
+
+        /// Every field, in order.
+        pub const FIELDS: &[Field] = &[$(Field::$variant,)+];
+
+        impl Field {
+            /// The structure and the field, as the kernel calls them.
+            pub const fn names(self) -> (&'static str, &'static str) {
+                match self { $(Self::$variant => ($record, $field),)+ }
+            }
+        }
+    };
+}
+
+fields! {
+    /// The thread that is the process.
+    TaskLeader = "task_struct", "group_leader";
+    /// The thread's name.
+    TaskComm = "task_struct", "comm";
+    /// `PF_KTHREAD` and others.
+    TaskFlags = "task_struct", "flags";
+    /// The effective credentials.
+    TaskCred = "task_struct", "cred";
+    /// The address space, which knows its executable.
+    TaskMm = "task_struct", "mm";
+    /// The cgroups it is in, of every hierarchy.
+    TaskCgroups = "task_struct", "cgroups";
+    /// Open files.
+    TaskFiles = "task_struct", "files";
+    /// The table of descriptors.
+    FilesTable = "files_struct", "fdt";
+    /// The descriptors' files.
+    TableFiles = "fdtable", "fd";
+    /// How many there are.
+    TableLength = "fdtable", "max_fds";
+    /// Effective user.
+    CredEuid = "cred", "euid";
+    /// Effective group.
+    CredEgid = "cred", "egid";
+    /// Supplementary groups.
+    CredGroups = "cred", "group_info";
+    /// Effective capabilities.
+    CredCapabilities = "cred", "cap_effective";
+    /// The user namespace they are held in.
+    CredUserNs = "cred", "user_ns";
+    /// How many groups there are.
+    GroupsLength = "group_info", "ngroups";
+    /// The groups.
+    GroupsIds = "group_info", "gid";
+    /// The file that is run.
+    MmExe = "mm_struct", "exe_file";
+    /// A file's inode.
+    FileInode = "file", "f_inode";
+    /// Its number.
+    InodeNumber = "inode", "i_ino";
+    /// What tells it from another inode that had the number before.
+    InodeGeneration = "inode", "i_generation";
+    /// Its file system.
+    InodeSuper = "inode", "i_sb";
+    /// The file system's device.
+    SuperDevice = "super_block", "s_dev";
+    /// The cgroup on the v2 hierarchy.
+    CssSetCgroup = "css_set", "dfl_cgrp";
+    /// The set of the threaded cgroup's domain: the process's own, whatever its
+    /// threads chose.
+    CssSetDomain = "css_set", "dom_cset";
+    /// How far below the root a cgroup is.
+    CgroupLevel = "cgroup", "level";
+    /// The cgroups above it, by level.
+    CgroupAncestors = "cgroup", "ancestors";
+    /// Its directory.
+    CgroupNode = "cgroup", "kn";
+    /// The directory's name.
+    NodeName = "kernfs_node", "name";
+    /// The directory's id.
+    NodeId = "kernfs_node", "id";
+    /// A socket's network namespace.
+    SockNet = "sock_common", "skc_net";
+    /// Whether a socket takes IPv6 only: a bit.
+    SockV6Only = "sock_common", "skc_ipv6only";
+    /// The user namespace that owns a network namespace.
+    NetUserNs = "net", "user_ns";
+    /// The user namespace above.
+    UserNsParent = "user_namespace", "parent";
+    /// How far below the initial one it is.
+    UserNsLevel = "user_namespace", "level";
+    /// Who made it.
+    UserNsOwner = "user_namespace", "owner";
+}
+
+impl Field {
+    /// Whether the offset is counted in bits: the field is one.
+    pub const fn is_bit(self) -> bool {
+        matches!(self, Self::SockV6Only)
+    }
+}
