@@ -47,6 +47,23 @@ impl Name {
         }
     }
 
+    /// The subject that the kernel's own threads are, and no process.
+    pub const KERNEL: Self = Self {
+        words: [u64::from_le_bytes(*b"KERNEL\0\0"), 0],
+    };
+
+    /// The name whose words these are.
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self { words }
+    }
+
+    /// Its characters as two words, the first one in the lowest byte.
+    #[inline(always)]
+    pub const fn words(self) -> [u64; 2] {
+        self.words
+    }
+
     /// The name spelled `text`, folded. `None` if it is longer than
     /// [`MAX_NAME_CHARS`] or holds a NUL.
     pub fn new(text: &str) -> Option<Self> {

@@ -1,8 +1,8 @@
 //! The programs that judge every bind, run by the kernel.
 //!
-//! Entry points only: [`judge`] says what happens in a call, `subject` who is
-//! calling, `policy` what the maps say, `events` how it is told. The rules
-//! themselves are [`portreeve_common::decide()`], the same code as everywhere.
+//! Entry points only: [`bind`] and [`post_bind`] say what happens in a call,
+//! `judge` what they have in common, `subject` who is calling, `socket` what for,
+//! `policy` what the maps say, `events` how it is told. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
 
 #![no_std]
 #![no_main]
@@ -18,25 +18,44 @@
     reason = "atomic_xadd has no stable name on this target"
 )]
 
+mod bind;
 mod events;
 mod judge;
 mod maps;
 mod policy;
+mod post_bind;
+mod socket;
 mod subject;
+mod task;
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    macros::{cgroup_sock, cgroup_sock_addr},
+    programs::{SockAddrContext, SockContext},
+};
 use portreeve_common::abi::Hook;
 
 /// Judges binds of IPv4 sockets.
 #[cgroup_sock_addr(bind4)]
 pub fn bind4(ctx: SockAddrContext) -> i32 {
-    judge::bind(&ctx, Hook::Bind4)
+    bind::judge(&ctx, Hook::Bind4)
 }
 
 /// Judges binds of IPv6 sockets, v4-mapped and dual-stack ones included.
 #[cgroup_sock_addr(bind6)]
 pub fn bind6(ctx: SockAddrContext) -> i32 {
-    judge::bind(&ctx, Hook::Bind6)
+    bind::judge(&ctx, Hook::Bind6)
+}
+
+/// Judges the ports that IPv4 sockets have got.
+#[cgroup_sock(post_bind4)]
+pub fn post_bind4(ctx: SockContext) -> i32 {
+    post_bind::judge(&ctx, Hook::PostBind4)
+}
+
+/// Judges the ports that IPv6 sockets have got.
+#[cgroup_sock(post_bind6)]
+pub fn post_bind6(ctx: SockContext) -> i32 {
+    post_bind::judge(&ctx, Hook::PostBind6)
 }
 
 /// Nothing here can panic; the verifier would refuse a program that could.

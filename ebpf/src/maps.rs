@@ -2,20 +2,31 @@
 
 use aya_ebpf::{
     Global,
-    bindings::BPF_F_MMAPABLE,
-    macros::map,
-    maps::{Array, PerCpuArray, RingBuf},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use portreeve_common::{
     abi::{
-        BindAddress, EVENT_RING_BYTES, Entry, Info, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS,
-        MAX_MATCHERS, Matcher, PROTOCOLS, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
+        BindAddress, EVENT_RING_BYTES, Entry, FIELDS, Field, Info, MAX_ADDRESSES, MAX_ENTRIES,
+        MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS, RepeatKey,
+        SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
+        jobs::{
+            CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
+            MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,
+            MAX_STEPS, MAX_WILD_STEPS, PermitKey, PlaceKey, Step, StepKey, UserKey, WildKey,
+        },
     },
     jobname::Glob,
 };
 
+use crate::socket::Remembered;
+
 /// The agent fills the idle half through a mapping of the whole table.
 const POLICY: u32 = BPF_F_MMAPABLE;
+/// Filled by the agent with one call per element; takes room for those only.
+const SPARSE: u32 = BPF_F_NO_PREALLOC;
 
 #[map]
 pub static ACTIVE: Array<u64> = Array::with_max_entries(1, POLICY);
@@ -42,6 +53,47 @@ pub static UNRESERVED: Array<Unreserved> = Array::with_max_entries(2 * PROTOCOLS
 pub static ADDRESSES: Array<BindAddress> = Array::with_max_entries(2 * MAX_ADDRESSES, POLICY);
 
 #[map]
+pub static JOB_RULES: Array<JobRules> = Array::with_max_entries(2, POLICY);
+
+#[map]
+pub static JOB_WORDS: Array<u64> = Array::with_max_entries(2 * MAX_AUTOMATON_WORDS / 4, POLICY);
+
+#[map]
+pub static JOB_STEPS: HashMap<StepKey, Step> = HashMap::with_max_entries(2 * MAX_STEPS, SPARSE);
+
+#[map]
+pub static JOB_WILD: HashMap<WildKey, Step> = HashMap::with_max_entries(2 * MAX_WILD_STEPS, SPARSE);
+
+#[map]
+pub static JOB_EXES: HashMap<ExeKey, u32> = HashMap::with_max_entries(2 * MAX_EXES, SPARSE);
+
+#[map]
+pub static JOB_USERS: HashMap<UserKey, u32> = HashMap::with_max_entries(2 * MAX_JOB_USERS, SPARSE);
+
+#[map]
+pub static JOB_NAMES: HashMap<JobNameKey, u32> = HashMap::with_max_entries(2 * MAX_JOBS, SPARSE);
+
+#[map]
+pub static JOB_IDENTITIES: HashMap<IdentityKey, u32> =
+    HashMap::with_max_entries(2 * MAX_IDENTITIES, SPARSE);
+
+#[map]
+pub static JOB_PLACES: HashMap<PlaceKey, u32> = HashMap::with_max_entries(2 * MAX_PLACES, SPARSE);
+
+#[map]
+pub static PERMITS: HashMap<PermitKey, u32> = HashMap::with_max_entries(2 * MAX_PERMITS, SPARSE);
+
+#[map]
+pub static CGROUP_CLASSES: LruHashMap<CgroupKey, u32> =
+    LruHashMap::with_max_entries(CGROUP_CACHE, 0);
+
+#[map]
+pub static REPEATS: LruHashMap<RepeatKey, u64> = LruHashMap::with_max_entries(MAX_REPEATS, 0);
+
+#[btf_map]
+pub static SOCKETS: SkStorage<Remembered> = SkStorage::new();
+
+#[map]
 pub static SELFTEST: Array<u64> = Array::with_max_entries(2, POLICY);
 
 #[map]
@@ -54,16 +106,19 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::C
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 
 #[unsafe(no_mangle)]
-pub static TASK_GROUP_LEADER: Global<u32> = Global::new(0);
-
-#[unsafe(no_mangle)]
-pub static TASK_COMM: Global<u32> = Global::new(0);
-
-#[unsafe(no_mangle)]
-pub static TASK_CRED: Global<u32> = Global::new(0);
-
-#[unsafe(no_mangle)]
-pub static CRED_EUID: Global<u32> = Global::new(0);
+static OFFSETS: Global<[u32; FIELDS.len()]> = Global::new([0; _]);
 
 #[unsafe(no_mangle)]
 pub static SCOPE_NETNS: Global<u64> = Global::new(0);
+
+#[unsafe(no_mangle)]
+pub static OWN_NETNS: Global<u64> = Global::new(0);
+
+/// Where the running kernel keeps `field`: in bytes, or in bits if it is one.
+#[inline(always)]
+pub fn offset(field: Field) -> u32 {
+    let first = (&raw const OFFSETS).cast::<u32>();
+    // SAFETY: there is one element for every field. The load is volatile, as
+    // `Global::load` has it: the agent sets the value after we are compiled.
+    unsafe { first.add(field as usize).read_volatile() }
+}

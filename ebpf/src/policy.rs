@@ -7,11 +7,16 @@ use portreeve_common::{
     abi::{
         Active, BindAddress, Entry, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher,
         PROTOCOLS, Protocol, Slot, Unreserved,
+        jobs::{IdentityKey, JobRules, MAX_AUTOMATON_WORDS, PlaceKey, Step, StepKey, WildKey},
     },
+    identity::JobTables,
     jobname::Glob,
 };
 
-use crate::maps::{ACTIVE, ADDRESSES, ENTRIES, GLOBS, MATCHERS, SLOTS, UNRESERVED};
+use crate::maps::{
+    ACTIVE, ADDRESSES, ENTRIES, GLOBS, JOB_IDENTITIES, JOB_PLACES, JOB_RULES, JOB_STEPS, JOB_WILD,
+    JOB_WORDS, MATCHERS, SLOTS, UNRESERVED,
+};
 
 /// What `ACTIVE` says now. Read once per call: a second look could name the other half.
 #[inline(always)]
@@ -25,6 +30,7 @@ pub fn active() -> Active {
 }
 
 /// One half of every table.
+#[derive(Clone, Copy)]
 pub struct Half(pub u32);
 
 impl Half {
@@ -36,6 +42,54 @@ impl Half {
         } else {
             None
         }
+    }
+
+    /// What defines jobs.
+    #[inline(always)]
+    pub fn job_rules(self) -> Option<&'static JobRules> {
+        JOB_RULES.get(self.0)
+    }
+}
+
+/// What stands in a hash table, copied: the agent changes the idle half only.
+#[inline(always)]
+pub fn copied<T: Copy>(value: Option<*const T>) -> Option<T> {
+    // SAFETY: the pointer is to a value of the map, which stays readable until
+    // the program ends, even if it is deleted meanwhile.
+    value.map(|value| unsafe { *value })
+}
+
+impl JobTables for Half {
+    #[inline(always)]
+    fn half(&self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn step(&self, key: &StepKey) -> Option<Step> {
+        copied(JOB_STEPS.get_ptr(key))
+    }
+
+    #[inline(always)]
+    fn wild_step(&self, key: &WildKey) -> Option<Step> {
+        copied(JOB_WILD.get_ptr(key))
+    }
+
+    #[inline(always)]
+    fn words(&self, index: u32) -> Option<u64> {
+        JOB_WORDS
+            .get(self.index(index, MAX_AUTOMATON_WORDS / 4)?)
+            .copied()
+    }
+
+    #[inline(always)]
+    fn identity(&self, key: &IdentityKey) -> u32 {
+        copied(JOB_IDENTITIES.get_ptr(key)).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn place(&self, key: &PlaceKey) -> Option<u32> {
+        copied(JOB_PLACES.get_ptr(key))
     }
 }
 

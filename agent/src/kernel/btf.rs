@@ -77,7 +77,11 @@ impl Offsets {
             let bits = types.offset(record, name).ok_or(missing)?;
             Ok(if field.is_bit() { bits } else { bits / 8 })
         };
-        FIELDS.iter().map(offset).collect::<Result<_, _>>().map(Self)
+        FIELDS
+            .iter()
+            .map(offset)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The offsets, as the programs take them.

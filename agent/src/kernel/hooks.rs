@@ -8,11 +8,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{KernelError, cgroup::AttachPoint, pins::Pins, sys};
 
-/// The hooks, in the order in which they are attached.
-pub const HOOKS: [&str; 2] = [names::BIND4, names::BIND6];
+/// The hooks, in the order in which they are attached: what judges a port that was
+/// given comes before what tells it that the port was judged.
+pub const HOOKS: [&str; 4] = [
+    names::POST_BIND4,
+    names::POST_BIND6,
+    names::BIND4,
+    names::BIND6,
+];
 
-/// `BPF_CGROUP_INET4_BIND` and `BPF_CGROUP_INET6_BIND`, in the order of [`HOOKS`].
-const ATTACH_TYPES: [u32; 2] = [8, 9];
+/// `BPF_CGROUP_INET4_POST_BIND` and so on, in the order of [`HOOKS`].
+const ATTACH_TYPES: [u32; 4] = [12, 13, 8, 9];
 
 /// A program that somebody else attached beside one of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

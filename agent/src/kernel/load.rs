@@ -1,14 +1,22 @@
 //! Loading, attaching, adopting and detaching the hooks.
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::{
+    fs::File,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{CgroupAttachMode, CgroupSockAddr},
+    programs::{
+        CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, ProgramFd,
+        ProgramInfo,
+        links::{FdLink, LinkError},
+    },
 };
 use aya_log::EbpfLogger;
 use portreeve_common::abi::{globals, names};
+use thiserror::Error;
 
 use super::{
     KernelError,
@@ -225,19 +233,73 @@ fn load_object(
     })
 }
 
-fn program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut CgroupSockAddr, KernelError> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or_else(|| KernelError::Load {
-            message: format!("the object has no program {name}"),
+/// A program of the object, of one of the two kinds there are.
+enum Hook<'a> {
+    /// Sees what a bind asks for.
+    Address(&'a mut CgroupSockAddr),
+    /// Sees what a socket was given.
+    Socket(&'a mut CgroupSock),
+}
+
+impl<'a> Hook<'a> {
+    fn find(ebpf: &'a mut Ebpf, name: &'static str) -> Result<Self, KernelError> {
+        match ebpf.program_mut(name) {
+            Some(Program::CgroupSockAddr(program)) => Ok(Self::Address(program)),
+            Some(Program::CgroupSock(program)) => Ok(Self::Socket(program)),
+            _ => Err(KernelError::Load {
+                message: format!("the object has no program {name}"),
+            }),
+        }
+    }
+
+    fn load(&mut self) -> Result<(), ProgramError> {
+        match self {
+            Self::Address(program) => program.load(),
+            Self::Socket(program) => program.load(),
+        }
+    }
+
+    fn info(&self) -> Result<ProgramInfo, ProgramError> {
+        match self {
+            Self::Address(program) => program.info(),
+            Self::Socket(program) => program.info(),
+        }
+    }
+
+    fn fd(&self) -> Result<&ProgramFd, ProgramError> {
+        match self {
+            Self::Address(program) => program.fd(),
+            Self::Socket(program) => program.fd(),
+        }
+    }
+
+    /// Any mode but the default is EINVAL for links; for them it means "beside others".
+    fn attach(self, directory: &File) -> Result<FdLink, LinkOrProgramError> {
+        let mode = CgroupAttachMode::default();
+        Ok(match self {
+            Self::Address(program) => {
+                let id = program.attach(directory, mode)?;
+                program.take_link(id)?.try_into()?
+            }
+            Self::Socket(program) => {
+                let id = program.attach(directory, mode)?;
+                program.take_link(id)?.try_into()?
+            }
         })
+    }
+}
+
+/// Why a program could not be attached.
+#[derive(Debug, Error)]
+enum LinkOrProgramError {
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Link(#[from] LinkError),
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> {
-    let hook = program(ebpf, name)?;
+    let mut hook = Hook::find(ebpf, name)?;
     hook.load().map_err(|error| KernelError::Refused {
         program: name,
         message: chain(&error),
@@ -256,28 +318,20 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> 
 /// Lets the pinned link run the new program, or makes and pins a link.
 fn attach(ebpf: &mut Ebpf, name: &'static str, options: &Options<'_>) -> Result<(), KernelError> {
     let pin = options.pins.link(name);
-    let hook = program(ebpf, name)?;
-    if pin.exists() {
-        let link = sys::open_pin(&pin)
-            .map_err(KernelError::io(format!("can't open {}", pin.display())))?;
-        let fd = hook.fd().map_err(|error| KernelError::Refused {
-            program: name,
-            message: chain(&error),
-        })?;
-        return replace(link.as_fd(), fd.as_fd(), name);
-    }
+    let hook = Hook::find(ebpf, name)?;
     let refused = |message: String| KernelError::Refused {
         program: name,
         message,
     };
-    // Any mode but the default is EINVAL for links; for them it means "beside others".
-    let id = hook
-        .attach(options.attach.directory(), CgroupAttachMode::default())
+    if pin.exists() {
+        let link = sys::open_pin(&pin)
+            .map_err(KernelError::io(format!("can't open {}", pin.display())))?;
+        let fd = hook.fd().map_err(|error| refused(chain(&error)))?;
+        return replace(link.as_fd(), fd.as_fd(), name);
+    }
+    let link = hook
+        .attach(options.attach.directory())
         .map_err(|error| refused(chain(&error)))?;
-    let link = hook.take_link(id).map_err(|error| refused(chain(&error)))?;
-    let link: aya::programs::links::FdLink = link
-        .try_into()
-        .map_err(|error: aya::programs::links::LinkError| refused(chain(&error)))?;
     link.pin(&pin).map_err(|error| refused(chain(&error)))?;
     Ok(())
 }

@@ -360,9 +360,21 @@ mod tests {
 
     #[test]
     fn only_the_facts_asked_for_stay() {
-        let classes = Classes { cgroup: 1, exe: 2, comm: 3, user: 4 };
+        let classes = Classes {
+            cgroup: 1,
+            exe: 2,
+            comm: 3,
+            user: 4,
+        };
         let kept = classes.only(Facts::EXE.with(Facts::USER));
-        assert_eq!(kept, Classes { exe: 2, user: 4, ..Classes::default() });
+        assert_eq!(
+            kept,
+            Classes {
+                exe: 2,
+                user: 4,
+                ..Classes::default()
+            }
+        );
         assert!(Facts::CGROUP.is_proof() && !Facts::EXE.with(Facts::COMM).is_proof());
     }
 }

@@ -50,27 +50,30 @@ impl Matcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct BindAddress {
-    bytes: [u8; 16],
+    /// Each in network order.
+    words: [u32; 4],
     family: u32,
     reserved: u32,
 }
 
 impl BindAddress {
     /// An IPv4 address.
-    pub fn v4(address: [u8; 4]) -> Self {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&address);
+    pub const fn v4(address: [u8; 4]) -> Self {
         Self {
-            bytes,
+            words: [u32::from_ne_bytes(address), 0, 0, 0],
             family: 4,
             reserved: 0,
         }
     }
 
     /// An IPv6 address.
-    pub const fn v6(address: [u8; 16]) -> Self {
+    pub fn v6(address: [u8; 16]) -> Self {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(address.as_chunks().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
         Self {
-            bytes: address,
+            words,
             family: 6,
             reserved: 0,
         }
@@ -88,8 +91,18 @@ impl BindAddress {
         self.family == 6
     }
 
+    /// Its words in network order, as in [`super::Event::address`].
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; 4] {
+        self.words
+    }
+
     /// Its bytes in network order; IPv4 uses the first four.
-    pub const fn bytes(&self) -> [u8; 16] {
-        self.bytes
+    pub fn bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(self.words) {
+            *bytes = word.to_ne_bytes();
+        }
+        bytes
     }
 }

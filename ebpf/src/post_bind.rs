@@ -1,0 +1,81 @@
+//! `cgroup/post_bind4` and `post_bind6`: the port that a socket has in the end.
+//!
+//! The bind hook judges what is asked for. This one sees what was given: a port
+//! that the kernel chose, or one that a program after ours put there.
+
+use aya_ebpf::programs::SockContext;
+use portreeve_common::{
+    PolicyView as _,
+    abi::{Hook, Protocol, Slot},
+};
+
+use crate::{
+    judge::{ALLOW, Call},
+    policy::{self, Half},
+    socket::Socket,
+};
+
+/// Judges the port in `ctx`, unless it was judged before the bind.
+#[inline(always)]
+pub fn judge(ctx: &SockContext, hook: Hook) -> i32 {
+    let active = policy::active();
+    let Some(mode) = active.mode() else {
+        return ALLOW;
+    };
+    // SAFETY: this and the other loads are from the context, checked by the verifier.
+    let Some(protocol) = Protocol::from_ip_protocol(unsafe { (*ctx.sock).protocol }) else {
+        return ALLOW;
+    };
+    // SAFETY: as above. Unlike in the bind hooks, it is in host order.
+    let port = unsafe { (*ctx.sock).src_port } as u16;
+    // Ports that the kernel chose are open to everybody, unless an entry names
+    // them (`EPH-10`).
+    if Half(active.half())
+        .slot(protocol, port)
+        .is_none_or(|slot| slot == Slot::default())
+    {
+        return ALLOW;
+    }
+    let call = Call {
+        ctx: ctx.sock.cast(),
+        socket: Socket {
+            ctx: ctx.sock.cast(),
+            sk: ctx.sock,
+        },
+        hook,
+        address: address(ctx, hook),
+        protocol,
+        port,
+        active,
+        mode,
+    };
+    if let Some(remembered) = call.socket.remembered()
+        // The kernel's choice, where it isn't ours to guide, is told as port 0.
+        && (remembered.judged == 1 || remembered.judged == 1 + u32::from(port))
+    {
+        return ALLOW;
+    }
+    let verdict = call.decide();
+    if verdict.refuses() {
+        return call.refuse(&verdict);
+    }
+    call.allow(&verdict, 0, call.address);
+    ALLOW
+}
+
+#[inline(always)]
+fn address(ctx: &SockContext, hook: Hook) -> [u32; 4] {
+    // SAFETY: loads from the context, word by word as in the bind hooks.
+    unsafe {
+        if hook.is_v6() {
+            [
+                (*ctx.sock).src_ip6[0],
+                (*ctx.sock).src_ip6[1],
+                (*ctx.sock).src_ip6[2],
+                (*ctx.sock).src_ip6[3],
+            ]
+        } else {
+            [(*ctx.sock).src_ip4, 0, 0, 0]
+        }
+    }
+}

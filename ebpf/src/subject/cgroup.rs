@@ -1,0 +1,148 @@
+//! The class of the caller's cgroup.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+use portreeve_common::{
+    abi::{
+        Field,
+        jobs::{CHUNK_CHARS, CgroupKey, Facts, MAX_CHUNKS, StepKey},
+    },
+    identity::{self, CgroupPath, FIRST_ROW, class_of_row, next_row},
+};
+
+use super::jobs::is_asked;
+use crate::{
+    maps::{CGROUP_CLASSES, offset},
+    policy::{Half, copied},
+    task::{self, Record},
+};
+
+/// What can't be read.
+const UNREADABLE: u64 = u64::MAX;
+
+/// The class of the caller's cgroup; more than 32 bits if it can't be told.
+/// `policy` is the generation and, lowest, the half.
+///
+/// It is the cgroup of the process: a thread that sits in a threaded cgroup
+/// counts for the domain above it, because a thread can't be another process.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
+    let half = Half(policy as u32 & 1);
+    if !is_asked(half, Facts::CGROUP) {
+        return 0;
+    }
+    let Some(rules) = half.job_rules() else {
+        return UNREADABLE;
+    };
+    let Some(cgroup) = Record::task()
+        .follow(Field::TaskCgroups)
+        .and_then(|set| set.follow(Field::CssSetDomain))
+        .and_then(|set| set.follow(Field::CssSetCgroup))
+    else {
+        return UNREADABLE;
+    };
+    let Some(node) = cgroup.follow(Field::CgroupNode) else {
+        return UNREADABLE;
+    };
+    let key = CgroupKey {
+        cgroup: node.get(Field::NodeId),
+        generation: (policy >> 1) as u32,
+        reserved: 0,
+    };
+    if let Some(class) = copied(CGROUP_CLASSES.get_ptr(key)) {
+        return u64::from(class);
+    }
+    let path = Path {
+        half: half.0,
+        cgroup: cgroup.address(),
+        depth: cgroup.get(Field::CgroupLevel),
+    };
+    let Some(class) = identity::cgroup_class(rules.start, &half, &path) else {
+        return UNREADABLE;
+    };
+    // Without room it is walked again the next time.
+    let _ = CGROUP_CLASSES.insert(key, class, 0);
+    u64::from(class)
+}
+
+struct Path {
+    half: u32,
+    cgroup: u64,
+    depth: u32,
+}
+
+impl CgroupPath for Path {
+    /// Its address.
+    type Name = u64;
+
+    #[inline(always)]
+    fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    #[inline(always)]
+    fn name(&self, level: u32) -> Option<u64> {
+        let ancestors = self.cgroup + u64::from(offset(Field::CgroupAncestors));
+        let cgroup: u64 = task::read(ancestors + 8 * u64::from(level));
+        let node: u64 = task::read_field(cgroup, Field::CgroupNode);
+        let name: u64 = task::read_field(node, Field::NodeName);
+        if name == 0 { None } else { Some(name) }
+    }
+
+    #[inline(always)]
+    fn read(&self, name: u64, index: u32, key: &mut StepKey) -> bool {
+        read_chunk(name, index, &mut key.chunk)
+    }
+
+    #[inline(always)]
+    fn class(&self, name: u64) -> Option<u32> {
+        u32::try_from(class_of_component(self.half, name)).ok()
+    }
+}
+
+#[inline(always)]
+fn read_chunk(name: u64, index: u32, chunk: &mut [u64; 8]) -> bool {
+    *chunk = [0; 8];
+    let at = name + u64::from(index) * CHUNK_CHARS as u64;
+    // SAFETY: the helper writes at most the chunk's 64 bytes, a NUL last.
+    let read = unsafe { bpf_probe_read_kernel_str(chunk.as_mut_ptr().cast(), 64, at as *const _) };
+    read > 0
+}
+
+/// The class of the cgroup's name at `name` by the automaton of components; more
+/// than 32 bits if it can't be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn class_of_component(half: u32, name: u64) -> u64 {
+    let tables = Half(half);
+    let Some(rules) = tables.job_rules() else {
+        return UNREADABLE;
+    };
+    let automaton = rules.component;
+    let mut row = FIRST_ROW;
+    let mut index = 0;
+    while index < MAX_CHUNKS {
+        let mut chunk = [0; 8];
+        if !read_chunk(name, index, &mut chunk) {
+            return UNREADABLE;
+        }
+        let mut ended = 0;
+        let mut place = 0;
+        while place < 8 {
+            let mut word = u64::from_le(chunk[place]);
+            let mut byte = 0;
+            while byte < 8 {
+                row = next_row(automaton, &tables, row, word as u8);
+                word >>= 8;
+                byte += 1;
+            }
+            ended = chunk[place];
+            place += 1;
+        }
+        if u64::from_le(ended) >> 48 & 0xff == 0 {
+            break;
+        }
+        index += 1;
+    }
+    u64::from(class_of_row(automaton, &tables, row))
+}

@@ -1,0 +1,55 @@
+//! Who is calling.
+//!
+//! What takes a loop or several look-ups is a function of its own that the
+//! verifier walks once, however often it is called: exported and of numbers
+//! only, which makes it a global function to the kernel.
+
+mod cgroup;
+mod jobs;
+mod permits;
+mod privilege;
+
+use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
+use portreeve_common::{Subject, abi::Hook, decide::Asked};
+
+pub use self::jobs::Known;
+use crate::{judge::Call, maps::SCOPE_NETNS};
+
+/// `::ffff:0:0`, the third word of an IPv4-mapped address.
+const MAPPED: u32 = 0xffff_u32.to_be();
+
+impl Subject for Call {
+    type Identity = Known;
+
+    #[inline(always)]
+    fn in_scope(&self) -> bool {
+        let scope = SCOPE_NETNS.load();
+        // SAFETY: the helper reads the namespace of the socket the call is about.
+        scope == 0 || scope == unsafe { bpf_get_netns_cookie(self.ctx) }
+    }
+
+    #[inline(always)]
+    fn identity(&self) -> Option<Known> {
+        jobs::identify(self.active)
+    }
+
+    #[inline(always)]
+    fn is_permitted(&self, set: u32) -> bool {
+        permits::is_permitted(self.active.half(), set) != 0
+    }
+
+    #[inline(always)]
+    fn is_privileged(&self) -> bool {
+        privilege::may_bind_low(self.socket.address()) != 0
+    }
+
+    #[inline(always)]
+    fn asked(&self) -> Asked {
+        match (self.hook, self.address) {
+            (Hook::Bind4, [0, ..]) | (Hook::Bind6, [0, 0, MAPPED, 0]) => Asked::AnyV4,
+            (Hook::Bind6, [0, 0, 0, 0]) if self.socket.is_v6_only() => Asked::AnyV6Only,
+            (Hook::Bind6, [0, 0, 0, 0]) => Asked::AnyV6,
+            _ => Asked::Specific,
+        }
+    }
+}

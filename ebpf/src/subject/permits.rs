@@ -1,0 +1,56 @@
+//! Whether the caller's user or one of its groups is in a permit set.
+
+use portreeve_common::abi::{Field, jobs::PermitKey};
+
+use crate::{
+    maps::{PERMITS, offset},
+    task::{Record, read},
+};
+
+/// Groups read at once.
+const GROUPS: usize = 16;
+/// Supplementary groups that are looked at; more permit nothing.
+const MAX_GROUPS: u32 = 1024;
+
+/// 1 if the caller is permitted by `set` (`SAF-10`, `IBI-02`). A set that isn't
+/// there permits nobody.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_permitted(half: u32, set: u32) -> u32 {
+    let Some(cred) = Record::task().follow(Field::TaskCred) else {
+        return 0;
+    };
+    let is_member = |kind: u32, id: u32| {
+        let key = PermitKey {
+            half,
+            set,
+            kind,
+            id,
+        };
+        PERMITS.get_ptr(key).is_some()
+    };
+    if is_member(PermitKey::USER, cred.get(Field::CredEuid))
+        || is_member(PermitKey::GROUP, cred.get(Field::CredEgid))
+    {
+        return 1;
+    }
+    let Some(groups) = cred.follow(Field::CredGroups) else {
+        return 0;
+    };
+    let length: u32 = groups.get(Field::GroupsLength);
+    let ids = groups.address() + u64::from(offset(Field::GroupsIds));
+    let mut first = 0;
+    while first < MAX_GROUPS && first < length {
+        let some: [u32; GROUPS] = read(ids + 4 * u64::from(first));
+        let mut index = 0;
+        while index < GROUPS {
+            // Behind the end of the list stands something else.
+            if first + (index as u32) < length && is_member(PermitKey::GROUP, some[index]) {
+                return 1;
+            }
+            index += 1;
+        }
+        first += GROUPS as u32;
+    }
+    0
+}
