@@ -103,6 +103,17 @@ pub trait PolicyView {
 
     /// Address `index`.
     fn address(&self, index: u32) -> Option<&BindAddress>;
+
+    /// Which of `entries` is the first that means everybody or a process called
+    /// `name`; their number or more if none does. It is always [`search`]: the
+    /// programs keep it in a function of its own.
+    #[inline(always)]
+    fn first_meant(&self, entries: Slot, name: Name) -> u32
+    where
+        Self: Sized,
+    {
+        search(entries, name, self)
+    }
 }
 
 /// The address that a wildcard is replaced by (port-control 4.5).
@@ -184,10 +195,6 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
 }
 
 /// Port-control 4.2 and 4.3.
-///
-/// The verifier walks the search entry by entry, for every state in which it can
-/// be begun. So there is one search, and nothing that tells the two kinds of
-/// ports apart is carried through it: the slot is looked up again behind it.
 #[inline(always)]
 fn by_job<S: Subject, P: PolicyView>(
     request: Request,
@@ -213,7 +220,7 @@ fn by_job<S: Subject, P: PolicyView>(
         let Some(identity) = subject.identity() else {
             return of_first_entry(Reason::NoIdentity, entries, policy);
         };
-        let by_name = search(entries, identity.name(), policy);
+        let by_name = policy.first_meant(entries, identity.name());
         let place = by_definition(entries, &identity, policy);
         if place.offset() < by_name {
             (place.offset(), place.is_proven())
@@ -297,7 +304,7 @@ fn of_unreserved<S: Subject, P: PolicyView>(
 /// The verifier walks this once per entry, so it only looks for the place: what
 /// is found there, damage included, is looked at once, behind the loop.
 #[inline(always)]
-fn search<P: PolicyView>(entries: Slot, name: Name, policy: &P) -> u32 {
+pub fn search<P: PolicyView>(entries: Slot, name: Name, policy: &P) -> u32 {
     let mut offset = 0;
     while offset < MAX_ENTRIES_PER_PORT {
         if offset >= entries.count() || means(entries.first() + offset, name, policy) {

@@ -15,7 +15,7 @@ use portreeve_common::{
 };
 
 use crate::{
-    judge::Call,
+    judge::{Call, Kind},
     maps::{COUNTERS, EVENTS, REFUSALS, REPEATS},
     task,
 };
@@ -50,51 +50,50 @@ fn add_one(counter: Option<*mut u64>) {
 /// Tells a refusal, or counts it as the repetition of one that this second has
 /// told already: somebody who is refused without end leaves room for others.
 #[inline(always)]
-pub fn report_refusal(call: &Call, verdict: &Verdict) {
-    let event = event(call, verdict, 0, call.address);
+pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
+    let time = now();
     let key = RepeatKey {
-        cgroup: event.cgroup,
-        generation: event.generation,
-        entry: event.entry,
-        uid: event.uid,
-        second: (event.time / NANOSECONDS) as u32,
-        reason: u32::from(event.reason),
-        audit: u32::from(event.flags & Event::AUDIT),
+        cgroup: cgroup(),
+        generation: call.active.generation(),
+        entry: verdict.entry,
+        uid: task::euid(),
+        second: (time / NANOSECONDS) as u32,
+        reason: verdict.reason as u32,
+        audit: u32::from(of_mode(call.mode)),
     };
     // Only one of several who come at once can be the first.
-    if REPEATS.insert(key, 0, u64::from(BPF_NOEXIST)).is_err()
-        && let Some(repetitions) = REPEATS.get_ptr_mut(key)
+    if REPEATS.insert(&key, &0, u64::from(BPF_NOEXIST)).is_err()
+        && let Some(repetitions) = REPEATS.get_ptr_mut(&key)
     {
         add_one(Some(repetitions));
         count(counter::EVENTS_SUPPRESSED);
         return;
     }
-    send(event, counter::EVENTS_LOST);
+    if !send(call, verdict, time, 0, call.address) {
+        count(counter::EVENTS_LOST);
+    }
 }
 
 /// Tells a bind that goes on, unless the ring is half full: the other half is for
 /// refusals.
 #[inline(always)]
-pub fn report_allowed(call: &Call, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
-    if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(EVENT_RING_BYTES) / 2 {
+pub fn report_allowed<K: Kind>(call: &Call<K>, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
+    let is_half_full = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(EVENT_RING_BYTES) / 2;
+    if is_half_full || !send(call, verdict, now(), flags, bound) {
         count(counter::REPORTS_LOST);
-        return;
     }
-    send(event(call, verdict, flags, bound), counter::REPORTS_LOST);
 }
 
+/// Puts an event into the ring. `false` if there is no room.
 #[inline(always)]
-fn event(call: &Call, verdict: &Verdict, flags: u8, bound: [u32; 4]) -> Event {
-    let audit = match call.mode {
-        Mode::Audit => Event::AUDIT,
-        Mode::Enforce => 0,
+fn send<K: Kind>(call: &Call<K>, verdict: &Verdict, time: u64, flags: u8, bound: [u32; 4]) -> bool {
+    let Some(mut room) = EVENTS.reserve::<Event>(0) else {
+        return false;
     };
     let kernel = if task::is_kernel() { Event::KERNEL } else { 0 };
-    Event {
-        // SAFETY: neither helper takes an argument.
-        time: unsafe { bpf_ktime_get_boot_ns() },
-        // SAFETY: as above.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
+    room.write(Event {
+        time,
+        cgroup: cgroup(),
         address: call.address,
         bound,
         comm: task::comm().unwrap_or([0; 2]),
@@ -105,21 +104,31 @@ fn event(call: &Call, verdict: &Verdict, flags: u8, bound: [u32; 4]) -> Event {
         line: verdict.line,
         port: call.port,
         reason: verdict.reason as u16,
-        hook: call.hook as u8,
+        hook: K::HOOK as u8,
         protocol: call.protocol as u8,
-        flags: flags | audit | kernel,
+        flags: flags | of_mode(call.mode) | kernel,
         reserved: [0; 5],
+    });
+    room.submit(0);
+    true
+}
+
+#[inline(always)]
+const fn of_mode(mode: Mode) -> u8 {
+    match mode {
+        Mode::Audit => Event::AUDIT,
+        Mode::Enforce => 0,
     }
 }
 
-/// Puts one event into the ring, or counts it as `lost`.
 #[inline(always)]
-fn send(event: Event, lost: u32) {
-    match EVENTS.reserve::<Event>(0) {
-        Some(mut room) => {
-            room.write(event);
-            room.submit(0);
-        }
-        None => count(lost),
-    }
+fn now() -> u64 {
+    // SAFETY: the helper takes no argument.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+#[inline(always)]
+fn cgroup() -> u64 {
+    // SAFETY: the helper takes no argument.
+    unsafe { bpf_get_current_cgroup_id() }
 }

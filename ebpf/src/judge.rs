@@ -1,6 +1,6 @@
 //! What happens in one call: identify the request, decide, tell, answer.
 
-use core::{ffi::c_void, ptr};
+use core::{ffi::c_void, marker::PhantomData, ptr};
 
 use aya_ebpf::helpers::generated::{bpf_get_retval, bpf_get_socket_cookie, bpf_set_retval};
 use portreeve_common::{
@@ -23,15 +23,18 @@ pub const ALLOW: i32 = 1;
 /// Goes on, and a low port asks for no capability. Bind hooks only.
 pub const ALLOW_WITHOUT_CAPABILITY: i32 = 3;
 
+/// A hook, known where the programs are compiled: each has code of its own.
+pub trait Kind {
+    /// Which it is.
+    const HOOK: Hook;
+}
+
 /// One call that is judged: what the hook was called with, and by which policy.
-#[derive(Clone, Copy)]
-pub struct Call {
+pub struct Call<K> {
     /// The hook's context.
     pub ctx: *mut c_void,
     /// The socket.
     pub socket: Socket,
-    /// The hook.
-    pub hook: Hook,
     /// As in [`Event::address`].
     pub address: [u32; 4],
     /// The table that judges it.
@@ -42,9 +45,11 @@ pub struct Call {
     pub active: Active,
     /// How it treats refusals.
     pub mode: Mode,
+    /// The hook.
+    pub kind: PhantomData<K>,
 }
 
-impl Call {
+impl<K: Kind> Call<K> {
     /// What the policy says.
     #[inline(always)]
     pub fn decide(&self) -> Verdict {
@@ -117,7 +122,7 @@ impl Call {
     /// for us. The address is looked at first: nobody else pays for the look-up.
     #[inline(always)]
     pub fn is_selftest(&self) -> bool {
-        let expected = if self.hook.is_v6() {
+        let expected = if K::HOOK.is_v6() {
             let [a, b, c, d, e, f, g, h] = SELFTEST_V6;
             [word(a, b), word(c, d), word(e, f), word(g, h)]
         } else {

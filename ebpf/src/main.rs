@@ -34,28 +34,58 @@ use aya_ebpf::{
 };
 use portreeve_common::abi::Hook;
 
+use crate::judge::Kind;
+
+/// [`Hook::Bind4`]
+struct Bind4;
+
+/// [`Hook::Bind6`]
+struct Bind6;
+
+/// [`Hook::PostBind4`]
+struct PostBind4;
+
+/// [`Hook::PostBind6`]
+struct PostBind6;
+
+impl Kind for Bind4 {
+    const HOOK: Hook = Hook::Bind4;
+}
+
+impl Kind for Bind6 {
+    const HOOK: Hook = Hook::Bind6;
+}
+
+impl Kind for PostBind4 {
+    const HOOK: Hook = Hook::PostBind4;
+}
+
+impl Kind for PostBind6 {
+    const HOOK: Hook = Hook::PostBind6;
+}
+
 /// Judges binds of IPv4 sockets.
 #[cgroup_sock_addr(bind4)]
 pub fn bind4(ctx: SockAddrContext) -> i32 {
-    bind::judge(&ctx, Hook::Bind4)
+    bind::judge::<Bind4>(&ctx)
 }
 
 /// Judges binds of IPv6 sockets, v4-mapped and dual-stack ones included.
 #[cgroup_sock_addr(bind6)]
 pub fn bind6(ctx: SockAddrContext) -> i32 {
-    bind::judge(&ctx, Hook::Bind6)
+    bind::judge::<Bind6>(&ctx)
 }
 
 /// Judges the ports that IPv4 sockets have got.
 #[cgroup_sock(post_bind4)]
 pub fn post_bind4(ctx: SockContext) -> i32 {
-    post_bind::judge(&ctx, Hook::PostBind4)
+    post_bind::judge::<PostBind4>(&ctx)
 }
 
 /// Judges the ports that IPv6 sockets have got.
 #[cgroup_sock(post_bind6)]
 pub fn post_bind6(ctx: SockContext) -> i32 {
-    post_bind::judge(&ctx, Hook::PostBind6)
+    post_bind::judge::<PostBind6>(&ctx)
 }
 
 /// Nothing here can panic; the verifier would refuse a program that could.

@@ -9,8 +9,9 @@ use portreeve_common::{
         PROTOCOLS, Protocol, Slot, Unreserved,
         jobs::{IdentityKey, JobRules, MAX_AUTOMATON_WORDS, PlaceKey, Step, StepKey, WildKey},
     },
+    decide::search,
     identity::JobTables,
-    jobname::Glob,
+    jobname::{Glob, Name},
 };
 
 use crate::maps::{
@@ -124,5 +125,22 @@ impl PolicyView for Half {
     #[inline(always)]
     fn glob(&self, index: u32) -> Option<&Glob> {
         GLOBS.get(self.index(index, MAX_GLOBS)?)
+    }
+
+    #[inline(always)]
+    fn first_meant(&self, entries: Slot, name: Name) -> u32 {
+        let [first, second] = name.words();
+        first_meant(self.0, entries.first(), entries.count(), first, second)
+    }
+}
+
+/// A function of its own, which the verifier walks once: the walk is long, and
+/// what is kept ready for each turn of the loop takes much of the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_meant(half: u32, first: u32, count: u32, low: u64, high: u64) -> u32 {
+    match Slot::new(first, count) {
+        Some(entries) => search(entries, Name::from_words([low, high]), &Half(half)),
+        None => count,
     }
 }

@@ -3,21 +3,23 @@
 //! The bind hook judges what is asked for. This one sees what was given: a port
 //! that the kernel chose, or one that a program after ours put there.
 
+use core::marker::PhantomData;
+
 use aya_ebpf::programs::SockContext;
 use portreeve_common::{
     PolicyView as _,
-    abi::{Hook, Protocol, Slot},
+    abi::{Protocol, Slot},
 };
 
 use crate::{
-    judge::{ALLOW, Call},
+    judge::{ALLOW, Call, Kind},
     policy::{self, Half},
     socket::Socket,
 };
 
 /// Judges the port in `ctx`, unless it was judged before the bind.
 #[inline(always)]
-pub fn judge(ctx: &SockContext, hook: Hook) -> i32 {
+pub fn judge<K: Kind>(ctx: &SockContext) -> i32 {
     let active = policy::active();
     let Some(mode) = active.mode() else {
         return ALLOW;
@@ -36,18 +38,15 @@ pub fn judge(ctx: &SockContext, hook: Hook) -> i32 {
     {
         return ALLOW;
     }
-    let call = Call {
+    let call = Call::<K> {
         ctx: ctx.sock.cast(),
-        socket: Socket {
-            ctx: ctx.sock.cast(),
-            sk: ctx.sock,
-        },
-        hook,
-        address: address(ctx, hook),
+        socket: Socket(ctx.sock),
+        address: address::<K>(ctx),
         protocol,
         port,
         active,
         mode,
+        kind: PhantomData,
     };
     if let Some(remembered) = call.socket.remembered()
         // The kernel's choice, where it isn't ours to guide, is told as port 0.
@@ -64,10 +63,10 @@ pub fn judge(ctx: &SockContext, hook: Hook) -> i32 {
 }
 
 #[inline(always)]
-fn address(ctx: &SockContext, hook: Hook) -> [u32; 4] {
+fn address<K: Kind>(ctx: &SockContext) -> [u32; 4] {
     // SAFETY: loads from the context, word by word as in the bind hooks.
     unsafe {
-        if hook.is_v6() {
+        if K::HOOK.is_v6() {
             [
                 (*ctx.sock).src_ip6[0],
                 (*ctx.sock).src_ip6[1],

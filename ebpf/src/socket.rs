@@ -1,14 +1,14 @@
 //! The socket of a call: what it is, what is set on it, and what is remembered of it.
 
-use core::{ffi::c_void, mem::MaybeUninit, ptr};
+use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr},
     helpers::generated::{
         bpf_getsockopt, bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_storage_get,
     },
 };
-use portreeve_common::abi::Field;
+use portreeve_common::abi::{Event, Field};
 
 use crate::{
     maps::{SOCKETS, offset},
@@ -44,21 +44,16 @@ impl Remembered {
     pub const SHORT_DELAY: u32 = 4;
 }
 
-/// The socket of one call.
+/// A socket, as the helpers for its storage want it.
 #[derive(Clone, Copy)]
-pub struct Socket {
-    /// What the option helpers want: the call's context.
-    pub ctx: *mut c_void,
-    /// What the storage helpers want.
-    pub sk: *mut bpf_sock,
-}
+pub struct Socket(pub *mut bpf_sock);
 
 impl Socket {
     /// Where the socket is in kernel memory.
     #[inline(always)]
     pub fn address(self) -> u64 {
-        let pointer = self.sk;
-        let mut address = MaybeUninit::<u64>::zeroed();
+        let pointer = self.0;
+        let mut address = MaybeUninit::<u64>::uninit();
         // The verifier lets nobody calculate with the pointer itself, but copies
         // of it are numbers.
         // SAFETY: eight bytes are copied from one place on the stack to another.
@@ -84,7 +79,7 @@ impl Socket {
 
     /// The same, with room made for it. `None` if there is none.
     #[inline(always)]
-    pub fn remember(self) -> Option<&'static mut Remembered> {
+    fn remember(self) -> Option<&'static mut Remembered> {
         self.storage(u64::from(BPF_SK_STORAGE_GET_F_CREATE))
     }
 
@@ -95,39 +90,38 @@ impl Socket {
         // as long as the program runs; the socket is locked during its bind, so
         // nobody else looks at it.
         unsafe {
-            bpf_sk_storage_get(map, self.sk.cast(), ptr::null_mut(), flags)
+            bpf_sk_storage_get(map, self.0.cast(), ptr::null_mut(), flags)
                 .cast::<Remembered>()
                 .as_mut()
         }
     }
+}
 
-    /// Whether several sockets may have its port (`SO_REUSEPORT`).
+/// The context of a bind hook, by which its socket's options are reached.
+#[derive(Clone, Copy)]
+struct Options(*mut bpf_sock_addr);
+
+impl Options {
+    /// Whether several sockets may have the port (`SO_REUSEPORT`).
     #[inline(always)]
-    pub fn is_shared(self) -> bool {
+    fn is_shared(self) -> bool {
         let mut value = 0i32;
+        let to = (&raw mut value).cast();
         // SAFETY: the helper writes the four bytes of `value`.
-        unsafe {
-            bpf_getsockopt(
-                self.ctx,
-                SOL_SOCKET,
-                SO_REUSEPORT,
-                (&raw mut value).cast(),
-                4,
-            );
-        }
+        unsafe { bpf_getsockopt(self.0.cast(), SOL_SOCKET, SO_REUSEPORT, to, 4) };
         value != 0
     }
 
-    /// Sets `SO_REUSEPORT`. `false` if the kernel didn't.
+    /// `false` if the kernel didn't.
     #[inline(always)]
-    pub fn set_shared(self, shared: bool) -> bool {
+    fn set_shared(self, shared: bool) -> bool {
         self.set(SOL_SOCKET, SO_REUSEPORT, u32::from(shared))
     }
 
-    /// Lets acknowledgements be held back for the shortest time the kernel takes
-    /// (`PRT-13`). `false` if it took none.
+    /// Lets acknowledgements be held back for the shortest time the kernel takes.
+    /// `false` if it took none.
     #[inline(always)]
-    pub fn shorten_delay(self) -> bool {
+    fn shorten_delay(self) -> bool {
         let mut index = 0;
         while index < SHORT_DELAYS.len() {
             if self.set(SOL_TCP, TCP_BPF_DELACK_MAX, SHORT_DELAYS[index]) {
@@ -138,27 +132,94 @@ impl Socket {
         false
     }
 
-    /// Takes back what was changed for an earlier bind that failed: what a hook
-    /// sets stays set. What the application has set again since is its own.
-    #[inline(always)]
-    pub fn undo(self, remembered: &mut Remembered) {
-        let changed = remembered.changed;
-        if changed & Remembered::SHARED != 0 && self.is_shared() {
-            self.set_shared(false);
-        }
-        if changed & Remembered::UNSHARED != 0 && !self.is_shared() {
-            self.set_shared(true);
-        }
-        if changed & Remembered::SHORT_DELAY != 0 {
-            self.set(SOL_TCP, TCP_BPF_DELACK_MAX, DELAY_BY_DEFAULT);
-        }
-        *remembered = Remembered::default();
-    }
-
     #[inline(always)]
     fn set(self, level: i32, option: i32, value: u32) -> bool {
         let mut value = value;
+        let from = (&raw mut value).cast();
         // SAFETY: the helper reads the four bytes of `value`.
-        unsafe { bpf_setsockopt(self.ctx, level, option, (&raw mut value).cast(), 4) == 0 }
+        unsafe { bpf_setsockopt(self.0.cast(), level, option, from, 4) == 0 }
     }
+}
+
+#[inline(always)]
+fn socket_of(ctx: *mut bpf_sock_addr) -> Socket {
+    // SAFETY: a load from the context.
+    Socket(unsafe { (*ctx).__bindgen_anon_1.sk })
+}
+
+/// Begins a bind: takes back what was changed for an earlier one that failed,
+/// because what a hook sets stays set. What the application has set again since
+/// is its own. 1 if the socket has a port already; then the bind fails whatever
+/// is set, and nothing is changed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn begin_bind(ctx: *mut bpf_sock_addr) -> u32 {
+    let socket = socket_of(ctx);
+    // SAFETY: the verifier knows the pointer to be a socket or NULL.
+    if unsafe { socket.0.as_ref() }.is_none_or(|socket| socket.src_port != 0) {
+        return 1;
+    }
+    let Some(remembered) = socket.remembered() else {
+        return 0;
+    };
+    let (changed, options) = (remembered.changed, Options(ctx));
+    if changed & Remembered::SHARED != 0 && options.is_shared() {
+        options.set_shared(false);
+    }
+    if changed & Remembered::UNSHARED != 0 && !options.is_shared() {
+        options.set_shared(true);
+    }
+    if changed & Remembered::SHORT_DELAY != 0 {
+        options.set(SOL_TCP, TCP_BPF_DELACK_MAX, DELAY_BY_DEFAULT);
+    }
+    *remembered = Remembered::default();
+    0
+}
+
+/// Leaves word for the post_bind hook that the bind was judged for `port`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn note_judged(ctx: *mut bpf_sock_addr, port: u32) -> u32 {
+    match socket_of(ctx).remember() {
+        Some(remembered) => {
+            remembered.judged = 1 + port;
+            1
+        }
+        None => 0,
+    }
+}
+
+/// [`set_options`]: the port is shared by several listeners (`PRT-14`).
+pub const SHARE: u32 = 1;
+/// [`set_options`]: it isn't, so `SO_REUSEPORT` is switched off.
+pub const UNSHARE: u32 = 2;
+/// [`set_options`]: acknowledgements are sent early (`PRT-13`).
+pub const SHORTEN_DELAY: u32 = 4;
+
+/// Switches a TCP socket's options to what is `wanted`. Returns what was changed,
+/// as flags of [`Event`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn set_options(ctx: *mut bpf_sock_addr, wanted: u32) -> u32 {
+    let options = Options(ctx);
+    let (mut flags, mut changed) = (0, 0);
+    if wanted & (SHARE | UNSHARE) != 0 {
+        let share = wanted & SHARE != 0;
+        if options.is_shared() != share {
+            (flags, changed) = match (options.set_shared(share), share) {
+                (true, true) => (Event::SHARED, Remembered::SHARED),
+                (true, false) => (Event::UNSHARED, Remembered::UNSHARED),
+                (false, _) => (Event::SHARING_FAILED, 0),
+            };
+        }
+    }
+    if wanted & SHORTEN_DELAY != 0 && options.shorten_delay() {
+        changed |= Remembered::SHORT_DELAY;
+    }
+    if changed != 0
+        && let Some(remembered) = socket_of(ctx).remember()
+    {
+        remembered.changed = changed;
+    }
+    u32::from(flags)
 }

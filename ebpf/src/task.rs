@@ -68,9 +68,9 @@ impl Record {
 /// what the verifier has to walk. It zeroes what it can't read.
 #[inline(always)]
 pub fn read<T: Copy>(address: u64) -> T {
-    let mut value = MaybeUninit::<T>::zeroed();
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper writes `size_of::<T>()` bytes to a place of that size,
-    // whatever the address is; every `T` read here is a number.
+    // whatever the address is; every `T` read here is a number or an array of them.
     unsafe {
         bpf_probe_read_kernel(
             value.as_mut_ptr().cast(),

@@ -11,7 +11,9 @@ use crate::jobname::Name;
 /// Most components of a cgroup pattern; what lies deeper needn't be looked at.
 pub const MAX_CGROUP_DEPTH: u32 = 32;
 /// Bytes of a cgroup's name that are compared at once, a NUL behind them.
-pub const CHUNK_CHARS: usize = 63;
+pub const CHUNK_CHARS: usize = 55;
+/// Words of a chunk.
+pub const CHUNK_WORDS: usize = 7;
 /// Chunks of the longest name (`NAME_MAX`, 255 bytes).
 pub const MAX_CHUNKS: u32 = 5;
 /// Most [`StepKey`]s of one policy.
@@ -121,7 +123,7 @@ pub struct StepKey {
     /// [`Step::state`]
     pub state: u32,
     /// [`CHUNK_CHARS`] bytes, or fewer at the name's end, padded with NULs.
-    pub chunk: [u64; 8],
+    pub chunk: [u64; CHUNK_WORDS],
 }
 
 impl StepKey {
@@ -129,7 +131,7 @@ impl StepKey {
     /// [`CHUNK_CHARS`] ends in an empty chunk.
     #[inline(always)]
     pub const fn ends_name(&self) -> bool {
-        (u64::from_le(self.chunk[7]) >> 48) & 0xff == 0
+        (u64::from_le(self.chunk[CHUNK_WORDS - 1]) >> 48) & 0xff == 0
     }
 }
 
@@ -329,8 +331,9 @@ pub struct CgroupKey {
 const _: () = {
     assert!(size_of::<Step>() == 16);
     assert!(size_of::<JobRules>() == 40);
-    assert!(size_of::<StepKey>() == 72);
-    assert!(CHUNK_CHARS + 1 == 8 * 8);
+    assert!(size_of::<StepKey>() == 64);
+    assert!(CHUNK_CHARS + 1 == 8 * CHUNK_WORDS);
+    assert!(CHUNK_CHARS * MAX_CHUNKS as usize > 255);
     assert!(size_of::<WildKey>() == 12);
     assert!(size_of::<ExeKey>() == 24);
     assert!(size_of::<UserKey>() == 8);

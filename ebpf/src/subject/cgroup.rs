@@ -1,10 +1,12 @@
 //! The class of the caller's cgroup.
 
+use core::ptr;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use portreeve_common::{
     abi::{
         Field,
-        jobs::{CHUNK_CHARS, CgroupKey, Facts, MAX_CHUNKS, StepKey},
+        jobs::{CHUNK_CHARS, CHUNK_WORDS, CgroupKey, Facts, MAX_CHUNKS, StepKey},
     },
     identity::{self, CgroupPath, FIRST_ROW, class_of_row, next_row},
 };
@@ -49,7 +51,7 @@ pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
         generation: (policy >> 1) as u32,
         reserved: 0,
     };
-    if let Some(class) = copied(CGROUP_CLASSES.get_ptr(key)) {
+    if let Some(class) = copied(CGROUP_CLASSES.get_ptr(&key)) {
         return u64::from(class);
     }
     let path = Path {
@@ -61,7 +63,7 @@ pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
         return UNREADABLE;
     };
     // Without room it is walked again the next time.
-    let _ = CGROUP_CLASSES.insert(key, class, 0);
+    let _ = CGROUP_CLASSES.insert(&key, &class, 0);
     u64::from(class)
 }
 
@@ -101,12 +103,23 @@ impl CgroupPath for Path {
 }
 
 #[inline(always)]
-fn read_chunk(name: u64, index: u32, chunk: &mut [u64; 8]) -> bool {
-    *chunk = [0; 8];
+fn read_chunk(name: u64, index: u32, chunk: &mut [u64; CHUNK_WORDS]) -> bool {
+    clear(chunk);
     let at = name + u64::from(index) * CHUNK_CHARS as u64;
-    // SAFETY: the helper writes at most the chunk's 64 bytes, a NUL last.
-    let read = unsafe { bpf_probe_read_kernel_str(chunk.as_mut_ptr().cast(), 64, at as *const _) };
+    let size = CHUNK_CHARS as u32 + 1;
+    // SAFETY: the helper writes at most the chunk's bytes, a NUL last.
+    let read =
+        unsafe { bpf_probe_read_kernel_str(chunk.as_mut_ptr().cast(), size, at as *const _) };
     read > 0
+}
+
+/// Word by word: a `memset` here goes byte by byte.
+#[inline(always)]
+fn clear(chunk: &mut [u64; CHUNK_WORDS]) {
+    for word in chunk {
+        // SAFETY: a store through a reference.
+        unsafe { ptr::write_volatile(word, 0) };
+    }
 }
 
 /// The class of the cgroup's name at `name` by the automaton of components; more
@@ -122,24 +135,21 @@ extern "C" fn class_of_component(half: u32, name: u64) -> u64 {
     let mut row = FIRST_ROW;
     let mut index = 0;
     while index < MAX_CHUNKS {
-        let mut chunk = [0; 8];
+        let mut chunk = [0; CHUNK_WORDS];
         if !read_chunk(name, index, &mut chunk) {
             return UNREADABLE;
         }
-        let mut ended = 0;
+        let bytes = chunk.as_ptr().cast::<u8>();
         let mut place = 0;
-        while place < 8 {
-            let mut word = u64::from_le(chunk[place]);
-            let mut byte = 0;
-            while byte < 8 {
-                row = next_row(automaton, &tables, row, word as u8);
-                word >>= 8;
-                byte += 1;
-            }
-            ended = chunk[place];
+        while place < CHUNK_CHARS {
+            // SAFETY: the place is inside the chunk. Volatile, or all of the chunk
+            // would be kept in registers, and those on the stack a second time.
+            let byte = unsafe { ptr::read_volatile(bytes.add(place)) };
+            row = next_row(automaton, &tables, row, byte);
             place += 1;
         }
-        if u64::from_le(ended) >> 48 & 0xff == 0 {
+        // SAFETY: as above.
+        if unsafe { ptr::read_volatile(bytes.add(CHUNK_CHARS - 1)) } == 0 {
             break;
         }
         index += 1;

@@ -118,7 +118,7 @@ extern "C" fn class_of_exe(half: u32) -> u32 {
         generation: inode.get(Field::InodeGeneration),
         reserved: 0,
     };
-    copied(JOB_EXES.get_ptr(key)).unwrap_or(0)
+    copied(JOB_EXES.get_ptr(&key)).unwrap_or(0)
 }
 
 /// The class of the effective user.
@@ -128,7 +128,7 @@ extern "C" fn class_of_user(half: u32, uid: u32) -> u32 {
     if !is_asked(Half(half), Facts::USER) {
         return 0;
     }
-    copied(JOB_USERS.get_ptr(UserKey { half, uid })).unwrap_or(0)
+    copied(JOB_USERS.get_ptr(&UserKey { half, uid })).unwrap_or(0)
 }
 
 /// The class of the process name, given as its two words.
@@ -175,7 +175,7 @@ extern "C" fn name_mask(half: u32, place: u64, self_said: u64, first: u64, secon
         reserved: 0,
         name,
     };
-    if JOB_NAMES.get_ptr(key).is_some()
+    if JOB_NAMES.get_ptr(&key).is_some()
         || identity::is_job(rules.signatures, classes(place, self_said), &tables)
     {
         return 0;

@@ -13,12 +13,15 @@ use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use portreeve_common::{Subject, abi::Hook, decide::Asked};
 
 pub use self::jobs::Known;
-use crate::{judge::Call, maps::SCOPE_NETNS};
+use crate::{
+    judge::{Call, Kind},
+    maps::SCOPE_NETNS,
+};
 
 /// `::ffff:0:0`, the third word of an IPv4-mapped address.
 const MAPPED: u32 = 0xffff_u32.to_be();
 
-impl Subject for Call {
+impl<K: Kind> Subject for Call<K> {
     type Identity = Known;
 
     #[inline(always)]
@@ -45,7 +48,7 @@ impl Subject for Call {
 
     #[inline(always)]
     fn asked(&self) -> Asked {
-        match (self.hook, self.address) {
+        match (K::HOOK, self.address) {
             (Hook::Bind4, [0, ..]) | (Hook::Bind6, [0, 0, MAPPED, 0]) => Asked::AnyV4,
             (Hook::Bind6, [0, 0, 0, 0]) if self.socket.is_v6_only() => Asked::AnyV6Only,
             (Hook::Bind6, [0, 0, 0, 0]) => Asked::AnyV6,

@@ -27,7 +27,7 @@ pub extern "C" fn is_permitted(half: u32, set: u32) -> u32 {
             kind,
             id,
         };
-        PERMITS.get_ptr(key).is_some()
+        PERMITS.get_ptr(&key).is_some()
     };
     if is_member(PermitKey::USER, cred.get(Field::CredEuid))
         || is_member(PermitKey::GROUP, cred.get(Field::CredEgid))
@@ -40,12 +40,15 @@ pub extern "C" fn is_permitted(half: u32, set: u32) -> u32 {
     let length: u32 = groups.get(Field::GroupsLength);
     let ids = groups.address() + u64::from(offset(Field::GroupsIds));
     let mut first = 0;
-    while first < MAX_GROUPS && first < length {
+    while first < MAX_GROUPS {
         let some: [u32; GROUPS] = read(ids + 4 * u64::from(first));
         let mut index = 0;
         while index < GROUPS {
             // Behind the end of the list stands something else.
-            if first + (index as u32) < length && is_member(PermitKey::GROUP, some[index]) {
+            if first + index as u32 >= length {
+                return 0;
+            }
+            if is_member(PermitKey::GROUP, some[index]) {
                 return 1;
             }
             index += 1;
