@@ -60,8 +60,14 @@ fn question(ask: &Ask) -> Question {
         protocol: ask.protocol.name().into(),
         port: ask.port,
         listen: ask.listen,
+        jobs: ask
+            .kernel
+            .then(|| "KERNEL".to_owned())
+            .into_iter()
+            .collect(),
         comm: Some(ask.comm.clone()),
         cgroup: Some(ask.cgroup.into()),
+        exe: Some(ask.exe.into()),
         uid: ask.uid,
         groups: ask.groups.clone(),
         privileged: ask.privileged,
@@ -73,6 +79,9 @@ fn question(ask: &Ask) -> Question {
 fn ask_product(policy: &Policy, ask: &Ask) -> (Answer, model::Answer) {
     let question = question(ask);
     let answer = explain(policy, &question, 0).expect("TCP and UDP are judged");
+    let errno = if ask.kernel { "EADDRINUSE" } else { "EACCES" };
+    let refused = answer.verdict == "deny";
+    assert_eq!(answer.errno.as_deref(), refused.then_some(errno));
     let asked = question.address.map(|address| address.to_string());
     let seen = model::Answer {
         reason: model_reason(&answer.reason),
@@ -150,6 +159,8 @@ fn caller(name: &str) -> Ask {
         address: Address::AnyV4,
         comm: name.into(),
         cgroup: "/",
+        exe: "/nowhere/x",
+        kernel: false,
         uid: 1000,
         groups: Vec::new(),
         privileged: false,

@@ -2,11 +2,14 @@
 
 use proptest::{prelude::*, sample::select};
 
-use crate::model::{Address, Ask, Job, Line, Policy, Ports, Protocol, Resource, Restriction, When};
+use crate::model::{
+    Address, Ask, Job, Line, Policy, Ports, Protocol, Resource, Restriction, Way, When,
+};
 
 const SAF_NAMES: [&str; 3] = ["ONE", "TWO", "NONE"];
 const ADDRESSES: [&str; 3] = ["192.0.2.9", "198.51.100.1", "2001:db8::9"];
 const CGROUPS: [&str; 4] = ["/a", "/a/b", "/b", "/"];
+const EXES: [&str; 2] = ["/nowhere/x", "/nowhere/y"];
 const USERS: [u32; 3] = [0, 1000, 1001];
 const GROUPS: [u32; 2] = [100, 200];
 
@@ -26,6 +29,7 @@ fn user() -> impl Strategy<Value = String> {
         2 => "[?*AB]{2,4}",
         2 => Just("*".to_owned()),
         1 => Just("OMVS".to_owned()),
+        1 => Just("KERNEL".to_owned()),
     ]
 }
 
@@ -73,29 +77,26 @@ fn unreserved_line() -> impl Strategy<Value = Line> {
     })
 }
 
-fn job() -> impl Strategy<Value = Job> {
-    let cgroup = proptest::option::of(select(&["/a", "/a/b", "/b"][..]));
+fn way() -> impl Strategy<Value = Way> {
+    let cgroup = proptest::option::of(select(&["/a", "/a/b", "/a/*", "/b"][..]));
+    let exe = proptest::option::weighted(0.3, select(&EXES[..]));
     let comm = proptest::option::of("[AB]{1,2}[*]?");
-    (
-        "[AB]{1,3}",
+    let user = proptest::option::of(select(&USERS[..]));
+    (cgroup, exe, comm, user).prop_map(|(cgroup, exe, comm, user)| Way {
         cgroup,
-        comm,
-        proptest::option::of(select(&USERS[..])),
-    )
-        .prop_map(|(name, cgroup, comm, user)| {
-            // A definition needs at least one key.
-            let comm = if cgroup.is_none() && user.is_none() {
-                comm.or(Some(name.clone()))
-            } else {
-                comm
-            };
-            Job {
-                name,
-                cgroup,
-                comm,
-                user,
-            }
-        })
+        exe,
+        // A definition needs at least one key.
+        comm: match (cgroup, exe, user) {
+            (None, None, None) => comm.or(Some("A".to_owned())),
+            _ => comm,
+        },
+        user,
+    })
+}
+
+fn job() -> impl Strategy<Value = Job> {
+    let ways = proptest::collection::vec(way(), 1..3);
+    ("[AB]{1,3}", ways).prop_map(|(name, ways)| Job { name, ways })
 }
 
 fn jobs() -> impl Strategy<Value = Vec<Job>> {
@@ -185,7 +186,14 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 /// A caller, asking for a port that entries are likely to name.
 pub fn ask() -> impl Strategy<Value = Ask> {
     let address = select(&[Address::AnyV4, Address::AnyV6, Address::Specific][..]);
-    let who = ("[ABab]{1,5}", select(&CGROUPS[..]), select(&USERS[..]));
+    let name = prop_oneof![12 => "[ABab]{1,5}", 1 => Just("kernel".to_owned())];
+    let who = (
+        name,
+        select(&CGROUPS[..]),
+        select(&EXES[..]),
+        proptest::bool::weighted(0.05),
+        select(&USERS[..]),
+    );
     let groups = proptest::sample::subsequence(GROUPS.to_vec(), 0..=2);
     let ports = prop_oneof![12 => port(), 1 => Just(0u16), 2 => Just(5000u16)];
     (
@@ -198,13 +206,23 @@ pub fn ask() -> impl Strategy<Value = Ask> {
         any::<bool>(),
     )
         .prop_map(
-            |(protocol, port, listen, address, (comm, cgroup, uid), groups, capable)| Ask {
+            |(
+                protocol,
+                port,
+                listen,
+                address,
+                (comm, cgroup, exe, kernel, uid),
+                groups,
+                capable,
+            )| Ask {
                 protocol,
                 port,
                 listen: listen && protocol == Protocol::Tcp,
                 address,
                 comm,
                 cgroup,
+                exe,
+                kernel,
                 uid,
                 groups,
                 privileged: uid == 0 || capable,

@@ -65,8 +65,17 @@ pub struct Line {
 pub struct Job {
     /// Its name.
     pub name: String,
+    /// A caller is the job who goes one of these ways.
+    pub ways: Vec<Way>,
+}
+
+/// One way to be a job.
+#[derive(Clone, Debug)]
+pub struct Way {
     /// The cgroup it is in, if that is asked for.
     pub cgroup: Option<&'static str>,
+    /// The file it runs, if that is asked for.
+    pub exe: Option<&'static str>,
     /// Its process name, if that is asked for.
     pub comm: Option<String>,
     /// Its user, if that is asked for.
@@ -142,6 +151,10 @@ pub struct Ask {
     pub comm: String,
     /// Its cgroup.
     pub cgroup: &'static str,
+    /// The file it runs.
+    pub exe: &'static str,
+    /// It is the kernel itself, and all of the above means nothing.
+    pub kernel: bool,
     /// Its effective user.
     pub uid: u32,
     /// Its groups.
@@ -227,15 +240,20 @@ impl Policy {
         let require = if self.grant_any { "any" } else { "verified" };
         let mut text = format!("[grant]\nrequire = \"{require}\"\n");
         for job in &self.jobs {
-            text.push_str(&format!("[jobs.\"{}\"]\n", job.name));
-            if let Some(cgroup) = job.cgroup {
-                text.push_str(&format!("cgroup = \"{cgroup}\"\n"));
-            }
-            if let Some(comm) = &job.comm {
-                text.push_str(&format!("comm = \"{comm}\"\n"));
-            }
-            if let Some(user) = job.user {
-                text.push_str(&format!("user = \"{user}\"\n"));
+            for way in &job.ways {
+                text.push_str(&format!("[[jobs.\"{}\"]]\n", job.name));
+                if let Some(cgroup) = way.cgroup {
+                    text.push_str(&format!("cgroup = \"{cgroup}\"\n"));
+                }
+                if let Some(exe) = way.exe {
+                    text.push_str(&format!("exe = \"{exe}\"\n"));
+                }
+                if let Some(comm) = &way.comm {
+                    text.push_str(&format!("comm = \"{comm}\"\n"));
+                }
+                if let Some(user) = way.user {
+                    text.push_str(&format!("user = \"{user}\"\n"));
+                }
             }
         }
         for resource in &self.resources {

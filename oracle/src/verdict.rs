@@ -1,7 +1,7 @@
 //! The decision tables of port-control 4.2 to 4.7 and 7.4, row by row.
 
 use crate::{
-    model::{Address, Answer, Ask, Job, Line, Policy, Ports, Protocol, When},
+    model::{Address, Answer, Ask, Job, Line, Policy, Ports, Protocol, Way, When},
     names::{distance, folded, means},
     settle::{extent, in_force, moment},
 };
@@ -110,17 +110,28 @@ fn unreserved(policy: &Policy, ask: &Ask, lines: &[(u32, &Line)]) -> Answer {
     }
 }
 
+fn goes(ask: &Ask, way: &Way) -> bool {
+    let in_cgroup = |wanted: &str| match wanted.strip_suffix("/*") {
+        Some(above) => ask.cgroup.starts_with(&format!("{above}/")),
+        None => ask.cgroup == wanted || ask.cgroup.starts_with(&format!("{wanted}/")),
+    };
+    !ask.kernel
+        && way.cgroup.is_none_or(in_cgroup)
+        && way.exe.is_none_or(|exe| exe == ask.exe)
+        && way.comm.as_ref().is_none_or(|comm| means(comm, &ask.comm))
+        && way.user.is_none_or(|user| user == ask.uid)
+}
+
 fn satisfies(ask: &Ask, job: &Job) -> bool {
-    let in_cgroup =
-        |wanted: &str| ask.cgroup == wanted || ask.cgroup.starts_with(&format!("{wanted}/"));
-    job.cgroup.is_none_or(in_cgroup)
-        && job.comm.as_ref().is_none_or(|comm| means(comm, &ask.comm))
-        && job.user.is_none_or(|user| user == ask.uid)
+    job.ways.iter().any(|way| goes(ask, way))
 }
 
 /// Every job the caller is: those it satisfies, or else its process name, unless
-/// that is the name of a defined job.
+/// that is the name of a defined job or the kernel's. The kernel is none but itself.
 fn jobs_of<'a>(policy: &'a Policy, ask: &'a Ask) -> Vec<&'a str> {
+    if ask.kernel {
+        return vec!["KERNEL"];
+    }
     let defined: Vec<&str> = policy
         .jobs
         .iter()
@@ -130,7 +141,9 @@ fn jobs_of<'a>(policy: &'a Policy, ask: &'a Ask) -> Vec<&'a str> {
     let is_taken = policy
         .jobs
         .iter()
-        .any(|job| job.name.eq_ignore_ascii_case(&ask.comm));
+        .map(|job| job.name.as_str())
+        .chain(["KERNEL"])
+        .any(|name| name.eq_ignore_ascii_case(&ask.comm));
     match (defined.is_empty(), is_taken) {
         (false, _) => defined,
         (true, true) => Vec::new(),
@@ -147,8 +160,8 @@ fn admits(policy: &Policy, ask: &Ask, line: &Line) -> bool {
 }
 
 /// Whether the match rests on more than what the process says of itself: on a
-/// SAF check of its user, or on definitions that name cgroup or user for every
-/// job that the operand could mean.
+/// SAF check of its user, or on a way that it goes to be a job that the operand
+/// means, if that way names cgroup or user.
 fn is_verified(policy: &Policy, ask: &Ask, line: &Line) -> bool {
     let checked = line.saf.is_some_and(|saf| {
         !policy
@@ -158,15 +171,13 @@ fn is_verified(policy: &Policy, ask: &Ask, line: &Line) -> bool {
     });
     let user = folded(&line.user);
     let is_star = user == "*" || user == "OMVS";
-    let meant: Vec<&Job> = policy
+    let by_definition = policy
         .jobs
         .iter()
         .filter(|job| !is_star && means(&user, &job.name))
-        .collect();
-    let by_definition = meant.iter().any(|job| satisfies(ask, job))
-        && meant
-            .iter()
-            .all(|job| job.cgroup.is_some() || job.user.is_some());
+        .flat_map(|job| &job.ways)
+        .filter(|way| goes(ask, way))
+        .any(|way| way.cgroup.is_some() || way.user.is_some());
     checked || by_definition
 }
 

@@ -9,6 +9,7 @@ use portreeve_common::jobname::{MAX_NAME_CHARS, Name};
 
 use super::{NO, Paths, YES, parse_port, show};
 use crate::{
+    config::KERNEL,
     daemon::{client, protocol::Request},
     diagnostics::escaped,
     files::Trust,
@@ -33,7 +34,8 @@ pub struct Explain {
     /// Protocol and port asked for, such as tcp/21
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT")]
     target: (String, u16),
-    /// The caller is this job, however that is proven; may be given more than once
+    /// The caller is this job, however that is proven; may be given more than once.
+    /// KERNEL is the kernel itself
     #[arg(long, conflicts_with = "pid", value_parser = name)]
     job: Vec<String>,
     /// The caller's process name
@@ -112,7 +114,19 @@ impl Explain {
                 "say who is calling: --job NAME, --comm NAME, --in-cgroup PATH, --exe FILE or --pid PID"
             );
         }
-        let (uid, mut groups) = user(self.user.as_deref())?;
+        let is_kernel = |job: &String| job.eq_ignore_ascii_case(KERNEL);
+        let kernel = self.job.iter().any(is_kernel);
+        let described_too = self.job.len() > 1
+            || self.comm.is_some()
+            || self.in_cgroup.is_some()
+            || self.exe.is_some();
+        if kernel && described_too {
+            bail!("--job {KERNEL} is the kernel itself, which is nothing else");
+        }
+        let (uid, mut groups) = match &self.user {
+            None if kernel => (0, vec![0]),
+            name => user(name.as_deref())?,
+        };
         for name in &self.group {
             groups.push(group(name)?);
         }

@@ -19,8 +19,8 @@ use crate::{
 
 /// Longest path, as in the kernel.
 const MAX_PATH: usize = 4095;
-/// Whom no process can be: what the kernel does of itself.
-const KERNEL: &str = "KERNEL";
+/// The job that does what the kernel does of itself, and that no process can be.
+pub const KERNEL: &str = "KERNEL";
 
 /// A defined job.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ pub(crate) use self::access::number;
 use self::table::{Reader, Section};
 pub use self::{
     access::{Account, Restriction, ServAuthProfile, Uacc},
-    jobs::{Definition, Job},
+    jobs::{Definition, Job, KERNEL},
 };
 use crate::{
     diagnostics::{Diagnostics, Severity, Sources},

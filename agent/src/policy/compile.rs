@@ -1,6 +1,9 @@
 //! Rules into tables: direct-indexed slots, entries most specific first.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 use portreeve_common::abi::{
     Entry, EntryOptions, MAX_ENTRIES, MAX_ENTRIES_PER_PORT, Protocol, Slot, Unreserved, Who,
@@ -69,12 +72,12 @@ pub fn compile(rules: &Rules, with: &Surroundings<'_>, diagnostics: &mut Diagnos
     for protocol in Protocol::ALL {
         compiler.settle_unreserved(rules, protocol);
     }
+    compiler.list_jobs();
     compiler.restrict();
     compiler.share(rules);
     let (mut compiled, operands) = (compiler.compiled, compiler.operands);
     compiled.image.matchers = operands.matchers;
     compiled.image.globs = operands.globs;
-    compiled.image.job_sets = operands.job_sets;
     compiled
 }
 
@@ -210,6 +213,35 @@ impl Compiler<'_, '_> {
     fn of_slot(&self, slot: Slot) -> impl Iterator<Item = &Entry> + Clone {
         let first = slot.first() as usize;
         self.compiled.image.entries[first..first + slot.count() as usize].iter()
+    }
+
+    /// Says of every stretch of entries, in its first one, which of them cover
+    /// which defined jobs.
+    fn list_jobs(&mut self) {
+        if self.with.jobs.is_empty() {
+            return;
+        }
+        let image = &self.compiled.image;
+        let of_unreserved = image.unreserved.iter().map(|rules| rules.entries);
+        // The ports of a range share their entries.
+        let stretches: BTreeMap<u32, u32> = image
+            .slots
+            .iter()
+            .copied()
+            .chain(of_unreserved)
+            .filter(|slot| slot.needs_name())
+            .map(|slot| (slot.first(), slot.count()))
+            .collect();
+        for (first, count) in stretches {
+            let image = &mut self.compiled.image;
+            let entries = &image.entries[first as usize..(first + count) as usize];
+            let covered = entries
+                .iter()
+                .map(|entry| self.operands.covered(entry.who()));
+            let number = image.lists.number(covered);
+            let leading = &mut image.entries[first as usize];
+            *leading = leading.leading(number);
+        }
     }
 
     /// The UNRSV entries of a protocol were sorted to stand side by side.

@@ -7,21 +7,23 @@ use std::{
 
 use portreeve_common::{
     PolicyView as _, Reason, Request, Subject, Verdict,
-    abi::Protocol,
+    abi::{Protocol, jobs::Place},
     decide,
-    decide::{Asked, Operation, Rewrite},
+    decide::{Asked, Identity, Operation, Rewrite},
     jobname::Name,
+    reason::{EACCES, EAFNOSUPPORT},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     build::{EntryPlace, Policy},
     image::Image,
-    jobs::{Caller, JobId},
+    jobs::{Caller, Found},
     reservations::Reservation,
     specificity::Specificity,
     story::Story,
 };
+use crate::config::KERNEL;
 
 /// Who asks for what, as described on the command line or found in `/proc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +35,7 @@ pub struct Question {
     /// Asked about listen on that port instead of bind.
     pub listen: bool,
     /// Jobs that the caller is, proven already. A name that the config doesn't
-    /// define is the caller's process name.
+    /// define is the caller's process name. [`KERNEL`] alone is the kernel itself.
     pub jobs: Vec<String>,
     /// The caller's process name.
     pub comm: Option<String>,
@@ -49,6 +51,13 @@ pub struct Question {
     pub privileged: bool,
     /// The address asked for; the IPv4 wildcard if none is given.
     pub address: Option<IpAddr>,
+}
+
+impl Question {
+    /// Whether the caller is the kernel itself, which no process can be.
+    pub fn is_kernel(&self) -> bool {
+        matches!(self.jobs.as_slice(), [job] if job.eq_ignore_ascii_case(KERNEL))
+    }
 }
 
 /// The answer; its JSON form is a contract.
@@ -78,26 +87,22 @@ pub struct Answer {
 
 struct Described<'a> {
     image: &'a Image,
-    jobs: Vec<JobId>,
-    name: Option<Name>,
+    identity: Option<Known<'a>>,
     uid: u32,
     groups: &'a [u32],
     privileged: bool,
+    asked: Asked,
 }
 
-impl Subject for Described<'_> {
+impl<'a> Subject for Described<'a> {
+    type Identity = Known<'a>;
+
     fn in_scope(&self) -> bool {
         true
     }
 
-    fn name(&self) -> Option<Name> {
-        self.name
-    }
-
-    fn in_jobs(&self, set: u32) -> bool {
-        self.jobs
-            .iter()
-            .any(|job| self.image.job_sets.contains(set, *job))
+    fn identity(&self) -> Option<Known<'a>> {
+        self.identity.clone()
     }
 
     fn is_permitted(&self, set: u32) -> bool {
@@ -106,6 +111,35 @@ impl Subject for Described<'_> {
 
     fn is_privileged(&self) -> bool {
         self.privileged
+    }
+
+    fn asked(&self) -> Asked {
+        self.asked
+    }
+}
+
+/// The jobs that a described caller is.
+#[derive(Clone)]
+struct Known<'a> {
+    image: &'a Image,
+    jobs: Vec<Found>,
+    name: Name,
+}
+
+impl Identity for Known<'_> {
+    fn name(&self) -> Name {
+        self.name
+    }
+
+    fn place(&self, list: u32) -> Place {
+        let place = |job: &Found| {
+            let offset = self.image.lists.offset(list, job.id)?;
+            Some(Place::new(offset, job.proven))
+        };
+        self.jobs
+            .iter()
+            .filter_map(place)
+            .fold(Place::NONE, Place::or)
     }
 }
 
@@ -131,7 +165,6 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
         } else {
             Operation::Bind
         },
-        asked: asked(question.address),
     };
     let verdict = decide(request, &subject, &policy.compiled.image);
     let host_rule = !verdict.refuses()
@@ -158,7 +191,7 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
         address: final_address(policy, question, &verdict),
         sharing: reserved.then(|| if verdict.shared { "shared" } else { "single" }.into()),
         reason: verdict.reason.id().into(),
-        errno: verdict.reason.errno().map(|_| "EACCES".into()),
+        errno: errno(verdict.reason, question).map(Into::into),
         selected: rule.and_then(|rule| selected(policy, rule, &verdict)),
         text: story.tell(),
         entry,
@@ -183,23 +216,33 @@ pub(super) fn caller(policy: &Policy, question: &Question) -> Caller {
 }
 
 fn describe<'a>(policy: &'a Policy, question: &'a Question) -> Described<'a> {
-    let caller = caller(policy, question);
-    let jobs = policy.jobs.of(&caller);
-    let name = match &caller.comm {
-        // A definition is never reached by a name, and has a place of its own.
-        Some(name) if policy.jobs.is_defined(name) => Some(Name::default()),
-        _ if !jobs.is_empty() => Some(Name::default()),
-        Some(name) => Name::new(name),
-        None => None,
-    };
+    let image = &policy.compiled.image;
     Described {
-        image: &policy.compiled.image,
-        jobs,
-        name,
+        image,
+        identity: identity(policy, question).map(|(jobs, name)| Known { image, jobs, name }),
         uid: question.uid,
         groups: &question.groups,
         privileged: question.privileged,
+        asked: asked(question.address),
     }
+}
+
+/// The caller's defined jobs, and the name it has if there are none.
+fn identity(policy: &Policy, question: &Question) -> Option<(Vec<Found>, Name)> {
+    if question.is_kernel() {
+        return Some((Vec::new(), Name::new(KERNEL)?));
+    }
+    let caller = caller(policy, question);
+    let jobs = policy.jobs.of(&caller);
+    let is_taken = |name: &str| policy.jobs.is_defined(name) || name.eq_ignore_ascii_case(KERNEL);
+    let name = match &caller.comm {
+        // A definition is never reached by a name, and has a place of its own.
+        Some(name) if is_taken(name) => Name::default(),
+        _ if !jobs.is_empty() => Name::default(),
+        Some(name) => Name::new(name)?,
+        None => return None,
+    };
+    Some((jobs, name))
 }
 
 fn asked(address: Option<IpAddr>) -> Asked {
@@ -209,6 +252,16 @@ fn asked(address: Option<IpAddr>) -> Asked {
         Some(IpAddr::V6(address)) if address.is_unspecified() => Asked::AnyV6,
         Some(_) => Asked::Specific,
     }
+}
+
+/// What the caller sees. The kernel's threads go on to their next port for nothing
+/// but a port that is taken.
+fn errno(reason: Reason, question: &Question) -> Option<&'static str> {
+    reason.errno().map(|errno| match errno {
+        EACCES if question.is_kernel() => "EADDRINUSE",
+        EAFNOSUPPORT => "EAFNOSUPPORT",
+        _ => "EACCES",
+    })
 }
 
 /// The address after BIND (`PRT-22` to `PRT-26`).

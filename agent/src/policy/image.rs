@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{jobs::JobSets, permits::PermitSets};
+use super::{lists::JobLists, permits::PermitSets};
 use portreeve_common::{
     PolicyView,
     abi::{BindAddress, Entry, Matcher, Protocol, SLOTS, Slot, Unreserved},
@@ -26,8 +26,8 @@ pub struct Image {
     pub addresses: Vec<BindAddress>,
     /// Who is in which permit set.
     pub permits: PermitSets,
-    /// Which defined jobs are in which set.
-    pub job_sets: JobSets,
+    /// Which entries of which port cover which defined jobs.
+    pub lists: JobLists,
 }
 
 impl Default for Image {
@@ -41,7 +41,7 @@ impl Default for Image {
             unreserved: Default::default(),
             addresses: Vec::new(),
             permits: PermitSets::default(),
-            job_sets: JobSets::default(),
+            lists: JobLists::default(),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The jobs that the config defines: who is one (design: "who is calling").
 
 mod cgroup;
-mod sets;
 #[cfg(test)]
 mod tests;
 
@@ -11,9 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portreeve_common::jobname::{Glob, MaskedName, Name};
+use portreeve_common::{
+    abi::jobs::Facts,
+    jobname::{Glob, MaskedName, Name},
+};
 
-pub use self::{cgroup::CgroupPattern, sets::JobSets};
+pub use self::cgroup::CgroupPattern;
 use super::accounts::{self, Accounts, Id};
 use crate::{
     config,
@@ -28,6 +30,11 @@ impl JobId {
     /// Its number, from 0 without gaps.
     pub const fn index(self) -> u32 {
         self.0
+    }
+
+    /// The job with this number.
+    pub const fn from_index(index: u32) -> Self {
+        Self(index)
     }
 }
 
@@ -58,12 +65,26 @@ pub struct Alternative {
 }
 
 impl Alternative {
+    /// The facts of a process that it has conditions on.
+    pub fn facts(&self) -> Facts {
+        [
+            (!self.cgroups.is_empty(), Facts::CGROUP),
+            (!self.exes.is_empty(), Facts::EXE),
+            (!self.comms.is_empty(), Facts::COMM),
+            (self.users.is_some(), Facts::USER),
+        ]
+        .into_iter()
+        .filter_map(|(is_named, fact)| is_named.then_some(fact))
+        .fold(Facts::default(), Facts::with)
+    }
+
     /// Whether it rests on something that a process can't say of itself: the
     /// cgroup it was put in, or its user.
     pub fn is_verified(&self) -> bool {
-        !self.cgroups.is_empty() || self.users.is_some()
+        self.facts().is_proof()
     }
 
+    /// One without any condition is nobody.
     fn admits(&self, caller: &Caller) -> bool {
         fn holds<P, V: ?Sized>(
             conditions: &[P],
@@ -77,15 +98,19 @@ impl Alternative {
             None => true,
             Some(users) => caller.uid.is_some_and(|uid| users.contains(&uid)),
         };
-        user && holds(
-            &self.cgroups,
-            caller.cgroup.as_deref(),
-            CgroupPattern::covers,
-        ) && holds(&self.comms, caller.comm.as_deref(), |pattern, comm| {
-            matches(pattern, comm)
-        }) && holds(&self.exes, caller.exe.as_deref(), |exe, of_caller| {
-            is_same_file(exe, of_caller)
-        })
+        self.facts() != Facts::default()
+            && user
+            && holds(
+                &self.cgroups,
+                caller.cgroup.as_deref(),
+                CgroupPattern::covers,
+            )
+            && holds(&self.comms, caller.comm.as_deref(), |pattern, comm| {
+                matches(pattern, comm)
+            })
+            && holds(&self.exes, caller.exe.as_deref(), |exe, of_caller| {
+                is_same_file(exe, of_caller)
+            })
     }
 }
 
@@ -102,6 +127,17 @@ pub struct Caller {
     pub uid: Option<u32>,
     /// Names of jobs that it is taken to be, whatever their definitions.
     pub proven_jobs: Vec<String>,
+}
+
+/// A job that a caller is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The job.
+    pub id: JobId,
+    /// Whether one of the alternatives that the caller satisfies rests on more
+    /// than what a process says of itself (`PRT-39`). For a job that it is taken
+    /// to be, it is enough that every alternative does.
+    pub proven: bool,
 }
 
 /// The defined jobs.
@@ -169,18 +205,23 @@ impl Jobs {
     }
 
     /// Every job that `caller` is.
-    pub fn of(&self, caller: &Caller) -> Vec<JobId> {
-        let is = |job: &Job| {
-            let proven = |name: &String| name.eq_ignore_ascii_case(&job.name);
-            caller.proven_jobs.iter().any(proven)
-                || job
-                    .alternatives
-                    .iter()
-                    .any(|alternative| alternative.admits(caller))
+    pub fn of(&self, caller: &Caller) -> Vec<Found> {
+        let found = |(id, job): (JobId, &Job)| {
+            let is_named = |name: &String| name.eq_ignore_ascii_case(&job.name);
+            let is_taken = caller.proven_jobs.iter().any(is_named);
+            let mut satisfied = job
+                .alternatives
+                .iter()
+                .filter(|alternative| alternative.admits(caller))
+                .peekable();
+            if !is_taken && satisfied.peek().is_none() {
+                return None;
+            }
+            let proven =
+                satisfied.any(Alternative::is_verified) || (is_taken && self.is_verified(id));
+            Some(Found { id, proven })
         };
-        self.iter()
-            .filter_map(|(id, job)| is(job).then_some(id))
-            .collect()
+        self.iter().filter_map(found).collect()
     }
 
     /// Whether being the job is always proven by cgroup or user.

@@ -7,14 +7,15 @@ use portreeve_common::{
     jobname::{Glob, MaskedName},
 };
 
-use super::jobs::{JobSets, Jobs};
+use super::jobs::{JobId, Jobs};
 
 /// Jobname operands seen so far.
 #[derive(Default)]
 pub(super) struct Operands {
     pub matchers: Vec<Matcher>,
     pub globs: Vec<Glob>,
-    pub job_sets: JobSets,
+    /// Per matcher: the defined jobs that the operand covers.
+    covered: Vec<Vec<JobId>>,
     known: HashMap<String, u32>,
 }
 
@@ -28,29 +29,26 @@ impl Operands {
         if self.matchers.len() == MAX_MATCHERS as usize {
             return Err(MAX_MATCHERS);
         }
-        let covered = jobs.named(name);
-        let set = if covered.is_empty() {
-            0
-        } else {
-            self.job_sets.id(&covered)
-        };
         let matcher = match MaskedName::new(name) {
-            Some(masked) => Matcher::masked(masked, set),
-            None => self.automaton(name, set)?,
+            Some(masked) => Matcher::masked(masked),
+            None => self.automaton(name)?,
         };
-        // Any of the jobs could be the one, so all of them must be proven.
-        let verified = set != 0 && covered.iter().all(|job| jobs.is_verified(*job));
         let index = self.matchers.len() as u32;
-        self.matchers.push(if verified {
-            matcher.verified()
-        } else {
-            matcher
-        });
+        self.matchers.push(matcher);
+        self.covered.push(jobs.named(name));
         self.known.insert(name.to_owned(), index);
         Ok(Who::Job(index))
     }
 
-    fn automaton(&mut self, pattern: &str, set: u32) -> Result<Matcher, u32> {
+    /// The defined jobs that an entry for `who` covers by name.
+    pub fn covered(&self, who: Who) -> &[JobId] {
+        match who {
+            Who::Job(index) => self.covered.get(index as usize).map_or(&[], Vec::as_slice),
+            Who::Nobody | Who::Blocked | Who::Anyone => &[],
+        }
+    }
+
+    fn automaton(&mut self, pattern: &str) -> Result<Matcher, u32> {
         if self.globs.len() == MAX_GLOBS as usize {
             return Err(MAX_GLOBS);
         }
@@ -58,7 +56,7 @@ impl Operands {
         Ok(match Glob::new(pattern) {
             Some(glob) => {
                 self.globs.push(glob);
-                Matcher::glob(self.globs.len() as u32 - 1, set)
+                Matcher::glob(self.globs.len() as u32 - 1)
             }
             None => Matcher::default(),
         })

@@ -7,9 +7,12 @@ use super::{
     explain::{Question, caller, final_address, protocol},
     reservations::{Kind, Reservation},
 };
-use crate::profile::{
-    ast::{User, When},
-    jobname::{Jobname, jobname},
+use crate::{
+    config::KERNEL,
+    profile::{
+        ast::{User, When},
+        jobname::{Jobname, jobname},
+    },
 };
 
 /// What the sentences are about.
@@ -161,13 +164,16 @@ impl Story<'_> {
     /// The name that an entry for the caller would have; `None` if no entry can
     /// mean it by a name.
     fn name(&self) -> Option<String> {
+        if self.question.is_kernel() {
+            return Some(KERNEL.to_owned());
+        }
         let caller = caller(self.policy, self.question);
         if let Some(job) = self.policy.jobs.of(&caller).first() {
-            return self.policy.jobs.get(*job).map(|job| job.name.clone());
+            return self.policy.jobs.get(job.id).map(|job| job.name.clone());
         }
         let name = caller.comm?.to_ascii_uppercase();
         // Only who satisfies a definition is that job.
-        let is_taken = self.policy.jobs.is_defined(&name);
+        let is_taken = self.policy.jobs.is_defined(&name) || name == KERNEL;
         let is_plain = matches!(
             jobname(&name),
             Ok(Jobname { user: User::Job(name), .. }) if !name.contains(['*', '?'])
@@ -181,6 +187,9 @@ impl Story<'_> {
             return format!(
                 "{name} is a job that the config defines, and the caller does not satisfy the definition."
             );
+        }
+        if name == KERNEL {
+            return "KERNEL is the kernel itself; a process that calls itself so is not.".into();
         }
         format!(
             "{name} can't stand in a profile as a job name (z/OS has letters, digits and @ # $, at most {ZOS_NAME_CHARS}); define a job for it under [jobs]."

@@ -25,6 +25,10 @@ fn names(jobs: &Jobs, ids: &[JobId]) -> Vec<String> {
         .collect()
 }
 
+fn found(jobs: &Jobs, caller: &Caller) -> Vec<JobId> {
+    jobs.of(caller).iter().map(|found| found.id).collect()
+}
+
 fn caller(cgroup: &str, exe: &str, comm: &str, uid: u32) -> Caller {
     Caller {
         comm: Some(comm.to_owned()),
@@ -44,7 +48,7 @@ const TEXT: &str = "[jobs.FTPD1]\n\
 fn every_key_must_hold_with_any_of_its_values() {
     let (jobs, codes) = jobs(TEXT);
     assert_eq!(codes, []);
-    let of = |caller: &Caller| names(&jobs, &jobs.of(caller));
+    let of = |caller: &Caller| names(&jobs, &found(&jobs, caller));
     let vsftpd = "/system.slice/vsftpd.service";
     assert_eq!(of(&caller(vsftpd, "/x", "x", 14)), ["FTPD1"]);
     assert_eq!(
@@ -76,7 +80,7 @@ fn what_is_not_known_of_a_caller_satisfies_nothing() {
         proven_jobs: vec!["ftpd1".to_owned(), "NOBODY".to_owned()],
         ..Caller::default()
     };
-    assert_eq!(names(&jobs, &jobs.of(&proven)), ["FTPD1"]);
+    assert_eq!(names(&jobs, &found(&jobs, &proven)), ["FTPD1"]);
 }
 
 #[test]
@@ -108,6 +112,21 @@ fn cgroup_and_user_are_proof() {
     let verified = |name| jobs.is_verified(jobs.named(name)[0]);
     assert!(verified("FTPD1") && verified("FTPX"));
     assert!(!verified("WEB"), "one of its alternatives is not");
+    // Of a caller it counts which alternatives it satisfies.
+    let proven = |caller: &Caller| {
+        let found = jobs.of(caller);
+        assert_eq!(found.len(), 1, "{caller:?}");
+        found[0].proven
+    };
+    let (nginx, pod) = ("/nowhere/nginx", "/kubepods/pod-7/web");
+    assert!(!proven(&caller("/", nginx, "nginx", 1)));
+    assert!(proven(&caller(pod, "/x", "x", 1)));
+    assert!(proven(&caller(pod, nginx, "nginx", 1)));
+    let taken = |name: &str| Caller {
+        proven_jobs: vec![name.to_owned()],
+        ..Caller::default()
+    };
+    assert!(proven(&taken("FTPD1")) && !proven(&taken("WEB")));
 }
 
 #[test]
@@ -125,21 +144,6 @@ fn a_file_is_found_behind_links() {
     assert_eq!(jobs.of(&caller).len(), 1);
     caller.exe = Some(folder.path().join("other"));
     assert_eq!(jobs.of(&caller), []);
-}
-
-#[test]
-fn equal_sets_of_jobs_have_one_number() {
-    let (jobs, _) = jobs(TEXT);
-    let (ftp, web) = (jobs.named("FTP*"), jobs.named("WEB"));
-    let mut sets = JobSets::default();
-    let first = sets.id(&ftp);
-    assert_eq!((first, sets.id(&web)), (1, 2));
-    let reversed: Vec<JobId> = ftp.iter().rev().copied().collect();
-    assert_eq!(sets.id(&reversed), first);
-    assert_eq!(sets.id(&[]), 0);
-    assert!(sets.contains(first, ftp[1]) && !sets.contains(first, web[0]));
-    assert!(!sets.contains(0, ftp[0]) && !sets.contains(9, ftp[0]));
-    assert_eq!(sets.iter().count(), 2);
 }
 
 /// Slow and obvious.
