@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::command::{self, run, show};
 use crate::kit::{Kit, no_linker};
 use crate::linker;
+use crate::packages;
 use crate::pins;
 use crate::probe;
 use crate::route::{Compiler, Route, VARIABLE};
@@ -99,44 +100,14 @@ fn steps(route: Route) -> Result<Vec<Step>> {
             rustup.arg("--no-self-update");
             Ok(vec![Step::needed(rustup)])
         }
-        Route::Debian => {
-            ensure!(
-                command::in_path("apt-get").is_some(),
-                "this is not Debian: there is no apt-get"
-            );
-            let mut update = apt_get()?;
-            update.arg("update");
-            let mut install = apt_get()?;
-            // --no-remove: Debian's other rustc conflicts with this one, and
-            // which of them to keep isn't ours to say.
-            install.args(["install", "-y", "--no-install-recommends", "--no-remove"]);
-            install.args(pins::DEBIAN_PACKAGES);
-            Ok(vec![
-                Step {
-                    command: update,
-                    // One source that can't be reached fails it as a whole.
-                    optional: true,
-                },
-                Step::needed(install),
-            ])
-        }
+        Route::Debian => Ok(vec![
+            Step {
+                command: packages::update()?,
+                optional: true,
+            },
+            Step::needed(packages::install(&pins::DEBIAN_PACKAGES)?),
+        ]),
     }
-}
-
-fn apt_get() -> Result<Command> {
-    const QUIET: &str = "DEBIAN_FRONTEND=noninteractive";
-    let mut command;
-    if command::is_root() {
-        command = Command::new("env");
-    } else {
-        ensure!(
-            command::in_path("sudo").is_some(),
-            "installing Debian packages needs root, and there is no sudo"
-        );
-        command = Command::new("sudo");
-    }
-    command.args([QUIET, "apt-get"]);
-    Ok(command)
 }
 
 fn install_linker() -> Result<PathBuf> {

@@ -10,6 +10,7 @@ pub mod install;
 pub mod kit;
 pub mod linker;
 pub mod object;
+pub mod packages;
 pub mod pins;
 pub mod probe;
 pub mod route;

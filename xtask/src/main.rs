@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod signals;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,7 @@ enum Verb {
     Demo(demo::Arguments),
     Bind(bind::Arguments),
     Test(test::Arguments),
+    Vmtest(vm::Arguments),
     Fuzz(fuzz::Arguments),
 }
 
@@ -49,6 +51,7 @@ fn dispatch(verb: Verb) -> Result<bool> {
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Bind(arguments) => bind::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Vmtest(arguments) => vm::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
     }
 }

@@ -1,0 +1,242 @@
+//! The initial file system of a virtual machine: all there is in it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use portreeve_toolchain::command::{in_path, output, quote};
+
+use super::kernels::Kernel;
+
+/// Modules that tests need, with what those depend on. What a kernel has built in or
+/// not at all is left out.
+const MODULES: [&str; 6] = ["inet_diag", "tcp_diag", "udp_diag", "sctp", "veth", "dummy"];
+
+/// The programs of a virtual machine, the same for all kernels.
+pub struct Programs {
+    /// Where they are as they will be in the machine.
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Collects the agent, the tests and busybox, with their libraries, in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// If one isn't there.
+    pub fn collect(folder: &Path, agent: &Path, tests: &Path) -> Result<Self> {
+        for place in ["bin", "dev", "modules", "proc", "run", "sys", "tmp"] {
+            fs::create_dir_all(folder.join(place))?;
+        }
+        let busybox = in_path("busybox").context("there is no busybox")?;
+        for (program, name) in [(agent, "portreeve"), (tests, "portreeve-tests")] {
+            // Debug information would fill most of the machine's memory.
+            let mut strip = Command::new("strip");
+            strip.arg("-o").arg(folder.join("bin").join(name));
+            output(strip.arg(program))?;
+        }
+        fs::copy(&busybox, folder.join("bin/busybox"))?;
+        std::os::unix::fs::symlink("busybox", folder.join("bin/sh"))?;
+        let mut libraries = BTreeSet::new();
+        for program in [agent, tests, &busybox] {
+            libraries.extend(libraries_of(program)?);
+        }
+        for library in libraries {
+            let copy = folder.join(library.strip_prefix("/")?);
+            fs::create_dir_all(copy.parent().unwrap_or(folder))?;
+            fs::copy(&library, &copy).with_context(|| library.display().to_string())?;
+        }
+        let init = folder.join("init");
+        fs::write(&init, include_str!("init.sh"))?;
+        fs::set_permissions(&init, Permissions::from_mode(0o755))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Writes the image in which `kernel` runs the tests with these arguments.
+    ///
+    /// # Errors
+    ///
+    /// What the file system or cpio say.
+    pub fn image(
+        &self,
+        kernel: &Kernel,
+        variables: &[(&str, String)],
+        arguments: &[String],
+        image: &Path,
+    ) -> Result<()> {
+        let mut script = String::new();
+        for (name, value) in variables {
+            script.push_str(&format!("export {name}={}\n", quote(value.as_ref())));
+        }
+        let words: Vec<String> = arguments.iter().map(|word| quote(word.as_ref())).collect();
+        script.push_str(&format!("portreeve-tests --color never {}\n", words.join(" ")));
+        fs::write(self.folder.join("tests"), script)?;
+        self.set_modules(kernel)?;
+        archive(&self.folder, image)
+    }
+
+    fn set_modules(&self, kernel: &Kernel) -> Result<()> {
+        let place = self.folder.join("modules");
+        fs::remove_dir_all(&place)?;
+        fs::create_dir(&place)?;
+        let folder = kernel.modules().context("the kernel has no modules")?;
+        let mut files = Vec::new();
+        find_modules(&folder, &mut files)?;
+        let mut loaded = Vec::new();
+        for name in MODULES {
+            add(name, &files, &mut loaded)?;
+        }
+        for (number, (name, content)) in loaded.iter().enumerate() {
+            fs::write(place.join(format!("{number:02}-{name}.ko")), content)?;
+        }
+        Ok(())
+    }
+}
+
+/// The shared libraries of a program, the loader included.
+fn libraries_of(program: &Path) -> Result<Vec<PathBuf>> {
+    // With an error it says of a static program that it is one.
+    let said = Command::new("ldd").arg(program).output().context("ldd")?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    if text.contains("not found") {
+        bail!("a library of {} is missing: {text}", program.display());
+    }
+    Ok(text.lines().filter_map(library).collect())
+}
+
+/// "libc.so.6 => /lib/libc.so.6 (0x…)" or "/lib64/ld-linux.so.2 (0x…)"
+fn library(line: &str) -> Option<PathBuf> {
+    let path = line.split_once("=>").map_or(line, |(_, path)| path).trim();
+    let (path, _) = path.rsplit_once(" (")?;
+    path.starts_with('/').then(|| PathBuf::from(path))
+}
+
+fn find_modules(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            find_modules(&entry.path(), files)?;
+        } else if module_name(&entry.path()).is_some() {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The name of the module that a file has, compressed or not.
+fn module_name(file: &Path) -> Option<String> {
+    let (name, rest) = file.file_name()?.to_str()?.split_once(".ko")?;
+    ["", ".xz"].contains(&rest).then(|| name.replace('-', "_"))
+}
+
+/// Adds a module behind those that it depends on.
+fn add(name: &str, files: &[PathBuf], loaded: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    let is_it = |file: &&PathBuf| module_name(file).as_deref() == Some(name);
+    if loaded.iter().any(|(other, _)| other == name) {
+        return Ok(());
+    }
+    let Some(file) = files.iter().find(is_it) else {
+        return Ok(());
+    };
+    let content = if file.extension().is_some_and(|extension| extension == "xz") {
+        let unpacked = Command::new("xz").arg("-dc").arg(file).output();
+        let unpacked = unpacked.context("xz can't be run")?;
+        ensure!(unpacked.status.success(), "{} is damaged", file.display());
+        unpacked.stdout
+    } else {
+        fs::read(file)?
+    };
+    for dependency in dependencies(&content) {
+        add(&dependency, files, loaded)?;
+    }
+    loaded.push((name.to_owned(), content));
+    Ok(())
+}
+
+/// What a module says it depends on: "depends=a,b" between two zeroes.
+fn dependencies(module: &[u8]) -> Vec<String> {
+    let entries = module.split(|&byte| byte == 0);
+    let list = entries
+        .filter_map(|entry| entry.strip_prefix(b"depends="))
+        .next()
+        .unwrap_or_default();
+    let names = String::from_utf8_lossy(list).into_owned();
+    let names = names.split(',').filter(|name| !name.is_empty());
+    names.map(|name| name.replace('-', "_")).collect()
+}
+
+/// Not compressed: an emulated processor would take seconds to unpack it.
+fn archive(folder: &Path, image: &Path) -> Result<()> {
+    let mut names = Vec::new();
+    list(folder, folder, &mut names)?;
+    let mut cpio = Command::new("cpio")
+        .args(["--create", "--format=newc", "--owner=0:0", "--quiet"])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(File::create(image)?)
+        .spawn()
+        .context("cpio can't be run")?;
+    if let Some(mut input) = cpio.stdin.take() {
+        input.write_all(names.join("\n").as_bytes())?;
+    }
+    ensure!(cpio.wait()?.success(), "cpio failed");
+    Ok(())
+}
+
+/// Folders before what is in them.
+fn list(root: &Path, folder: &Path, names: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        names.push(path.strip_prefix(root)?.display().to_string());
+        if entry.file_type()?.is_dir() {
+            list(root, &path, names)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_read_from_ldds_lines() {
+        for (line, expected) in [
+            (
+                "\tlibc.so.6 => /lib/libc.so.6 (0x7f)",
+                Some("/lib/libc.so.6"),
+            ),
+            (
+                "\t/lib64/ld-linux.so.2 (0x7f)",
+                Some("/lib64/ld-linux.so.2"),
+            ),
+            ("\tlinux-vdso.so.1 (0x7f)", None),
+            ("\tstatically linked", None),
+        ] {
+            assert_eq!(library(line), expected.map(PathBuf::from), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_module_is_named_by_its_file_and_names_what_it_needs() {
+        for (file, expected) in [
+            ("a/udp_diag.ko", Some("udp_diag")),
+            ("a/crc-ccitt.ko.xz", Some("crc_ccitt")),
+            ("a/modules.order", None),
+            ("a/b.ko.sig", None),
+        ] {
+            assert_eq!(module_name(Path::new(file)).as_deref(), expected, "{file}");
+        }
+        let module = b"\x7fELF\0license=GPL\0depends=inet_diag,libcrc32c\0name=x\0";
+        assert_eq!(dependencies(module), ["inet_diag", "libcrc32c"]);
+        assert!(dependencies(b"\x7fELF\0depends=\0").is_empty());
+        assert!(dependencies(b"\x7fELF").is_empty());
+    }
+}

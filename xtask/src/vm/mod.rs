@@ -1,0 +1,288 @@
+//! `cargo xtask vmtest`: the kernel tests on other kernels, in virtual machines.
+
+mod apt;
+mod image;
+mod kernels;
+mod machine;
+mod record;
+mod report;
+mod tools;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+
+use crate::product;
+use crate::setup;
+use apt::Mirror;
+use image::Programs;
+use kernels::{Kernel, Series};
+use machine::{End, Equipment};
+use record::{Outcome, Record};
+use report::Run;
+
+/// Run the kernel tests on Debian's kernels, in virtual machines.
+///
+/// The kernels are the newest of each series on the mirror that this machine's apt
+/// sources name, kept in your cache folder; nothing of the machine is changed, but
+/// QEMU, busybox and cpio are installed if they are missing. The machines are
+/// emulated: what takes a second here takes many in there. Without a Debian source,
+/// name a mirror in PORTREEVE_DEBIAN_MIRROR.
+#[derive(Args)]
+pub struct Arguments {
+    /// Which kernels [default: all]
+    #[arg(value_name = "KERNEL")]
+    kernels: Vec<Series>,
+    /// Only the floor and the newest, and no test that takes long
+    #[arg(long, conflicts_with = "kernels")]
+    quick: bool,
+    /// Only machines with this many processors
+    #[arg(long, value_name = "N")]
+    smp: Option<u8>,
+    /// Arguments for the tests, such as a part of their names
+    #[arg(last = true)]
+    tests: Vec<String>,
+}
+
+/// How much longer things may take in an emulated machine, and how much less of what
+/// is repeated many times is done.
+const SLOWDOWN: &str = "10";
+
+/// Subjects whose tests take longest there.
+const LONG: [&str; 0] = [];
+
+/// A machine to be booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Plan {
+    series: Series,
+    equipment: Equipment,
+}
+
+const fn plan(series: Series, processors: u8, bpf_lsm: bool) -> Plan {
+    let equipment = Equipment {
+        processors,
+        bpf_lsm,
+    };
+    Plan { series, equipment }
+}
+
+/// Every kernel as it usually is; the floor and the newest also on one processor and
+/// without BPF among the security modules.
+const PLANS: [Plan; 6] = [
+    plan(Series::V5_10, 2, true),
+    plan(Series::V6_1, 2, true),
+    plan(Series::V6_1, 1, false),
+    plan(Series::V6_12, 2, true),
+    plan(Series::Newest, 2, true),
+    plan(Series::Newest, 1, false),
+];
+
+impl Arguments {
+    /// What `cargo xtask test` runs.
+    pub fn quick() -> Self {
+        Self {
+            kernels: Vec::new(),
+            quick: true,
+            smp: None,
+            tests: Vec::new(),
+        }
+    }
+
+    fn plans(&self) -> Vec<Plan> {
+        let wanted = |plan: &&Plan| {
+            let series = if self.quick {
+                [Series::V6_1, Series::Newest].contains(&plan.series)
+                    && plan.equipment.processors == 2
+            } else {
+                self.kernels.is_empty() || self.kernels.contains(&plan.series)
+            };
+            series && self.smp.is_none_or(|n| n == plan.equipment.processors)
+        };
+        PLANS.iter().filter(wanted).copied().collect()
+    }
+
+    fn tests(&self) -> Vec<String> {
+        let mut tests = self.tests.clone();
+        if self.quick {
+            for subject in LONG {
+                tests.extend(["--skip".to_owned(), subject.to_owned()]);
+            }
+        }
+        tests
+    }
+}
+
+/// The verb.
+pub fn run(arguments: &Arguments) -> Result<bool> {
+    setup::toolchain()?;
+    let agent = product::build("portreeve", false)?;
+    let tests = product::build("portreeve-tests", false)?;
+    let runs = matrix(arguments, &get(arguments)?, &agent, &tests)?;
+    println!("\n{}", report::render(&runs));
+    Ok(summarize(&runs))
+}
+
+/// What booting takes.
+pub struct Ready {
+    kernels: Vec<Kernel>,
+}
+
+/// Gets what booting takes: programs of this machine, and kernels.
+pub fn get(arguments: &Arguments) -> Result<Ready> {
+    tools::get()?;
+    let mirror = Mirror::of_this_machine();
+    let mut kernels = Vec::new();
+    for series in Series::ALL {
+        if arguments.plans().iter().any(|plan| plan.series == series) {
+            let kernel = kernels::get(series, &mirror)?;
+            eprintln!("kernel {series}: {}", kernel.release);
+            kernels.push(kernel);
+        }
+    }
+    Ok(Ready { kernels })
+}
+
+fn matrix(arguments: &Arguments, ready: &Ready, agent: &Path, tests: &Path) -> Result<Vec<Run>> {
+    let plans = arguments.plans();
+    ensure!(!plans.is_empty(), "no machine is as you want it");
+    let scratch = Scratch::new()?;
+    let programs = Programs::collect(&scratch.folder("root")?, agent, tests)?;
+    let mut runs = Vec::new();
+    for (number, plan) in plans.iter().enumerate() {
+        let kernel = ready
+            .kernels
+            .iter()
+            .find(|kernel| kernel.series == plan.series);
+        let kernel = kernel.context("a kernel wasn't fetched")?;
+        eprintln!(
+            "\nmachine {} of {}: {} ({}), processors: {}, BPF LSM: {}",
+            number + 1,
+            plans.len(),
+            kernel.release,
+            kernel.version,
+            plan.equipment.processors,
+            plan.equipment.bpf_lsm
+        );
+        let run = boot(
+            &scratch,
+            &programs,
+            kernel,
+            plan.equipment,
+            &arguments.tests(),
+        )?;
+        tell(&run, &scratch);
+        let interrupted = run.end == End::Interrupted;
+        runs.push(run);
+        if interrupted {
+            bail!("interrupted");
+        }
+    }
+    Ok(runs)
+}
+
+fn boot(
+    scratch: &Scratch,
+    programs: &Programs,
+    kernel: &Kernel,
+    equipment: Equipment,
+    tests: &[String],
+) -> Result<Run> {
+    let image = scratch.0.join("image");
+    let variables = [
+        ("PORTREEVE_BIN", "/bin/portreeve".to_owned()),
+        ("PORTREEVE_TEST_SLOWDOWN", SLOWDOWN.to_owned()),
+        ("PORTREEVE_TEST_NOTES", "/tmp/notes".to_owned()),
+    ];
+    programs.image(kernel, &variables, tests, &image)?;
+    let began = Instant::now();
+    let mut record = Record::default();
+    let console = scratch.console();
+    let end = machine::run(kernel, &image, equipment, &console, |line| {
+        let seconds = began.elapsed().as_secs();
+        if let Some((name, outcome)) = record.read(line) {
+            let done = record.outcomes.len();
+            let all = record.expected.unwrap_or_default();
+            let outcome = match outcome {
+                Outcome::Passed => "pass".to_owned(),
+                Outcome::NotHere(reason) => format!("not on this kernel: {reason}"),
+                Outcome::Failed => "FAIL".to_owned(),
+            };
+            eprintln!("{seconds:>5} s  {done:>3}/{all}  {name}: {outcome}");
+        } else if line.starts_with("@kernel") {
+            eprintln!("{seconds:>5} s  {} is up", record.release);
+        }
+    })?;
+    let lsm = if equipment.bpf_lsm { "" } else { " no LSM" };
+    Ok(Run {
+        title: format!("{} x{}{lsm}", kernel.series, equipment.processors),
+        release: kernel.release.clone(),
+        version: kernel.version.clone(),
+        equipment,
+        record,
+        end,
+        complaints: machine::complaints(&console),
+        seconds: began.elapsed().as_secs(),
+    })
+}
+
+/// Says at once what went wrong: what comes next may take long.
+fn tell(run: &Run, scratch: &Scratch) {
+    for line in &run.record.failures {
+        eprintln!("  {line}");
+    }
+    for line in &run.complaints {
+        eprintln!("  its kernel: {line}");
+    }
+    if !run.record.ended {
+        eprintln!(
+            "--- the end of its console ---\n{}\n---",
+            machine::tail(&scratch.console())
+        );
+    }
+}
+
+fn summarize(runs: &[Run]) -> bool {
+    let mut good = true;
+    for run in runs {
+        for problem in run.problems() {
+            good = false;
+            eprintln!("  FAILED  {}: {problem}", run.title);
+        }
+    }
+    let seconds: u64 = runs.iter().map(|run| run.seconds).sum();
+    let (machines, word) = (runs.len(), if good { "passed" } else { "FAILED" });
+    eprintln!("cargo xtask vmtest: {word}, {machines} machines in {seconds} s");
+    good
+}
+
+/// A folder that is gone afterwards.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let path = env::temp_dir().join(format!("portreeve-vmtest-{}", process::id()));
+        fs::create_dir(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::create_dir(&path)?;
+        Ok(path)
+    }
+
+    fn console(&self) -> PathBuf {
+        self.0.join("console")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
