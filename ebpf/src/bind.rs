@@ -71,11 +71,11 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
         // listener on every address is not what the entry says.
         verdict.reason = Reason::AddressFamily;
     }
-    if verdict.refuses() {
-        return call.refuse(&verdict);
-    }
     if !is_bound && tells(&call, &verdict) {
         note_judged(ctx.sock_addr, u32::from(call.port));
+    }
+    if verdict.refuses() {
+        return call.refuse(&verdict);
     }
     let (mut flags, mut bound) = (0, call.address);
     if gives {
@@ -102,7 +102,9 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
 #[inline(always)]
 fn tells<K: Kind>(call: &Call<K>, verdict: &Verdict) -> bool {
     if call.port != 0 {
-        return verdict.reason == Reason::Permitted;
+        // In audit mode the bind goes on, whatever the verdict.
+        return verdict.reason == Reason::Permitted
+            || (verdict.refuses() && call.mode == Mode::Audit);
     }
     // SAFETY: the helper reads the namespace of the socket the call is about.
     !call.active.keeps_pool() || OWN_NETNS.load() != unsafe { bpf_get_netns_cookie(call.ctx) }

@@ -11,7 +11,9 @@ use aya_ebpf::{
 };
 use portreeve_common::{
     Verdict,
-    abi::{EVENT_RING_BYTES, Event, MAX_ENTRIES, Mode, RepeatKey, counter},
+    abi::{
+        EVENT_RING_BYTES, Event, MAX_ENTRIES, Mode, RepeatKey, Repeats, TOLD_PER_SECOND, counter,
+    },
 };
 
 use crate::{
@@ -47,8 +49,8 @@ fn add_one(counter: Option<*mut u64>) {
     }
 }
 
-/// Tells a refusal, or counts it as the repetition of one that this second has
-/// told already: somebody who is refused without end leaves room for others.
+/// Tells a refusal, or only counts it if this second has told enough like it:
+/// somebody who is refused without end leaves room for others.
 #[inline(always)]
 pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
     let time = now();
@@ -61,13 +63,21 @@ pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
         reason: verdict.reason as u32,
         audit: u32::from(of_mode(call.mode)),
     };
-    // Only one of several who come at once can be the first.
-    if REPEATS.insert(&key, &0, u64::from(BPF_NOEXIST)).is_err()
-        && let Some(repetitions) = REPEATS.get_ptr_mut(&key)
-    {
-        add_one(Some(repetitions));
-        count(counter::EVENTS_SUPPRESSED);
-        return;
+    // It may be there already, and it may have to give way to others later.
+    let _ = REPEATS.insert(&key, &Repeats::default(), u64::from(BPF_NOEXIST));
+    if let Some(repeats) = REPEATS.get_ptr_mut(&key) {
+        // SAFETY: the pointers are to the two aligned words of a value in the map,
+        // which everybody changes by atomic additions only. Two that come at once
+        // may both find room for the last event.
+        let is_told = unsafe { (&raw const (*repeats).told).read_volatile() } < TOLD_PER_SECOND;
+        if !is_told {
+            // SAFETY: as above.
+            add_one(Some(unsafe { &raw mut (*repeats).suppressed }));
+            count(counter::EVENTS_SUPPRESSED);
+            return;
+        }
+        // SAFETY: as above.
+        add_one(Some(unsafe { &raw mut (*repeats).told }));
     }
     if !send(call, verdict, time, 0, call.address) {
         count(counter::EVENTS_LOST);

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use portreeve_common::{
     abi::{
         BindAddress, EVENT_RING_BYTES, Entry, FIELDS, Field, Info, MAX_ADDRESSES, MAX_ENTRIES,
-        MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS, RepeatKey,
+        MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS, RepeatKey, Repeats,
         SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
         jobs::{
             CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
@@ -88,7 +88,7 @@ pub static CGROUP_CLASSES: LruHashMap<CgroupKey, u32> =
     LruHashMap::with_max_entries(CGROUP_CACHE, 0);
 
 #[map]
-pub static REPEATS: LruHashMap<RepeatKey, u64> = LruHashMap::with_max_entries(MAX_REPEATS, 0);
+pub static REPEATS: LruHashMap<RepeatKey, Repeats> = LruHashMap::with_max_entries(MAX_REPEATS, 0);
 
 #[btf_map]
 pub static SOCKETS: SkStorage<Remembered> = SkStorage::new();

@@ -18,8 +18,12 @@ pub struct Counters {
     pub enforced: BTreeMap<&'static str, u64>,
     /// The same in audit mode: what would have happened.
     pub audited: BTreeMap<&'static str, u64>,
-    /// Events that found no room in the ring.
+    /// Events of refusals that found no room in the ring.
     pub events_lost: u64,
+    /// Refusals that were only counted, because the same second told enough like them.
+    pub events_suppressed: u64,
+    /// Events of binds that went on and found the ring half full.
+    pub reports_lost: u64,
 }
 
 /// Reads the counters.
@@ -37,6 +41,8 @@ pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
     };
     let mut counters = Counters {
         events_lost: sum(counter::EVENTS_LOST)?,
+        events_suppressed: sum(counter::EVENTS_SUPPRESSED)?,
+        reports_lost: sum(counter::REPORTS_LOST)?,
         ..Counters::default()
     };
     for reason in Reason::ALL {

@@ -100,8 +100,8 @@ impl Event {
     pub const SHARING_FAILED: u8 = 64;
 }
 
-/// What makes a refusal the repetition of another: the same rule refuses the same
-/// cgroup and user in the same second. Leads to the number of repetitions.
+/// What makes refusals repetitions of each other: the same rule refuses the same
+/// cgroup and user in the same second. Leads to [`Repeats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct RepeatKey {
@@ -120,6 +120,20 @@ pub struct RepeatKey {
     /// [`Event::flags`] that every repetition has: [`Event::AUDIT`].
     pub audit: u32,
 }
+
+/// How often something was refused within one second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Repeats {
+    /// Refusals with an event of their own.
+    pub told: u64,
+    /// Refusals behind those, which are only counted.
+    pub suppressed: u64,
+}
+
+/// Refusals by one rule of one cgroup and user that make an event each within a
+/// second. More leave the ring's room to others.
+pub const TOLD_PER_SECOND: u64 = 32;
 
 /// The self-test binds this address, which no host may have (TEST-NET-1, RFC 5737).
 pub const SELFTEST_V4: [u8; 4] = [192, 0, 2, 1];

@@ -22,7 +22,10 @@ mod slot;
 pub use self::{
     active::{Active, Mode},
     entry::{Entry, EntryOptions, Who},
-    event::{Event, Hook, RepeatKey, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6},
+    event::{
+        Event, Hook, RepeatKey, Repeats, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
+        TOLD_PER_SECOND,
+    },
     field::{FIELDS, Field},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
     operand::{BindAddress, Matcher},
@@ -109,6 +112,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Event, port) == 84);
     assert!(core::mem::offset_of!(Event, hook) == 88);
     assert!(size_of::<RepeatKey>() == 32);
+    assert!(size_of::<Repeats>() == 16);
 };
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub const JOB_PLACES: &str = "JOB_PLACES";
 pub const PERMITS: &str = "PERMITS";
 /// [`super::jobs::CgroupKey`] to a class, filled by the programs.
 pub const CGROUP_CLASSES: &str = "CGROUP_CLASSES";
-/// [`super::RepeatKey`] to the number of repetitions.
+/// [`super::RepeatKey`] to [`super::Repeats`], filled by the programs.
 pub const REPEATS: &str = "REPEATS";
 /// What the programs remember of a socket.
 pub const SOCKETS: &str = "SOCKETS";
