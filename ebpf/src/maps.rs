@@ -10,6 +10,7 @@ use portreeve_common::{
     abi::{
         BindAddress, EVENT_RING_BYTES, Entry, Info, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS,
         MAX_MATCHERS, Matcher, PROTOCOLS, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
+        pool,
     },
     jobname::Glob,
 };
@@ -43,6 +44,10 @@ pub static ADDRESSES: Array<BindAddress> = Array::with_max_entries(2 * MAX_ADDRE
 
 #[map]
 pub static SELFTEST: Array<u64> = Array::with_max_entries(2, POLICY);
+
+/// For user space alone: what to set back when enforcement ends.
+#[map]
+pub static POOL: Array<u64> = Array::with_max_entries(pool::WORDS, POLICY);
 
 #[map]
 pub static REFUSALS: Array<u64> = Array::with_max_entries(2 * MAX_ENTRIES, POLICY);

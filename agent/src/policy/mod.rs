@@ -1,7 +1,7 @@
 //! From statements to tables: what a profile means, and how the kernel is told.
 
 pub mod accounts;
-mod bits;
+pub mod bits;
 pub mod build;
 pub mod compile;
 pub mod diff;
@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod lint;
 mod operands;
 pub mod permits;
+pub mod pool;
 pub mod reservations;
 pub mod restrictions;
 pub mod servauth;

@@ -15,6 +15,7 @@ pub mod globals;
 mod info;
 pub mod names;
 mod operand;
+pub mod pool;
 mod slot;
 
 pub use self::{
@@ -28,7 +29,7 @@ pub use self::{
 use crate::jobname::{Glob, MaskedName};
 
 /// The version of this layout. An agent refuses to adopt pinned maps of another.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
 pub const PORTS: u32 = 65536;

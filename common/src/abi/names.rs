@@ -26,10 +26,13 @@ pub const EVENTS: &str = "EVENTS";
 /// that a hook in audit mode has seen last.
 pub const SELFTEST: &str = "SELFTEST";
 
+/// What was changed in the kernel's pool of ports ([`super::pool`]).
+pub const POOL: &str = "POOL";
+
 /// Every map that is pinned, in the order in which they are.
-pub const PINNED_MAPS: [&str; 12] = [
+pub const PINNED_MAPS: [&str; 13] = [
     INFO, ACTIVE, SLOTS, UNRESERVED, ENTRIES, MATCHERS, GLOBS, ADDRESSES, REFUSALS, COUNTERS,
-    EVENTS, SELFTEST,
+    EVENTS, SELFTEST, POOL,
 ];
 
 /// The `cgroup/bind4` program.
