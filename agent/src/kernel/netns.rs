@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::{fd::AsRawFd, unix::fs::MetadataExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -30,7 +30,7 @@ pub fn own_cookie() -> io::Result<u64> {
 }
 
 /// Does `work` in the network namespace with this cookie, on a thread of its own.
-/// `None` if no process is in it and `ip netns` has no name for it.
+/// `None` if no thread is in it and `ip netns` has no name for it.
 pub fn in_namespace<T: Send>(cookie: u64, work: impl FnOnce() -> T + Send) -> Option<T> {
     let file = namespaces().find(|file| {
         on_thread_in(file, own_cookie).is_some_and(|found| found.is_ok_and(|found| found == cookie))
@@ -38,12 +38,17 @@ pub fn in_namespace<T: Send>(cookie: u64, work: impl FnOnce() -> T + Send) -> Op
     on_thread_in(&file, work)
 }
 
+fn children(folder: impl AsRef<Path>) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
 /// Every network namespace that can be found, once.
 fn namespaces() -> impl Iterator<Item = File> {
-    let children = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten();
-    let of_processes = children("/proc").map(|entry| entry.path().join("ns/net"));
+    // A thread may be in another one than the leader of its process.
+    let threads = children("/proc").flat_map(|entry| children(entry.path().join("task")));
+    let of_threads = threads.map(|entry| entry.path().join("ns/net"));
     let named = children("/run/netns").map(|entry| entry.path());
-    let paths: Vec<PathBuf> = of_processes.chain(named).collect();
+    let paths: Vec<PathBuf> = of_threads.chain(named).collect();
     let mut seen = HashSet::new();
     paths.into_iter().filter_map(move |path| {
         let file = File::open(path).ok()?;

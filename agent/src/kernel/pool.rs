@@ -184,6 +184,9 @@ impl Pool {
     /// Takes out of the list what was added and is not in `keep`.
     fn subtract(&self, keep: &PortBits) -> io::Result<()> {
         self.finish_replacing()?;
+        if self.set(ADDED).is_empty() {
+            return Ok(());
+        }
         for _ in 0..TRIES {
             let list = read_list()?;
             let added = self.set(ADDED).and(&list);
@@ -243,6 +246,9 @@ impl Pool {
 
     /// Sets the range back, unless somebody else has set another one since.
     fn restore_range(&self) -> io::Result<()> {
+        if self.word(RANGE) == 0 {
+            return Ok(());
+        }
         for _ in 0..TRIES {
             let found = read_range()?;
             match self.range_change(found) {
