@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{BelowFloor, Config},
-    diagnostics::{Code, Diagnostic, Diagnostics, Severity},
+    diagnostics::{Code, Diagnostic, Diagnostics, Span},
     kernel::sysctl::PortSettings,
     profile::ast::{Profile, Spanned, Statement},
 };
@@ -65,7 +65,8 @@ pub fn plan(
     diagnostics: &mut Diagnostics,
 ) -> Plan {
     let managed = config.ephemeral.manage;
-    let range = range(profile, managed, diagnostics);
+    let said = range(profile, managed, diagnostics);
+    let range = said.map(|said| said.value);
     let ports = reserved(entries);
     let left = host.and_then(|host| {
         let range = range.or(host.ephemeral)?;
@@ -80,9 +81,10 @@ pub fn plan(
         })
     });
     if let Some(left) = left.filter(|_| managed) {
-        let takes_some = !PortBits::from_iter([left.range]).and(&ports).is_empty();
-        if takes_some || range.is_some() {
-            floor(left, config, diagnostics);
+        // A pool that the policy does nothing to is none of its business.
+        let blamed = takes_most(entries, left.range).or(said.map(|said| said.span));
+        if let Some(span) = blamed {
+            floor(left, config, span, diagnostics);
         }
     }
     // In audit mode nothing changes on the host.
@@ -91,6 +93,19 @@ pub fn plan(
         kept: applies.then_some(Kept { ports, range }),
         left,
     }
+}
+
+/// The entry that takes most ports out of `range`, if one does.
+fn takes_most(entries: &[Reservation], (low, high): Range) -> Option<Span> {
+    let taken = |entry: &&Reservation| {
+        let (first, last) = (entry.first.max(low), entry.last.min(high));
+        (u32::from(last) + 1).saturating_sub(u32::from(first))
+    };
+    let entries = entries
+        .iter()
+        .filter(|entry| entry.kind != Kind::Unreserved);
+    let most = entries.max_by_key(taken)?;
+    (taken(&most) > 0).then_some(most.span)
 }
 
 /// `PRT-38`: what is reserved for either protocol. The list has no protocols.
@@ -154,14 +169,18 @@ fn said(profile: &Profile, protocol: Protocol) -> Option<Spanned<Range>> {
 
 /// `EPH-01`: the range that EPHEMERALPORTS asks for, if Linux can have it. The
 /// default of z/OS said for one protocol asks for no limit.
-fn range(profile: &Profile, managed: bool, diagnostics: &mut Diagnostics) -> Option<Range> {
+fn range(
+    profile: &Profile,
+    managed: bool,
+    diagnostics: &mut Diagnostics,
+) -> Option<Spanned<Range>> {
     let [tcp, udp] = Protocol::ALL.map(|protocol| said(profile, protocol));
     let one_for_both = "because Linux has one range for both protocols";
     let (said, why, help) = match (tcp, udp) {
         (None, None) => return None,
         (Some(tcp), Some(udp)) if tcp.value == udp.value => {
             if managed {
-                return Some(tcp.value);
+                return Some(tcp);
             }
             let why = "because `[ephemeral] manage = false` leaves the kernel's pool alone";
             (udp, why.to_owned(), "remove one of the two".to_owned())
@@ -181,7 +200,7 @@ fn range(profile: &Profile, managed: bool, diagnostics: &mut Diagnostics) -> Opt
             let (first, last) = one.value;
             let help =
                 format!("if it is meant for both, add `{other} EPHEMERALPORTS {first} {last}`");
-            (one, format!("{one_for_both}"), help)
+            (one, one_for_both.to_owned(), help)
         }
     };
     diagnostics.push(
@@ -196,25 +215,20 @@ fn range(profile: &Profile, managed: bool, diagnostics: &mut Diagnostics) -> Opt
 }
 
 /// Reports a pool that is too small to live on.
-fn floor(left: Left, config: &Config, diagnostics: &mut Diagnostics) {
+fn floor(left: Left, config: &Config, span: Span, diagnostics: &mut Diagnostics) {
     let floor = u32::from(config.ephemeral.floor);
     if left.free >= floor {
         return;
     }
-    let severity = match config.ephemeral.below_floor {
-        BelowFloor::Refuse => Severity::Error,
-        BelowFloor::Accept => Severity::Warning,
-    };
     let (first, last) = left.range;
     let message = format!(
         "the policy leaves {} of the ports {first}-{last} that the kernel hands out, and [ephemeral] floor is {floor}",
         left.free
     );
-    let diagnostic = Diagnostic::of_file(Code::PoolTooSmall, severity, &config.profile, message);
-    diagnostics.push(match severity {
-        Severity::Error => diagnostic.help(
-            "reserve fewer ports there, widen net.ipv4.ip_local_port_range, lower the floor, or say `below_floor = \"accept\"`",
-        ),
-        _ => diagnostic,
+    diagnostics.push(match config.ephemeral.below_floor {
+        BelowFloor::Refuse => Diagnostic::error(Code::PoolTooSmall, span, message)
+            .label("this takes most of them")
+            .help("reserve fewer ports there, widen the range, lower the floor, or say `below_floor = \"accept\"`"),
+        BelowFloor::Accept => Diagnostic::warning(Code::PoolTooSmall, span, message),
     });
 }

@@ -1,7 +1,7 @@
 //! The kernel's pool of ports: nothing reserved is handed out, and everything is
 //! given back. Each test has a pool of its own, with its network namespace.
 
-use std::{fs, thread};
+use std::{fs, os::unix::fs::FileExt as _, thread};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Case, Sandbox, Settings,
+        Agent, Binder, Case, Sandbox, Settings,
         agent::Start,
         draw::{Way, draw, keep_out, kept_out, range, set_range},
         expect::expect,
@@ -34,6 +34,7 @@ tests![
     audit_leaves_the_pool_alone,
     a_pool_that_can_not_be_managed,
     only_the_own_namespace_in_all,
+    what_others_add_at_the_same_time_stays,
     killed_at_every_step_of_a_start,
     killed_at_every_step_of_giving_back,
     detached_from_another_namespace,
@@ -115,7 +116,7 @@ fn nothing_reserved_is_handed_out(s: &Sandbox) -> Result<()> {
         Case::permitted(&wrong, udp(40010), "40010 5 UDP OMVS"),
     ];
     for case in cases {
-        let result = crate::harness::Binder::attempt(&case.caller, &case.want)?;
+        let result = Binder::attempt(&case.caller, &case.want)?;
         let refused = matches!(
             case.outcome,
             crate::harness::expect::Outcome::Refused { .. }
@@ -465,6 +466,42 @@ fn only_the_own_namespace_in_all(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
+/// Adding is one step for the kernel: a port that somebody else adds just then is
+/// not lost.
+fn what_others_add_at_the_same_time_stays(s: &Sandbox) -> Result<()> {
+    let profile = |count| as_profile(&comb(20000, count));
+    let agent = agent(s, &profile(1), "")?.start()?;
+    let theirs = comb(40000, 3000);
+    let list = format!("{},{}", as_list(&comb(20000, 200)), as_list(&theirs));
+    thread::scope(|scope| -> Result<()> {
+        let adding = scope.spawn(|| theirs.iter().try_for_each(|port| add(*port)));
+        for count in (2..=200).step_by(11) {
+            reload(&agent, &profile(count), "")?;
+        }
+        let added = adding.join();
+        added.map_err(|_| anyhow::anyhow!("the thread panicked"))?
+    })?;
+    ensure!(kept_out()? == list, "something was lost");
+    drop(agent);
+    detach(s)?;
+    ensure!(kept_out()? == as_list(&theirs), "after `detach`");
+    Ok(())
+}
+
+/// Adds a port as we do: behind the beginning of the file.
+fn add(port: u16) -> Result<()> {
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open("/proc/sys/net/ipv4/ip_local_reserved_ports")?;
+    Ok(file.write_all_at(format!("{port}\n").as_bytes(), 1)?)
+}
+
+/// Whether the policy of [`comb`]'s ports from 20000 on is in force.
+fn is_enforced(s: &Sandbox) -> Result<bool> {
+    let result = Binder::attempt(&s.caller("wrong"), &tcp(20000))?;
+    Ok(result == Err(Errno::EACCES))
+}
+
 /// Whichever change of a start is the last one: `detach`, or the next agent and then
 /// `detach`, leave the pool as it was.
 fn killed_at_every_step_of_a_start(s: &Sandbox) -> Result<()> {
@@ -472,16 +509,21 @@ fn killed_at_every_step_of_a_start(s: &Sandbox) -> Result<()> {
     let ours = comb(20000, 2000);
     let profile = format!("{BOTH}{}", as_profile(&ours));
     keep_out(&theirs)?;
+    let list = format!("{theirs},{}", as_list(&ours));
     let mut touched = 0;
     for nth in 0.. {
         ensure!(nth < 200, "a start without end");
         let start = agent(s, &profile, SMALL)?;
         let end = kill_behind(&start.launch, nth)?;
         let context = || format!("killed behind change {nth} of a start");
+        // Kept out first, then enforced.
+        if is_enforced(s)? {
+            ensure!(kept_out()? == list, "enforced too early: {}", context());
+            ensure_eq!(range()?, "40000-40019", "{}", context());
+        }
         touched += usize::from(kept_out()? != theirs || range()? != "32768-60999");
         if nth % 2 == 0 {
             let agent = start.start().with_context(context)?;
-            let list = format!("{theirs},{}", as_list(&ours));
             ensure!(kept_out()? == list, "not kept out: {}", context());
             ensure_eq!(range()?, "40000-40019", "{}", context());
             agent.kill()?;
@@ -518,6 +560,14 @@ fn killed_at_every_step_of_giving_back(s: &Sandbox) -> Result<()> {
         launch.arguments.extend(s.places());
         let end = kill_behind(&launch, nth)?;
         let context = || format!("killed behind change {nth} of `detach`");
+        if is_enforced(s)? {
+            let list = kept_out()?;
+            ensure!(
+                list.ends_with(&as_list(&ours)),
+                "still enforced: {}",
+                context()
+            );
+        }
         cut += usize::from(kept_out()?.len() < theirs.len());
         if s.is_pinned() {
             detach(s).with_context(context)?;

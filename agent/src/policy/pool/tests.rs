@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     config::Ephemeral,
+    diagnostics::Severity,
     policy::reservations::resolve,
     profile::{ReadOptions, parse},
 };
