@@ -9,8 +9,7 @@ use aya_ebpf::{
 use portreeve_common::{
     abi::{
         BindAddress, EVENT_RING_BYTES, Entry, Info, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS,
-        MAX_MATCHERS, Matcher, PROTOCOLS, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
-        pool,
+        MAX_MATCHERS, Matcher, PROTOCOLS, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter, pool,
     },
     jobname::Glob,
 };

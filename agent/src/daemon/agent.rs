@@ -136,7 +136,7 @@ impl Agent {
     fn back_out(&self, pool: &mut PoolKeeper, new: &Rc<Policy>) {
         let policy = self.policy();
         if !Rc::ptr_eq(&policy, new) {
-            pool.settle(policy.pool.kept.as_ref());
+            pool.back_to(policy.pool.kept.as_ref());
         }
     }
 

@@ -57,6 +57,15 @@ impl PoolKeeper {
         self.unsettled = problem;
     }
 
+    /// Follows `kept`, which is in force, again, after something else did not come
+    /// into force.
+    pub fn back_to(&mut self, kept: Option<&Kept>) {
+        if let Err(error) = self.admit(kept) {
+            log::error!("{error}");
+        }
+        self.settle(kept);
+    }
+
     /// Mends what others have undone since.
     pub fn tend(&mut self, kept: Option<&Kept>) {
         if self.unsettled.is_some() {

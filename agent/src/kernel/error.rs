@@ -125,7 +125,7 @@ pub enum KernelError {
     },
     /// What was changed in the kernel's pool of ports is still so.
     #[error(
-        "the ports that the kernel hands out could not be set back: {message}; run `portreeve detach` again"
+        "what was changed in the ports that the kernel hands out could not be set back: {message}; it stays recorded for another try"
     )]
     PoolNotRestored {
         /// What was tried, and what came of it.

@@ -178,7 +178,7 @@ impl Pool {
             sysctl::add_reserved_ports(&lacking).map_err(writing(sysctl::RESERVED))?;
         }
         let lacking = ports.minus(&read_list()?);
-        kept_by_nobody(lacking.is_empty(), sysctl::RESERVED)
+        unless_undone(lacking.is_empty(), sysctl::RESERVED)
     }
 
     /// Takes out of the list what was added and is not in `keep`.
@@ -198,7 +198,7 @@ impl Pool {
             self.replace(&list.minus(&surplus))?;
         }
         let surplus = self.set(ADDED).and(&read_list()?).minus(keep);
-        kept_by_nobody(surplus.is_empty(), sysctl::RESERVED)
+        unless_undone(surplus.is_empty(), sysctl::RESERVED)
     }
 
     /// Replaces the list. A long one takes several writes; whoever comes after an
@@ -238,10 +238,14 @@ impl Pool {
             };
             self.store(RANGE_BEFORE, ours.map_or(0, RangeChange::word));
             self.store(RANGE, change.word());
-            sysctl::set_port_range(range).map_err(writing(sysctl::RANGE))?;
+            let written = sysctl::set_port_range(range);
+            if written.is_err() {
+                self.store(RANGE, ours.map_or(0, RangeChange::word));
+            }
             self.store(RANGE_BEFORE, 0);
+            written.map_err(|error| refused_range(range, error))?;
         }
-        kept_by_nobody(read_range()? == range, sysctl::RANGE)
+        unless_undone(read_range()? == range, sysctl::RANGE)
     }
 
     /// Sets the range back, unless somebody else has set another one since.
@@ -262,7 +266,7 @@ impl Pool {
                 }
             }
         }
-        kept_by_nobody(self.range_change(read_range()?).is_none(), sysctl::RANGE)
+        unless_undone(self.range_change(read_range()?).is_none(), sysctl::RANGE)
     }
 
     /// The recorded change that made the range what it is now.
@@ -342,6 +346,16 @@ fn read_range() -> io::Result<(u16, u16)> {
     sysctl::port_range().map_err(doing("read", sysctl::RANGE))
 }
 
+fn refused_range((first, last): (u16, u16), error: io::Error) -> io::Error {
+    let writing = writing(sysctl::RANGE)(error);
+    match writing.kind() {
+        io::ErrorKind::InvalidInput => io::Error::other(format!(
+            "{writing}; {first}-{last} must not begin below net.ipv4.ip_unprivileged_port_start"
+        )),
+        _ => writing,
+    }
+}
+
 fn writing(name: &'static str) -> impl Fn(io::Error) -> io::Error {
     doing("write", name)
 }
@@ -351,7 +365,7 @@ fn doing(what: &'static str, name: &'static str) -> impl Fn(io::Error) -> io::Er
 }
 
 /// An error unless the change `sticks`.
-fn kept_by_nobody(sticks: bool, name: &str) -> io::Result<()> {
+fn unless_undone(sticks: bool, name: &str) -> io::Result<()> {
     match sticks {
         true => Ok(()),
         false => Err(io::Error::other(format!(

@@ -182,8 +182,9 @@ fn range(
             if managed {
                 return Some(tcp);
             }
-            let why = "because `[ephemeral] manage = false` leaves the kernel's pool alone";
-            (udp, why.to_owned(), "remove one of the two".to_owned())
+            let why = "because the kernel's pool of ports is not managed";
+            let help = "remove it, or leave out `[ephemeral] manage = false` and --leave-pool";
+            (udp, why.to_owned(), help.to_owned())
         }
         (Some(_), Some(udp)) => {
             let why = format!("{one_for_both}, and TCPCONFIG says another");

@@ -123,8 +123,12 @@ fn pool(pool: &PoolStatus) -> Vec<String> {
             "NOT MENDED"
         };
         lines.push(format!(
-            "pool {state} at {}: {what}; {} times since the agent runs",
-            dropped.at, dropped.times
+            "pool {state} at {}: {what}; {} since the agent runs",
+            dropped.at,
+            match dropped.times {
+                1 => "once".into(),
+                times => format!("{times} times"),
+            }
         ));
     }
     lines

@@ -362,6 +362,28 @@ fn ephemeralports_sets_the_range(s: &Sandbox) -> Result<()> {
     // The last that was not ours.
     ensure_eq!(range()?, "50000-50100", "after `detach`");
 
+    // What the kernel doesn't take is refused, and nothing stays.
+    let first_unprivileged = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    fs::write(first_unprivileged, "45000\n")?;
+    let refused = self::agent(s, &format!("{BOTH}{POLICY}"), SMALL)?.finish()?;
+    let refused = refused.ended_with(1)?;
+    ensure!(
+        refused.stderr.contains("ip_unprivileged_port_start"),
+        "{refused:?}"
+    );
+    ensure!(!s.is_pinned(), "something was done");
+    ensure_eq!(kept_out()?, "", "something was done");
+    let agent = self::agent(s, "PORT 40012 TCP RIGHT\n", SMALL)?.start()?;
+    set(s, &format!("{BOTH}{POLICY}"), SMALL)?;
+    let (code, answer) = agent.reload(&[])?;
+    ensure_eq!(code, 1, "{answer}");
+    ensure_eq!(kept_out()?, "40012", "the old policy's");
+    let status = agent.status()?;
+    ensure_eq!(status["pool"]["range_before"], Value::Null, "{status}");
+    ensure_eq!(status["pool"]["dropped"], Value::Null, "{status}");
+    drop(agent);
+    detach(s)?;
+
     let refused = self::agent(s, "TCPCONFIG EPHEMERALPORTS 40000 40019\n", SMALL)?.finish()?;
     let refused = refused.ended_with(1)?;
     ensure!(refused.stderr.contains("one range for both"), "{refused:?}");
