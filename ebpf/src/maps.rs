@@ -17,6 +17,7 @@ use portreeve_common::{
             MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,
             MAX_STEPS, MAX_WILD_STEPS, PermitKey, PlaceKey, Step, StepKey, UserKey, WildKey,
         },
+        pool,
     },
     jobname::Glob,
 };
@@ -95,6 +96,10 @@ pub static SOCKETS: SkStorage<Remembered> = SkStorage::new();
 
 #[map]
 pub static SELFTEST: Array<u64> = Array::with_max_entries(2, POLICY);
+
+/// For user space alone: what to set back when enforcement ends.
+#[map]
+pub static POOL: Array<u64> = Array::with_max_entries(pool::WORDS, POLICY);
 
 #[map]
 pub static REFUSALS: Array<u64> = Array::with_max_entries(2 * MAX_ENTRIES, POLICY);

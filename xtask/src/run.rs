@@ -91,6 +91,10 @@ fn serve(instance: &Instance, profile: &Path, config: &Path, rest: &[OsString]) 
     agent.arg("--profile").arg(profile);
     agent.arg("--config").arg(config);
     agent.arg("--print-events").args(rest);
+    if instance.cgroup.is_some() {
+        // There is one pool of ephemeral ports for the whole machine.
+        agent.arg("--leave-pool");
+    }
     let status = signals::wait(&mut signals::spawn(&mut agent)?)?;
     eprintln!("the agent has ended ({status})");
     Ok(status.success())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use portreeve_common::abi::Protocol;
 use serde_json::{Value, json};
 
 use super::{NO, Paths, YES, show};
@@ -75,14 +76,34 @@ fn summary(outcome: &Outcome) -> String {
         said.join(", ")
     };
     match &outcome.policy {
-        Ok(policy) => format!("{} reservations, {said}", policy.reservations.len()),
+        Ok(policy) => {
+            let pool = policy.pool.left.map_or_else(String::new, |left| {
+                let (first, last) = left.range;
+                format!(
+                    "; {} of the ports {first}-{last} are left to hand out",
+                    left.free
+                )
+            });
+            format!("{} reservations, {said}{pool}", policy.reservations.len())
+        }
         Err(_) => format!("refused: {said}"),
     }
 }
 
 fn as_json(outcome: &Outcome) -> Value {
     let entries = outcome.policy.as_ref().map_or_else(|_| Vec::new(), entries);
+    let pool = outcome.policy.as_ref().ok().and_then(|policy| {
+        let left = policy.pool.left?;
+        Some(json!({
+            "managed": policy.pool.kept.is_some(),
+            "range": left.range,
+            "free": left.free,
+            "tcp": left.of_protocol[Protocol::Tcp as usize],
+            "udp": left.of_protocol[Protocol::Udp as usize],
+        }))
+    });
     json!({
+        "pool": pool,
         "diagnostics": json::all(&outcome.diagnostics, outcome.sources()),
         "omitted": outcome.diagnostics.omitted(),
         "reservations": entries.len(),

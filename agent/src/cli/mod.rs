@@ -169,6 +169,8 @@ impl Paths {
             lint: false,
             trust,
             purpose: Purpose::Enforce,
+            leave_pool: false,
+            bpffs: self.bpffs.clone(),
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct Run {
     /// What a profile with errors does [default: the config's, else refuse]
     #[arg(long, value_enum, value_name = "HOW")]
     on_error: Option<OnError>,
+    /// Leave the ports that the kernel hands out alone, as `[ephemeral] manage = false` does
+    #[arg(long)]
+    leave_pool: bool,
     /// Print events to standard output as they happen
     #[arg(long)]
     print_events: bool,
@@ -39,6 +42,7 @@ impl Run {
         requirements::root("`portreeve run`")?;
         let source = Source {
             audit: self.audit,
+            leave_pool: self.leave_pool,
             ..paths.source(Trust::Policy, self.on_error)
         };
         let outcome = source.read()?;

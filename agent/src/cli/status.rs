@@ -30,6 +30,7 @@ pub fn run(paths: &Paths) -> Result<u8> {
                 info: &held.info,
                 hooks: &held.hooks,
                 counters: &held.counters,
+                pool: &held.pool,
             };
             (
                 shown.status(AttachStatus {

@@ -4,6 +4,7 @@
 //! Names of users and groups stay names here; the policy looks them up.
 
 mod access;
+mod ephemeral;
 mod jobs;
 mod table;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub(crate) use self::access::number;
 use self::table::{Reader, Section};
 pub use self::{
     access::{Account, Restriction, ServAuthProfile, Uacc},
+    ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
 };
 use crate::{
@@ -123,6 +125,8 @@ pub struct Config {
     pub ibmi_commands: Option<Spanned<PathBuf>>,
     /// Whether a job may share its port with itself.
     pub same_job: SameJob,
+    /// What is done about the ports that the kernel hands out.
+    pub ephemeral: Ephemeral,
 }
 
 impl Default for Config {
@@ -143,6 +147,7 @@ impl Default for Config {
             restrictions: Vec::new(),
             ibmi_commands: None,
             same_job: SameJob::default(),
+            ephemeral: Ephemeral::default(),
         }
     }
 }
@@ -213,6 +218,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let grant = reader.only(&mut top, "grant", "require");
     let report = reader.only(&mut top, "events", "report");
     let same_job = reader.only(&mut top, "sharing", "same_job");
+    let ephemeral = ephemeral::ephemeral(&mut top, reader);
     let jobs = jobs::defined(&mut top, reader);
     let authport = jobs::authport(&mut top, reader);
     let servauth = access::servauth(&mut top, reader);
@@ -243,5 +249,6 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
             span: path.span,
         }),
         same_job: same_job.unwrap_or_default(),
+        ephemeral,
     }
 }

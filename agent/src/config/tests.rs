@@ -34,7 +34,8 @@ fn an_empty_config_is_the_default() {
 #[test]
 fn every_key_is_read() {
     let text = "profile = 'p.tcpip'\nmode = 'audit'\non_error = 'skip'\n[scope]\nnetns = 'all'\n\
-                [grant]\nrequire = 'any'\n[events]\nreport = 'all'\n";
+                [grant]\nrequire = 'any'\n[events]\nreport = 'all'\n\
+                [ephemeral]\nmanage = false\nfloor = 9\nbelow_floor = 'accept'\n";
     let config = read(text).0.unwrap();
     assert_eq!(config.profile, Path::new("/etc/p/p.tcpip"));
     assert_eq!(config.mode, Mode::Audit);
@@ -42,6 +43,12 @@ fn every_key_is_read() {
     assert_eq!(config.scope, ScopeNetns::All);
     assert_eq!(config.grant, GrantRule::Any);
     assert_eq!(config.report, Report::All);
+    let ephemeral = Ephemeral {
+        manage: false,
+        floor: 9,
+        below_floor: BelowFloor::Accept,
+    };
+    assert_eq!(config.ephemeral, ephemeral);
 }
 
 #[test]
@@ -51,6 +58,10 @@ fn what_is_wrong_is_said_where_it_stands() {
         ("[grant]\nrequire = 'maybe'\n", 2, "maybe"),
         ("mode = \n", 1, ""),
         ("[grant]\nrequre = 'any'\n", 2, "requre"),
+        ("[ephemeral]\nmanage = 'yes'\n", 2, ""),
+        ("[ephemeral]\nfloor = 65536\n", 2, ""),
+        ("[ephemeral]\nfloor = -1\n", 2, ""),
+        ("[ephemeral]\nflor = 1\n", 2, "flor"),
     ] {
         let (config, found) = read(text);
         assert!(config.is_none());

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     events::EventLog,
+    pool::{PoolKeeper, held_status},
     protocol::{
         AttachStatus, EventStatus, PortRow, ProfileStatus, Reloaded, Reply, SelftestStatus, Status,
     },
@@ -26,6 +27,7 @@ use crate::{
         cgroup::AttachPoint,
         counters::{self, Counters},
         load::Kernel,
+        pool::{Pool, Recorded},
         sysctl::PortSettings,
         tables::{Publication, Tables, generation_in_force, text},
     },
@@ -43,6 +45,7 @@ pub struct Agent {
     /// The kernel side but for the tables; `None` once it was detached.
     kernel: RefCell<Option<Kernel>>,
     tables: RefCell<Tables>,
+    pool: RefCell<PoolKeeper>,
     attach: AttachPoint,
     source: Source,
     policy: RefCell<Rc<Policy>>,
@@ -60,10 +63,11 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// See [`Tables::publish`].
+    /// See [`Tables::publish`] and [`Pool::admit`].
     pub fn start(
         kernel: Kernel,
         tables: Tables,
+        pool: Pool,
         attach: AttachPoint,
         source: Source,
         policy: Policy,
@@ -73,6 +77,7 @@ impl Agent {
         let agent = Self {
             kernel: RefCell::new(Some(kernel)),
             tables: RefCell::new(tables),
+            pool: RefCell::new(PoolKeeper::new(pool)),
             attach,
             source,
             policy: RefCell::new(Rc::new(policy)),
@@ -96,19 +101,52 @@ impl Agent {
 
     fn publish(&self, policy: Rc<Policy>, kept: &[(u32, u32)]) -> Result<Active, KernelError> {
         let profile = policy.config.profile.display().to_string();
-        let active = self.tables.borrow_mut().publish(&Publication {
+        let mut pool = self.pool.borrow_mut();
+        // Before the policy: no port is handed out any more when it is reserved.
+        if let Err(error) = pool.admit(policy.pool.kept.as_ref()) {
+            self.back_out(&mut pool, &policy);
+            return Err(error);
+        }
+        let published = self.tables.borrow_mut().publish(&Publication {
             image: &policy.compiled.image,
             mode: policy.config.mode,
             report_all: policy.config.report == Report::All,
             profile: &profile,
             profile_hash: policy.files.profile_hash(),
             kept,
-        })?;
+        });
+        let active = match published {
+            Ok(active) => active,
+            Err(error) => {
+                self.back_out(&mut pool, &policy);
+                return Err(error);
+            }
+        };
+        pool.settle(policy.pool.kept.as_ref());
         self.log
             .borrow_mut()
             .publish(active.generation(), Rc::clone(&policy));
         *self.policy.borrow_mut() = policy;
         Ok(active)
+    }
+
+    /// Gives back what was kept back for `new`, which did not come into force. An
+    /// agent that is just starting doesn't know what its predecessor's policy, which
+    /// still holds, asks for, and leaves it to the record.
+    fn back_out(&self, pool: &mut PoolKeeper, new: &Rc<Policy>) {
+        let policy = self.policy();
+        if !Rc::ptr_eq(&policy, new) {
+            pool.back_to(policy.pool.kept.as_ref());
+        }
+    }
+
+    /// Looks whether others undid what keeps reserved ports from being handed out,
+    /// and mends it.
+    pub fn tend_pool(&self) {
+        if !self.is_detached() {
+            let policy = self.policy();
+            self.pool.borrow_mut().tend(policy.pool.kept.as_ref());
+        }
     }
 
     /// The policy in force.
@@ -180,8 +218,12 @@ impl Agent {
             info: &tables.info(),
             hooks: &hooks,
             counters: &counters,
+            pool: &self.pool.borrow().recorded(),
         };
         let mut status = held.status(attach);
+        let pool = self.pool.borrow();
+        status.pool.dropped = pool.dropped();
+        status.missing.extend(pool.problem());
         status.profile.differs_from_file = Some(self.policy().files.differ());
         status.profile.path = self.policy().config.profile.display().to_string();
         status.selftest = self.selftest.borrow().clone();
@@ -276,6 +318,8 @@ pub struct Held<'a> {
     pub hooks: &'a [&'static str],
     /// The counters.
     pub counters: &'a Counters,
+    /// What was changed in the kernel's pool of ports.
+    pub pool: &'a Recorded,
 }
 
 impl Held<'_> {
@@ -302,6 +346,7 @@ impl Held<'_> {
             },
             hooks: self.hooks.iter().map(|hook| (*hook).to_owned()).collect(),
             missing: missing(self),
+            pool: held_status(self.pool),
             neighbours: Vec::new(),
             attach,
             counters: owned(&self.counters.enforced),
@@ -319,8 +364,7 @@ impl Held<'_> {
 }
 
 /// What holds whatever the host is like.
-const NOT_DONE_YET: [&str; 2] = [
-    "port 0: the kernel's pool is not managed, so a reserved port in ip_local_port_range can be handed out; list it in net.ipv4.ip_local_reserved_ports",
+const NOT_DONE_YET: [&str; 1] = [
     "sharing: SO_REUSEPORT is not switched off, so processes of one user that may bind a reserved TCP port can share it",
 ];
 
@@ -331,6 +375,11 @@ fn missing(held: &Held<'_>) -> Vec<String> {
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))
         .collect();
+    if !held.pool.managed {
+        missing.push("port 0: the kernel's pool is not managed ([ephemeral] manage = false, or audit mode), so a reserved port in net.ipv4.ip_local_port_range can be handed out; list it in net.ipv4.ip_local_reserved_ports".into());
+    } else if held.info.scope_netns == 0 {
+        missing.push("port 0: reserved ports are kept out of the pool in the agent's own network namespace only; in others one can be handed out".into());
+    }
     missing.extend(NOT_DONE_YET.map(str::to_owned));
     missing
 }
@@ -351,7 +400,8 @@ fn reply(value: &impl serde::Serialize) -> Reply {
     }
 }
 
-fn now() -> String {
+/// The time, as RFC 3339.
+pub(super) fn now() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }
 

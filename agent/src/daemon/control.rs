@@ -134,6 +134,7 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
         Ok(Request::Status {}) => {
             if !agent.is_detached() {
                 agent.prove().await;
+                agent.tend_pool();
             }
             match agent.status().map(serde_json::to_value) {
                 Ok(Ok(status)) => Reply::Done(status),

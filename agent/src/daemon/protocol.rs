@@ -155,6 +155,8 @@ pub struct Status {
     pub hooks: Vec<String>,
     /// What is not enforced, and why.
     pub missing: Vec<String>,
+    /// The ports that the kernel hands out.
+    pub pool: PoolStatus,
     /// Programs of others on the same hooks; known to a running agent.
     pub neighbours: Vec<Neighbour>,
     /// Where the hooks are attached.
@@ -173,6 +175,40 @@ pub struct Status {
     pub agent: Option<u32>,
     /// Version of the agent that loaded the programs.
     pub version: String,
+}
+
+/// The ports that the kernel hands out where the agent is: by bind to port 0,
+/// listen without bind, connect and sendto.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Whether reserved ports are kept out of them.
+    pub managed: bool,
+    /// First and last port of the range; `None` if it can't be told from here.
+    pub range: Option<(u16, u16)>,
+    /// The range that EPHEMERALPORTS took the place of.
+    pub range_before: Option<(u16, u16)>,
+    /// Ports that we keep out and nobody else did, in the kernel's notation.
+    pub added: String,
+    /// How many ports are left; `None` if it can't be told from here.
+    pub free: Option<u32>,
+    /// The last time that others undid it; `None` if they never did since the
+    /// agent runs.
+    pub dropped: Option<PoolDropped>,
+}
+
+/// Others undid what keeps reserved ports from being handed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolDropped {
+    /// When it was noticed, as RFC 3339.
+    pub at: String,
+    /// Ports that were missing in the list, in the kernel's notation.
+    pub ports: String,
+    /// The range that was found in the place of that of EPHEMERALPORTS.
+    pub range: Option<(u16, u16)>,
+    /// How often it was noticed since the agent runs.
+    pub times: u64,
+    /// Why it is still so; `None` once it is mended.
+    pub problem: Option<String>,
 }
 
 /// The profile in force.

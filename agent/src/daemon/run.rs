@@ -34,6 +34,9 @@ const BATCH: usize = 64;
 /// How often the hooks are proven to be alive.
 const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often the kernel's pool of ports is looked at.
+const POOL_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The hooks are attached, but don't do what was asked for.
 #[derive(Debug, Error)]
 #[error("the self-test failed, so nothing is claimed to be enforced: {0}")]
@@ -92,6 +95,7 @@ async fn main(options: RunOptions) -> Result<()> {
     let Up {
         kernel,
         tables,
+        pool,
         events,
         traces,
     } = up;
@@ -100,6 +104,7 @@ async fn main(options: RunOptions) -> Result<()> {
     let agent = Rc::new(Agent::start(
         kernel,
         tables,
+        pool,
         attach,
         options.source,
         options.policy,
@@ -125,12 +130,14 @@ async fn main(options: RunOptions) -> Result<()> {
     ));
     let mut proofs =
         tokio::time::interval_at(tokio::time::Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
+    let mut looks = tokio::time::interval(POOL_INTERVAL);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&agent),
             () = detached.notified() => break,
+            _ = looks.tick() => agent.tend_pool(),
             _ = proofs.tick() => {
                 if let Some(problem) = agent.prove().await.problem {
                     log::error!("the self-test failed: {problem}");

@@ -140,10 +140,10 @@ codes! {
         "The entry is dropped, because sharing can't be granted.";
     AuthportUnsupported = "PRV306", None, "AUTHPORT is not supported yet",
         "There is no way yet to say who the FTP server is.";
-    EphemeralUnsupported = "PRV307", None, "EPHEMERALPORTS is not supported yet",
-        "The ports that the kernel hands out are set by net.ipv4.ip_local_port_range.";
-    BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not supported yet",
-        "It is a pool for a sysplex; a single host has the ephemeral ports.";
+    EphemeralUnsupported = "PRV307", None, "EPHEMERALPORTS can't be enforced here",
+        "Linux has one range for both protocols, net.ipv4.ip_local_port_range. It is set if TCPCONFIG and UDPCONFIG say the same range and [ephemeral] manage allows it.";
+    BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not enforced",
+        "It is a second pool, for a sysplex. Linux has one pool for every bind to port 0.";
     AutologUnsupported = "PRV309", None, "AUTOLOG is not supported yet",
         "Nothing is started or watched; the reservations apply all the same.";
     SnmpUnsupported = "PRV310", None, "the SNMP subagent is not supported yet",
@@ -156,6 +156,8 @@ codes! {
         "The kernel side knows a process by its name only, so a definition would not be looked at.";
     RestrictionsUnsupported = "PRV314", None, "port restrictions are not supported yet",
         "The kernel side doesn't look at users yet, so the restricted port would be open to all of them.";
+    PoolTooSmall = "PRV320", None, "too few ports are left to hand out",
+        "Every reserved port is taken out of the pool that bind to port 0, connect and sendto draw from. When the pool is empty, programs can't connect any more.";
 
     ConfigInvalid = "PRV401", None, "the config is not valid",
         "The config is TOML with a fixed set of keys; an unknown key is refused, because what it was meant to ask for would not happen.";

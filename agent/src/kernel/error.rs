@@ -115,6 +115,22 @@ pub enum KernelError {
         /// What was wrong.
         message: String,
     },
+    /// The kernel's pool of ports can't be managed.
+    #[error(
+        "reserved ports can't be kept out of the ports that the kernel hands out: {message}; with `[ephemeral] manage = false` that is left to you"
+    )]
+    Pool {
+        /// What was tried, and what came of it.
+        message: String,
+    },
+    /// What was changed in the kernel's pool of ports is still so.
+    #[error(
+        "what was changed in the ports that the kernel hands out could not be set back: {message}; it stays recorded for another try"
+    )]
+    PoolNotRestored {
+        /// What was tried, and what came of it.
+        message: String,
+    },
     /// See [`BtfError`].
     #[error(transparent)]
     Btf(#[from] BtfError),

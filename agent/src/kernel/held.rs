@@ -9,6 +9,7 @@ use super::{
     error::chain,
     hooks::{attached, cgroup_of},
     pins::{Found, Pins},
+    pool::{Pool, Recorded},
     requirements,
     tables::Tables,
 };
@@ -22,6 +23,8 @@ pub struct Held {
     pub info: Info,
     /// The counters.
     pub counters: Counters,
+    /// What was changed in the kernel's pool of ports.
+    pub pool: Recorded,
     /// Hooks that are attached.
     pub hooks: Vec<&'static str>,
     /// Id of the cgroup they are attached to.
@@ -56,6 +59,7 @@ pub fn held(pins: &Pins) -> Result<Held, KernelError> {
         active: tables.active(),
         info: tables.info(),
         counters: counters::read(&counters)?,
+        pool: Pool::open(pins)?.recorded(),
         hooks: attached(pins),
         cgroup: cgroup_of(pins, names::BIND4).ok(),
     })

@@ -26,6 +26,7 @@ use super::{
     hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
     object,
     pins::{Found, Lock, Pins},
+    pool::Pool,
     requirements, sys,
     tables::Tables,
 };
@@ -61,6 +62,8 @@ pub struct Up {
     pub kernel: Kernel,
     /// The policy tables.
     pub tables: Tables,
+    /// The kernel's pool of ports.
+    pub pool: Pool,
     /// Events.
     pub events: RingBuf<MapData>,
     /// Debug traces, if asked for.
@@ -119,6 +122,7 @@ impl Kernel {
         };
         // Before any hook changes hands: pinned tables that are not as they should be.
         let tables = Tables::open(options.pins)?;
+        let pool = Pool::open(options.pins)?;
         for name in HOOKS {
             load_program(&mut ebpf, name)?;
         }
@@ -137,6 +141,7 @@ impl Kernel {
         Ok(Up {
             kernel,
             tables,
+            pool,
             events,
             traces,
         })
@@ -178,16 +183,21 @@ pub fn detach_without_agent(pins: &Pins) -> Result<(), KernelError> {
     take_away(pins)
 }
 
-/// Detaches the hooks, so that none judges any more when this returns, and
-/// removes the pins.
+/// Detaches the hooks, so that none judges any more when this returns, gives back
+/// the ports that were kept out of the kernel's pool, and removes the pins.
 ///
 /// # Errors
 ///
-/// What the file system says.
+/// What the file system says. If the pool can't be set back, its record stays,
+/// with the other pins, for another try.
 pub fn take_away(pins: &Pins) -> Result<(), KernelError> {
     for name in HOOKS {
         // What can't be detached so is by the removal of its pin.
         let _ = sys::open_pin(&pins.link(name)).and_then(|link| sys::detach(link.as_fd()));
+    }
+    // Before the record of it goes.
+    if pins.map(names::POOL).exists() {
+        Pool::open(pins)?.release(None)?;
     }
     pins.remove()
 }

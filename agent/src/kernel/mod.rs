@@ -15,6 +15,7 @@ mod mapping;
 pub mod netns;
 mod object;
 pub mod pins;
+pub mod pool;
 pub mod requirements;
 pub mod stream;
 mod sys;

@@ -1,8 +1,16 @@
 //! The network namespace that the policy governs.
 
-use std::{io, os::fd::AsRawFd};
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io,
+    os::{fd::AsRawFd, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+    thread,
+};
 
 use nix::libc;
+use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// Cookie of the agent's own network namespace: what a program is told of a
@@ -19,6 +27,43 @@ pub fn own_cookie() -> io::Result<u64> {
         None,
     )?;
     u64_option(&socket, libc::SO_NETNS_COOKIE)
+}
+
+/// Does `work` in the network namespace with this cookie, on a thread of its own.
+/// `None` if no thread is in it and `ip netns` has no name for it.
+pub fn in_namespace<T: Send>(cookie: u64, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let file = namespaces().find(|file| {
+        on_thread_in(file, own_cookie).is_some_and(|found| found.is_ok_and(|found| found == cookie))
+    })?;
+    on_thread_in(&file, work)
+}
+
+fn children(folder: impl AsRef<Path>) -> impl Iterator<Item = fs::DirEntry> {
+    fs::read_dir(folder).into_iter().flatten().flatten()
+}
+
+/// Every network namespace that can be found, once.
+fn namespaces() -> impl Iterator<Item = File> {
+    // A thread may be in another one than the leader of its process.
+    let threads = children("/proc").flat_map(|entry| children(entry.path().join("task")));
+    let of_threads = threads.map(|entry| entry.path().join("ns/net"));
+    let named = children("/run/netns").map(|entry| entry.path());
+    let paths: Vec<PathBuf> = of_threads.chain(named).collect();
+    let mut seen = HashSet::new();
+    paths.into_iter().filter_map(move |path| {
+        let file = File::open(path).ok()?;
+        seen.insert(file.metadata().ok()?.ino()).then_some(file)
+    })
+}
+
+/// `None` if the thread can't get there.
+fn on_thread_in<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let there = || {
+        setns(namespace, CloneFlags::CLONE_NEWNET)
+            .ok()
+            .map(|()| work())
+    };
+    thread::scope(|scope| scope.spawn(there).join().ok().flatten())
 }
 
 /// Cookie of `socket`, the same number that a program sees for it.
@@ -64,5 +109,10 @@ mod tests {
         assert_eq!(cookie, socket_cookie(&first).unwrap());
         assert_ne!(cookie, socket_cookie(&second).unwrap());
         assert!(first.as_raw_fd() >= 0);
+    }
+
+    #[test]
+    fn a_namespace_that_nobody_has_is_not_found() {
+        assert_eq!(in_namespace(u64::MAX, || ()), None);
     }
 }

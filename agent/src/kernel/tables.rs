@@ -242,7 +242,7 @@ fn within(map: &'static str, count: usize, limit: u32) -> Result<(), KernelError
     })
 }
 
-fn map<T: Element>(
+pub(super) fn map<T: Element>(
     pins: &Pins,
     name: &'static str,
     elements: u32,

@@ -11,6 +11,7 @@ use super::{
     ibmi,
     jobs::Jobs,
     lint::{Host, Lint},
+    pool::{self, Plan},
     reservations::{Reservation, resolve},
     restrictions,
     servauth::ServAuth,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     config::Config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
+    kernel::sysctl::PortSettings,
     profile::Profile,
 };
 
@@ -46,6 +48,8 @@ pub struct Policy {
     pub servauth: ServAuth,
     /// The tables.
     pub compiled: Compiled,
+    /// What becomes of the ports that the kernel hands out.
+    pub pool: Plan,
     /// The files it was read from; none if it was made from texts.
     pub files: Files,
 }
@@ -68,6 +72,8 @@ pub struct Ingredients<'a> {
     pub purpose: Purpose,
     /// Report what may not be wise on this host.
     pub lint: Option<Host>,
+    /// The host's settings without portreeve's own, if the policy is for it.
+    pub host: Option<PortSettings>,
 }
 
 /// Makes a policy. Whatever is wrong is reported and left out; whether that
@@ -81,7 +87,8 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         sysname,
         accounts,
         purpose,
-        lint: host,
+        lint,
+        host,
     } = ingredients;
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
     let servauth = ServAuth::new(
@@ -97,19 +104,28 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     }
     let mut rules = resolve(&profile, diagnostics);
     report_uncovered(&rules.entries, &servauth, diagnostics);
-    if let Some(host) = &host {
+    if let Some(host) = &lint {
         Lint {
             profile: &profile,
             entries: &rules.entries,
             jobs: &jobs,
             servauth: &config.servauth,
+            pool_is_managed: config.ephemeral.manage,
             host,
         }
         .run(diagnostics);
     }
+    let mut pool = Plan::default();
     if purpose == Purpose::Enforce {
         rules = keep_supported(&profile, rules, diagnostics);
         report_config(&config, diagnostics);
+        pool = pool::plan(
+            &profile,
+            &rules.entries,
+            &config,
+            host.as_ref(),
+            diagnostics,
+        );
     }
     let with = Surroundings {
         grant: config.grant,
@@ -138,6 +154,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         jobs,
         servauth,
         compiled,
+        pool,
         files: Files::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! From statements to tables: what a profile means, and how the kernel is told.
 
 pub mod accounts;
-mod bits;
+pub mod bits;
 pub mod build;
 pub mod compile;
 pub mod diff;
@@ -13,6 +13,7 @@ pub mod lint;
 pub mod lists;
 mod operands;
 pub mod permits;
+pub mod pool;
 pub mod reservations;
 pub mod restrictions;
 pub mod servauth;

@@ -10,9 +10,10 @@ use super::{
     lint::Host,
 };
 use crate::{
-    config::{self, Config, OnError},
-    diagnostics::{Diagnostics, Sources},
+    config::{self, Config, Ephemeral, OnError},
+    diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust},
+    kernel::pool::settings_without_ours,
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
@@ -36,6 +37,10 @@ pub struct Source {
     pub trust: Trust,
     /// What the policy is for.
     pub purpose: Purpose,
+    /// Leave the kernel's pool of ports alone, whatever the config says.
+    pub leave_pool: bool,
+    /// Where the record is of what was changed in that pool.
+    pub bpffs: PathBuf,
 }
 
 /// The files that a policy was read from.
@@ -130,10 +135,16 @@ impl Source {
                 accounts: &HostAccounts,
                 purpose: self.purpose,
                 lint: self.lint.then(Host::own),
+                host: (self.purpose == Purpose::Enforce)
+                    .then(|| settings_without_ours(&self.bpffs)),
             },
             &mut diagnostics,
         );
-        let refused = diagnostics.has_errors() && on_error == OnError::Refuse;
+        // There is no entry whose loss would mend that.
+        let too_small =
+            |d: &Diagnostic| d.code == Code::PoolTooSmall && d.severity == Severity::Error;
+        let refused = diagnostics.has_errors()
+            && (on_error == OnError::Refuse || diagnostics.iter().any(too_small));
         policy.files = Files {
             profile: profile_files.into_read(),
             config: config_files.into_read(),
@@ -154,6 +165,10 @@ impl Source {
             profile: self.profile.clone().unwrap_or(config.profile),
             on_error: self.on_error.unwrap_or(config.on_error),
             mode: if self.audit { Mode::Audit } else { config.mode },
+            ephemeral: Ephemeral {
+                manage: config.ephemeral.manage && !self.leave_pool,
+                ..config.ephemeral
+            },
             ..config
         }
     }

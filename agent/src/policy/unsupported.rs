@@ -8,10 +8,7 @@ use portreeve_common::abi::Protocol;
 use super::reservations::{Kind, Reservation, Rules};
 use crate::config::Config;
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span};
-use crate::profile::ast::{Profile, ProtocolConfig, SaConfig, Statement, User};
-
-/// The pool that z/OS has when nothing is said.
-const DEFAULT_EPHEMERAL: (u16, u16) = (1024, 65535);
+use crate::profile::ast::{Profile, SaConfig, Statement, User};
 
 /// Takes out of `rules`, settled from `profile`, what the kernel side can't
 /// enforce yet, and reports it.
@@ -90,10 +87,9 @@ fn is_supported(entry: &Reservation, at_listen: bool, diagnostics: &mut Diagnost
 fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) {
     for statement in &profile.statements {
         match statement {
-            Statement::ProtocolConfig(config) => ephemeral(config, diagnostics),
             Statement::GlobalConfig(config) => {
                 if let Some(range) = &config.bind_range {
-                    let message = "EXPLICITBINDPORTRANGE is not supported yet";
+                    let message = "EXPLICITBINDPORTRANGE is not enforced, because Linux has one pool for every bind to port 0";
                     let code = Code::BindRangeUnsupported;
                     not_yet(diagnostics, Severity::Error, code, range.span, message);
                 }
@@ -155,16 +151,6 @@ fn not_yet(
             .help("remove it, if the policy is meant to hold without it"),
         _ => Diagnostic::warning(code, span, message),
     });
-}
-
-fn ephemeral(config: &ProtocolConfig, diagnostics: &mut Diagnostics) {
-    if let Some(pool) = config.ephemeral
-        && pool.value != DEFAULT_EPHEMERAL
-    {
-        let message = "EPHEMERALPORTS is not supported yet; the kernel's own pool stays";
-        let code = Code::EphemeralUnsupported;
-        not_yet(diagnostics, Severity::Error, code, pool.span, message);
-    }
 }
 
 /// The subagent runs unless it is disabled (`SAC-01`), but a profile that says

@@ -2,7 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::{daemon::protocol::Status, diagnostics::escaped, kernel::hooks::HOOKS};
+use crate::{
+    daemon::{
+        pool::short,
+        protocol::{PoolStatus, Status},
+    },
+    diagnostics::escaped,
+    kernel::hooks::HOOKS,
+    policy::bits::PortBits,
+};
 
 /// Whether an agent answered and proved its mode: `status` exits with 0 only then.
 pub fn is_proven(status: &Status) -> bool {
@@ -66,6 +74,7 @@ pub fn text(status: &Status) -> String {
             }
         ));
     }
+    lines.extend(pool(&status.pool));
     for missing in &status.missing {
         lines.push(format!("missing     {missing}"));
     }
@@ -77,6 +86,52 @@ pub fn text(status: &Status) -> String {
         lines.push(format!("events lost {}", status.events.lost));
     }
     lines.join("\n")
+}
+
+fn pool(pool: &PoolStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    let left = match (pool.range, pool.free) {
+        (Some((first, last)), Some(free)) => {
+            format!("{free} of the ports {first}-{last} are free to hand out")
+        }
+        _ => "in another network namespace".into(),
+    };
+    let ours: PortBits = pool.added.parse().unwrap_or_default();
+    let managed = match (pool.managed, ours.is_empty()) {
+        (false, _) => "not managed".into(),
+        (true, true) => "managed; others keep out what is reserved".into(),
+        (true, false) => format!("managed; {} kept out by us: {}", ours.len(), short(&ours)),
+    };
+    lines.push(format!("pool        {left}; {managed}"));
+    if let Some((first, last)) = pool.range_before {
+        lines.push(format!(
+            "            EPHEMERALPORTS set the range; before it was {first}-{last}"
+        ));
+    }
+    if let Some(dropped) = &pool.dropped {
+        let what = match (dropped.ports.as_str(), dropped.range) {
+            ("", None) => "could not be looked at".into(),
+            ("", Some((first, last))) => format!("somebody set the range {first}-{last}"),
+            (ports, _) => {
+                let ports: PortBits = ports.parse().unwrap_or_default();
+                format!("somebody took out {}", short(&ports))
+            }
+        };
+        let state = if dropped.problem.is_none() {
+            "mended"
+        } else {
+            "NOT MENDED"
+        };
+        lines.push(format!(
+            "pool {state} at {}: {what}; {} since the agent runs",
+            dropped.at,
+            match dropped.times {
+                1 => "once".into(),
+                times => format!("{times} times"),
+            }
+        ));
+    }
+    lines
 }
 
 fn mode(status: &Status) -> &'static str {

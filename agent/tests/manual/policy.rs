@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use portreeve::config::{self, Config};
 use portreeve::diagnostics::{Diagnostic, Sources};
 use portreeve::kernel::sysctl::PortSettings;
+use portreeve::policy::bits::PortBits;
 use portreeve::policy::build::{Ingredients, Policy, Purpose, build};
 use portreeve::policy::explain::{Answer, Question, explain};
 use portreeve::policy::lint::Host;
@@ -33,7 +34,7 @@ fn host() -> Host {
     Host {
         ports: PortSettings {
             ephemeral: Some((32768, 60999)),
-            kept_out: Vec::new(),
+            kept_out: PortBits::default(),
             first_unprivileged: 1024,
         },
         // Nobody looked: the examples' servers are on no real host.
@@ -109,6 +110,7 @@ fn make(
         accounts: &accounts::all(),
         purpose,
         lint: (purpose == Purpose::Enforce).then(host),
+        host: Some(host().ports),
     };
     let policy = build(ingredients, &mut diagnostics);
     let said = diagnostics.iter();

@@ -17,6 +17,7 @@ mod info;
 pub mod jobs;
 pub mod names;
 mod operand;
+pub mod pool;
 mod slot;
 
 pub use self::{

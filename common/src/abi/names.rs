@@ -52,8 +52,11 @@ pub const EVENTS: &str = "EVENTS";
 /// that a hook in audit mode has seen last.
 pub const SELFTEST: &str = "SELFTEST";
 
+/// What was changed in the kernel's pool of ports ([`super::pool`]).
+pub const POOL: &str = "POOL";
+
 /// Every map that is pinned, in the order in which they are.
-pub const PINNED_MAPS: [&str; 25] = [
+pub const PINNED_MAPS: [&str; 26] = [
     INFO,
     ACTIVE,
     SLOTS,
@@ -79,6 +82,7 @@ pub const PINNED_MAPS: [&str; 25] = [
     REPEATS,
     SOCKETS,
     SELFTEST,
+    POOL,
 ];
 
 /// The `cgroup/bind4` program.

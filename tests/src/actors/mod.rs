@@ -3,6 +3,7 @@
 
 pub mod become_caller;
 mod bind;
+mod draw;
 pub mod launch;
 mod socket;
 pub mod spin;
@@ -15,6 +16,8 @@ use anyhow::{Context as _, Result, bail};
 pub const BIND: &str = "__bind";
 /// Binds over and over until its standard input is closed.
 pub const SPIN: &str = "__spin";
+/// Takes every port that the kernel will choose.
+pub const DRAW: &str = "__draw";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -39,6 +42,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
     match part {
         BIND => bind::perform(serde_json::from_str(task)?),
         SPIN => spin::perform(serde_json::from_str(task)?),
+        DRAW => draw::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

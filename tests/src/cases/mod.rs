@@ -7,6 +7,7 @@ mod generated;
 mod input;
 mod neighbours;
 mod policies;
+mod pool;
 mod publishing;
 mod register;
 mod reload;
@@ -27,6 +28,7 @@ const SUBJECTS: &[(&str, &[(&str, Body)])] = &[
     ("audit", audit::TESTS),
     ("reload", reload::TESTS),
     ("survival", survival::TESTS),
+    ("pool", pool::TESTS),
     ("input", input::TESTS),
     ("explain", explain::TESTS),
     ("generated", generated::TESTS),

@@ -10,7 +10,7 @@ use crate::{
     ensure_eq,
     harness::{
         Binder, Caller, Case, Sandbox, Settings, Want,
-        expect::{expect, expect_at_once, judge},
+        expect::{expect_at_once, judge},
         tcp, udp,
     },
     tests,
@@ -28,6 +28,8 @@ tests![
 ];
 
 const QUIET: Settings = Settings::DEFAULT;
+/// For a policy that leaves nothing to hand out.
+const POOLLESS: Settings = QUIET.any_pool();
 
 /// Ports of every region: edges, powers of two and their neighbours, and a walk.
 fn sample() -> Vec<u16> {
@@ -118,15 +120,18 @@ fn every_port_is_reserved_by_one_entry(s: &Sandbox) -> Result<()> {
     let agent = judge(
         s,
         profile,
-        QUIET,
+        POOLLESS,
         &[Case::blocked(&caller, udp(4321), entry)],
     )?;
     let cases = sampled(&caller, |caller, want| {
         let is_it = want.protocol() == "udp";
         is_it.then(|| Case::blocked(caller, want, entry))
     });
-    expect_at_once(&agent, profile, QUIET, &cases)?;
-    expect(&agent, profile, QUIET, &[Case::not_judged(&caller, udp(0))])
+    expect_at_once(&agent, profile, POOLLESS, &cases)?;
+    // Not refused: there is none left that could be handed out.
+    let result = Binder::attempt(&caller, &udp(0))?;
+    ensure_eq!(result, Err(Errno::EADDRINUSE), "port 0");
+    Ok(())
 }
 
 /// 131070 entries, one for each port there is: the tables' limit, each found.
@@ -137,7 +142,7 @@ fn every_port_has_an_entry_of_its_own(s: &Sandbox) -> Result<()> {
             writeln!(profile, "{port} {protocol} J{}", port % 7)?;
         }
     }
-    let agent = s.agent(&profile, QUIET)?.start()?;
+    let agent = s.agent(&profile, POOLLESS)?.start()?;
     let before = agent.status()?;
     ensure_eq!(before["profile"]["entries"], 131_070, "entries in force");
     let wants: Vec<Want> = sample()

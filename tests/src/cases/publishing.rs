@@ -18,6 +18,8 @@ tests![
 ];
 
 const QUIET: Settings = Settings::DEFAULT;
+/// For a policy that leaves nothing to hand out.
+const POOLLESS: Settings = QUIET.any_pool();
 
 /// The port that every profile reserves for RIGHT.
 const PORT: u16 = 4321;
@@ -146,7 +148,7 @@ fn reloads_on_one_processor(s: &Sandbox) -> Result<()> {
 /// the one or the other, and what the reload has answered is in force.
 fn a_policy_comes_and_goes(s: &Sandbox) -> Result<()> {
     let full = "PORTRANGE\n 1 65535 TCP RIGHT\n 1 65535 UDP RIGHT\n";
-    let agent = s.agent("", QUIET)?.start()?;
+    let agent = s.agent("", POOLLESS)?.start()?;
     let ports = [1u16, 1023, 4321, 65535];
     let wants: Vec<Want> = ports
         .into_iter()
@@ -155,7 +157,7 @@ fn a_policy_comes_and_goes(s: &Sandbox) -> Result<()> {
     let mut right = Spinner::start(&s.caller("right"), &wants)?;
     for _ in 0..20 {
         for (profile, expected) in [(full, Err(Errno::EACCES)), ("", Ok(()))] {
-            s.set_policy(profile, QUIET)?;
+            s.set_policy(profile, POOLLESS)?;
             control::reload(&s.socket)?;
             let results = Binder::start(&s.caller("wrong"), &wants)?.results;
             // The right job may have the port at that very moment.

@@ -8,6 +8,7 @@ pub mod binder;
 pub mod cleanup;
 pub mod command;
 pub mod control;
+pub mod draw;
 pub mod expect;
 pub mod host;
 pub mod launch;

@@ -13,6 +13,8 @@ pub struct Settings {
     pub everywhere: bool,
     /// `on_error = "skip"`
     pub skip_errors: bool,
+    /// `[ephemeral] below_floor = "accept"`
+    pub any_pool: bool,
 }
 
 impl Settings {
@@ -23,6 +25,7 @@ impl Settings {
         report_all: false,
         everywhere: false,
         skip_errors: false,
+        any_pool: false,
     };
 
     /// As on z/OS: a reservation is all its job needs (`PRT-39`).
@@ -55,6 +58,12 @@ impl Settings {
         self
     }
 
+    /// However few ports are left to hand out.
+    pub const fn any_pool(mut self) -> Self {
+        self.any_pool = true;
+        self
+    }
+
     /// The config file.
     pub fn toml(self) -> String {
         let mut text = String::new();
@@ -68,6 +77,7 @@ impl Settings {
         add(self.skip_errors, "on_error = \"skip\"\n");
         add(self.everywhere, "[scope]\nnetns = \"all\"\n");
         add(self.grant_any, "[grant]\nrequire = \"any\"\n");
+        add(self.any_pool, "[ephemeral]\nbelow_floor = \"accept\"\n");
         add(self.report_all, "[events]\nreport = \"all\"\n");
         text
     }

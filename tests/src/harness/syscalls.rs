@@ -51,7 +51,13 @@ impl Call {
             BPF_LINK_CREATE,
             BPF_LINK_UPDATE,
         ];
-        let files = [libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_flock];
+        // pwrite is how settings of the kernel are set.
+        let files = [
+            libc::SYS_mkdirat,
+            libc::SYS_unlinkat,
+            libc::SYS_flock,
+            libc::SYS_pwrite64,
+        ];
         self.number == libc::SYS_bpf && bpf.contains(&self.first)
             || files.contains(&self.number)
             || is_legacy_file_call(self.number)

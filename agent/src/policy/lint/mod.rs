@@ -38,6 +38,8 @@ pub struct Lint<'a> {
     pub jobs: &'a Jobs,
     /// The resource profiles of the config.
     pub servauth: &'a [ServAuthProfile],
+    /// Whether the kernel is told not to hand out reserved ports.
+    pub pool_is_managed: bool,
     /// The host.
     pub host: &'a Host,
 }
@@ -52,7 +54,9 @@ impl Lint<'_> {
         access::low_ports_of_one_protocol(self, diagnostics);
         access::udp_denied(self, diagnostics);
         access::open_resources(self.servauth, diagnostics);
-        ephemeral(self.entries, &self.host.ports, diagnostics);
+        if !self.pool_is_managed {
+            ephemeral(self.entries, &self.host.ports, diagnostics);
+        }
         reserved_source_ports(self.entries, diagnostics);
         ip_security(self.profile, self.entries, diagnostics);
         delete_at_start(self.profile, diagnostics);

@@ -19,7 +19,7 @@ fn with(text: &str, toml: &str, names: Option<&[&str]>) -> Vec<(Code, u32, Strin
     let host = Host {
         ports: PortSettings {
             ephemeral: Some((32768, 60999)),
-            kept_out: vec![(50000, 50009)],
+            kept_out: [(50000, 50009)].into_iter().collect(),
             first_unprivileged: 1024,
         },
         names: names.map(|names| {
@@ -34,6 +34,7 @@ fn with(text: &str, toml: &str, names: Option<&[&str]>) -> Vec<(Code, u32, Strin
         entries: &rules.entries,
         jobs: &jobs,
         servauth: &config.servauth,
+        pool_is_managed: config.ephemeral.manage,
         host: &host,
     };
     lint.run(&mut diagnostics);
@@ -67,8 +68,14 @@ fn names_are_counted_and_told_once() {
 
 #[test]
 fn ports_that_the_kernel_hands_out_are_named() {
-    assert_eq!(found("PORT 61000 TCP *\nPORTRANGE 50000 10 TCP *\n"), []);
-    let found = found("PORT 61000 TCP *\n 60999 TCP RESERVED\nPORTRANGE 50000 11 UDP *\n");
+    let unmanaged = |text| with(text, "[ephemeral]\nmanage = false\n", None);
+    assert_eq!(
+        unmanaged("PORT 61000 TCP *\nPORTRANGE 50000 10 TCP *\n"),
+        []
+    );
+    let text = "PORT 61000 TCP *\n 60999 TCP RESERVED\nPORTRANGE 50000 11 UDP *\n";
+    assert_eq!(found(text), [], "the agent sees to it");
+    let found = unmanaged(text);
     assert_eq!((found[0].0, found[0].1), (Code::EphemeralOverlap, 2));
     assert!(found[0].2.starts_with("2 reservations"), "{found:?}");
 }

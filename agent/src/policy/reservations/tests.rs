@@ -165,7 +165,7 @@ fn unsupported_rules_and_options() {
     leaves(
         "PORT 1 TCP A SAF X\n 2 TCP A BIND 192.0.2.1\n 3 TCP A SHAREPORT\n 4 TCP A SHAREPORTWLM\n\
          PORTRANGE 10 1 TCP AUTHPORT\n\
-         TCPCONFIG RESTRICTLOWPORTS\nUDPCONFIG EPHEMERALPORTS 2000 3000\n\
+         TCPCONFIG RESTRICTLOWPORTS\n\n\
          GLOBALCONFIG EXPLICITBINDPORTRANGE 5000 100\nPORT UNRSV TCP * DENY",
         &[],
         &[
@@ -175,7 +175,6 @@ fn unsupported_rules_and_options() {
             (Code::ShareUnsupported, 4),
             (Code::AuthportUnsupported, 5),
             (Code::LowPortsUnsupported, 6),
-            (Code::EphemeralUnsupported, 7),
             (Code::BindRangeUnsupported, 8),
             (Code::UnreservedUnsupported, 9),
         ],
