@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{NO, Paths, YES, show};
+use super::{Changes, NO, Paths, YES, show};
 use crate::{
     config::OnError,
     diagnostics::{Severity, json},
@@ -27,6 +27,8 @@ pub struct Check {
     /// The profile to check [default: as for `run`]
     #[arg(value_name = "PROFILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
     /// Warn of what z/OS would not accept, such as job names of more than 8 characters
     #[arg(long)]
     strict: bool,
@@ -40,6 +42,7 @@ impl Check {
         let source = paths.source(Trust::Inspection, self.on_error);
         let source = Source {
             profile: self.file.or(source.profile),
+            changes: self.changes.files,
             strict: self.strict,
             lint: true,
             ..source
@@ -74,9 +77,15 @@ fn summary(outcome: &Outcome) -> String {
     } else {
         said.join(", ")
     };
-    match &outcome.policy {
-        Ok(policy) => format!("{} reservations, {said}", policy.reservations.len()),
-        Err(_) => format!("refused: {said}"),
+    let (effective, configured) = (outcome.effective, outcome.configured);
+    let refused = outcome.policy.is_err();
+    match (refused, effective == configured) {
+        (true, true) => format!("refused: {said}"),
+        (true, false) => format!(
+            "refused: {said}; without that, {effective} of {configured} reservations would take effect"
+        ),
+        (false, true) => format!("{effective} reservations, {said}"),
+        (false, false) => format!("{effective} of {configured} reservations take effect, {said}"),
     }
 }
 
@@ -85,6 +94,7 @@ fn as_json(outcome: &Outcome) -> Value {
     json!({
         "diagnostics": json::all(&outcome.diagnostics, outcome.sources()),
         "omitted": outcome.diagnostics.omitted(),
+        "configured": outcome.configured,
         "reservations": entries.len(),
         "entries": entries,
     })

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{NO, NO_ANSWER, Paths, YES, show};
+use super::{Changes, NO, NO_ANSWER, Paths, YES, show};
 use crate::{
     files::Trust,
     policy::{
@@ -28,19 +28,25 @@ enum What {
     /// Show what changes from one profile to another, in ports and jobs
     ///
     /// Order, comments and layout don't count. Exit status 0: the two mean the same;
-    /// 1: they differ; 2: one of them has errors or can't be read.
+    /// 1: they differ; 2: one of them has errors or can't be read. With --obey, the
+    /// change files are on top of the second profile.
     Diff {
         /// The profile to start from
         old: PathBuf,
-        /// The profile to come to
-        new: PathBuf,
+        /// The profile to come to [default: OLD, with --obey]
+        #[arg(required_unless_present = "files")]
+        new: Option<PathBuf>,
+        #[command(flatten)]
+        changes: Changes,
     },
 }
 
 impl PolicyVerb {
     pub fn run(self, paths: &Paths) -> Result<u8> {
-        let What::Diff { old, new } = self.what;
-        let (Some(old), Some(new)) = (read(paths, &old)?, read(paths, &new)?) else {
+        let What::Diff { old, new, changes } = self.what;
+        let new = new.unwrap_or_else(|| old.clone());
+        let old = read(paths, &old, Vec::new())?;
+        let (Some(old), Some(new)) = (old, read(paths, &new, changes.files)?) else {
             return Ok(NO_ANSWER);
         };
         let diff = Diff::between(&old, &new);
@@ -54,10 +60,11 @@ impl PolicyVerb {
 }
 
 /// The policy of a profile; `None` if it has errors, which are shown.
-fn read(paths: &Paths, profile: &Path) -> Result<Option<Policy>> {
+fn read(paths: &Paths, profile: &Path, changes: Vec<PathBuf>) -> Result<Option<Policy>> {
     let source = Source {
         profile: Some(profile.into()),
         purpose: Purpose::Explain,
+        changes,
         ..paths.source(Trust::Inspection, None)
     };
     let outcome = source.read()?;

@@ -44,6 +44,8 @@ pub struct Policy {
     pub jobs: Jobs,
     /// Who may read which SAF resource.
     pub servauth: ServAuth,
+    /// How many entries were meant to take effect; fewer do if some were dropped.
+    pub configured: usize,
     /// The tables.
     pub compiled: Compiled,
     /// The files it was read from; none if it was made from texts.
@@ -96,6 +98,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         restricted.extend(ibmi::read(path, text, accounts, &mut sources, diagnostics));
     }
     let mut rules = resolve(&profile, diagnostics);
+    let configured = profile.written.saturating_sub(rules.deleted);
     report_uncovered(&rules.entries, &servauth, diagnostics);
     if let Some(host) = &host {
         Lint {
@@ -137,6 +140,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         reservations: rules.entries,
         jobs,
         servauth,
+        configured,
         compiled,
         files: Files::default(),
     }
@@ -188,6 +192,11 @@ impl Policy {
             line: self.sources.line(reservation.span),
             text: text.split_whitespace().collect::<Vec<_>>().join(" "),
         }
+    }
+
+    /// How many entries were written and don't take effect (`LNT-06`).
+    pub fn dropped(&self) -> usize {
+        self.configured.saturating_sub(self.reservations.len())
     }
 
     /// The profile's path.

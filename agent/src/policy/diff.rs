@@ -84,6 +84,8 @@ fn same_options(old: &Reservation, new: &Reservation) -> bool {
             options.bind.as_ref().map(|option| option.value),
             options.saf.as_ref().map(|option| option.value.clone()),
             options.smc.as_ref().map(|option| option.value),
+            options.deny.is_some(),
+            options.when.as_ref().map(|option| option.value),
         )
     };
     values(old) == values(new)

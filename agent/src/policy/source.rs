@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::{self, Config, OnError},
     diagnostics::{Diagnostics, Sources},
-    files::{Hash, PolicyFiles, ReadFile, Trust},
+    files::{Hash, PolicyFiles, ReadFile, Trust, combined},
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
@@ -24,6 +24,8 @@ pub struct Source {
     pub config: Option<PathBuf>,
     /// The profile; `None` takes the config's.
     pub profile: Option<PathBuf>,
+    /// Change files to apply on top of the profile, in this order.
+    pub changes: Vec<PathBuf>,
     /// Overrides the config's `on_error`.
     pub on_error: Option<OnError>,
     /// Audit mode, whatever the config says.
@@ -43,17 +45,31 @@ pub struct Source {
 pub struct Files {
     /// The profile and what it includes; first of all the profile itself.
     pub profile: Vec<ReadFile>,
+    /// The change files on top of it, each with what it includes.
+    pub changes: Vec<Vec<ReadFile>>,
     /// The config and the files it names, as far as there are any.
     pub config: Vec<ReadFile>,
 }
 
 impl Files {
-    /// SHA-256 of the profile itself.
+    /// SHA-256 of the profile itself; with change files on top, of the hashes of
+    /// all, so that it is another policy's.
     pub fn profile_hash(&self) -> Hash {
-        self.profile.first().map_or([0; 32], |file| file.hash)
+        let own = self.profile.first().map_or([0; 32], |file| file.hash);
+        if self.changes.is_empty() {
+            return own;
+        }
+        let changes = self.changes.iter().flatten();
+        combined([own].into_iter().chain(changes.map(|file| file.hash)))
     }
 
-    /// Whether any of the files is not what was read.
+    /// The change files themselves, in the order in which they were applied.
+    pub fn changed_by(&self) -> impl Iterator<Item = &Path> {
+        let files = self.changes.iter().filter_map(|files| files.first());
+        files.map(|file| file.path.as_path())
+    }
+
+    /// Whether any of the files that a reload reads is not what was read.
     pub fn differ(&self) -> bool {
         self.profile
             .iter()
@@ -68,6 +84,10 @@ pub struct Outcome {
     pub policy: Result<Policy, Sources>,
     /// Everything there is to say about it.
     pub diagnostics: Diagnostics,
+    /// How many entries were meant to take effect (`LNT-06`).
+    pub configured: usize,
+    /// How many would, if errors didn't refuse the policy.
+    pub effective: usize,
 }
 
 impl Outcome {
@@ -88,7 +108,26 @@ impl Source {
     ///
     /// [`ReadError`] if a file can't be read at all; that is no answer about its content.
     pub fn read(&self) -> Result<Outcome, ReadError> {
-        let config_files = PolicyFiles::new(self.trust);
+        self.read_on(None, &self.changes)
+    }
+
+    /// The policy that was read from `base`, with the change file `change` on top
+    /// (`OBY-01`). Only that file is read; what happened to the others since then
+    /// doesn't matter.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if the change file can't be read.
+    pub fn obey(&self, base: &Files, change: &Path) -> Result<Outcome, ReadError> {
+        self.read_on(Some(base), &[change.to_owned()])
+    }
+
+    fn read_on(&self, base: Option<&Files>, changes: &[PathBuf]) -> Result<Outcome, ReadError> {
+        let files = |known: fn(&Files) -> &[ReadFile]| match base {
+            Some(base) => PolicyFiles::again(known(base)),
+            None => PolicyFiles::new(self.trust),
+        };
+        let config_files = files(|base| &base.config);
         let config_text = self.config_text(&config_files)?;
         // Once to know where the profile is; again when its texts are there to
         // point into.
@@ -101,7 +140,7 @@ impl Source {
         // With a bad config the profile is still checked, under the defaults.
         let first = self.settings(first.unwrap_or_default());
 
-        let profile_files = PolicyFiles::new(self.trust);
+        let profile_files = files(|base| &base.profile);
         let sysname = sysname(&first);
         let mut symbols = first.symbols.clone();
         symbols
@@ -112,7 +151,24 @@ impl Source {
             symbols: Some(&symbols),
             opener: &profile_files,
         };
-        let parsed = profile::read(&first.profile, &options)?;
+        let mut parsed = profile::read(&first.profile, &options)?;
+        let mut changed = Vec::new();
+        let earlier = base.map_or(&[][..], |base| &base.changes);
+        let earlier = earlier.iter().filter_map(|files| {
+            let file = files.first()?;
+            Some((file.path.as_path(), PolicyFiles::again(files)))
+        });
+        let new = changes
+            .iter()
+            .map(|path| (path.as_path(), PolicyFiles::new(self.trust)));
+        for (path, files) in earlier.chain(new) {
+            let options = ReadOptions {
+                opener: &files,
+                ..options
+            };
+            parsed = profile::obey(parsed, path, &options)?;
+            changed.push(files.into_read());
+        }
         let (mut sources, mut diagnostics) = (parsed.sources, parsed.diagnostics);
         let config = self.settings(parse(&mut sources, &mut diagnostics).unwrap_or_default());
         let commands = match &config.ibmi_commands {
@@ -136,9 +192,12 @@ impl Source {
         let refused = diagnostics.has_errors() && on_error == OnError::Refuse;
         policy.files = Files {
             profile: profile_files.into_read(),
+            changes: changed,
             config: config_files.into_read(),
         };
         Ok(Outcome {
+            configured: policy.configured,
+            effective: policy.reservations.len(),
             policy: if config_is_valid && !refused {
                 Ok(policy)
             } else {
@@ -159,7 +218,7 @@ impl Source {
     }
 
     /// The config's path and text. Without `--config` it may be absent.
-    fn config_text(&self, files: &PolicyFiles) -> Result<Option<(PathBuf, String)>, ReadError> {
+    fn config_text(&self, files: &PolicyFiles<'_>) -> Result<Option<(PathBuf, String)>, ReadError> {
         let path = self.config.as_deref().unwrap_or(Path::new(config::DEFAULT));
         match read_text(files, path) {
             Err(ReadError::Missing { .. }) if self.config.is_none() => Ok(None),
@@ -176,7 +235,7 @@ fn sysname(config: &Config) -> String {
     })
 }
 
-fn read_text(files: &PolicyFiles, path: &Path) -> Result<String, ReadError> {
+fn read_text(files: &PolicyFiles<'_>, path: &Path) -> Result<String, ReadError> {
     String::from_utf8(files.open(path)?.bytes).map_err(|_| ReadError::Refused {
         path: path.into(),
         why: "it is not UTF-8 text".into(),

@@ -6,6 +6,7 @@ mod explain;
 mod generated;
 mod input;
 mod neighbours;
+mod obey;
 mod policies;
 mod publishing;
 mod register;
@@ -26,6 +27,7 @@ const SUBJECTS: &[(&str, &[(&str, Body)])] = &[
     ("policies", policies::TESTS),
     ("audit", audit::TESTS),
     ("reload", reload::TESTS),
+    ("obey", obey::TESTS),
     ("survival", survival::TESTS),
     ("input", input::TESTS),
     ("explain", explain::TESTS),

@@ -177,7 +177,7 @@ fn ip_security(profile: &Profile, reservations: &[Reservation], diagnostics: &mu
 
 /// `DEL-07`, `LNT-02`.
 fn delete_at_start(profile: &Profile, diagnostics: &mut Diagnostics) {
-    for statement in &profile.statements {
+    for statement in profile.at_start() {
         if let Statement::DeletePort(list) | Statement::DeletePortRange(list) = statement {
             diagnostics.push(
                 Diagnostic::warning(

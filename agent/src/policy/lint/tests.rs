@@ -175,7 +175,7 @@ fn names_that_nothing_has_are_told() {
     assert!(!codes(&with(text, jobs, None)).contains(&Code::UnknownNames));
 }
 
-/// `ALG-02`: what AUTOLOG starts is not always what listens.
+/// `PRT-46`: what AUTOLOG starts is not always what listens.
 #[test]
 fn autolog_of_a_daemon_that_forks_needs_its_jobname() {
     let forked = |text: &str| codes(&found(text)).contains(&Code::ForkedProcedure);
