@@ -54,6 +54,7 @@ fn once(text: &str) -> [Duration; 2] {
             accounts: &FixedAccounts::default(),
             purpose: Purpose::Enforce,
             lint: None,
+            listeners: None,
         },
         &mut diagnostics,
     );

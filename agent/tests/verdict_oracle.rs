@@ -44,6 +44,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
             accounts: &FixedAccounts::default(),
             purpose: Purpose::Explain,
             lint: None,
+            listeners: None,
         },
         &mut diagnostics,
     );

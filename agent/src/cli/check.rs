@@ -32,6 +32,10 @@ pub struct Check {
     /// Warn of what z/OS would not accept, such as job names of more than 8 characters
     #[arg(long)]
     strict: bool,
+    /// The profile is for another host: don't compare it with what runs and listens
+    /// on this one
+    #[arg(long)]
+    other_host: bool,
     /// What a profile with errors does [default: the config's, else refuse]
     #[arg(long, value_enum, value_name = "HOW")]
     on_error: Option<OnError>,
@@ -45,6 +49,7 @@ impl Check {
             changes: self.changes.files,
             strict: self.strict,
             lint: true,
+            of_this_host: !self.other_host,
             ..source
         };
         let outcome = source.read()?;

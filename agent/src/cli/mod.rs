@@ -184,6 +184,7 @@ impl Paths {
             audit: false,
             strict: false,
             lint: false,
+            of_this_host: true,
             trust,
             purpose: Purpose::Enforce,
         }

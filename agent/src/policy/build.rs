@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portreeve_common::abi::{MAX_PERMITS, NO_ENTRY};
+use portreeve_common::abi::{MAX_PERMITS, NO_ENTRY, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +11,8 @@ use super::{
     ibmi,
     jobs::Jobs,
     lint::{Host, Lint},
-    reservations::{Reservation, resolve},
+    listeners,
+    reservations::{Reservation, Rules, resolve},
     restrictions,
     servauth::ServAuth,
     source::Files,
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     config::Config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
+    ports::Listeners,
     profile::Profile,
 };
 
@@ -70,6 +72,8 @@ pub struct Ingredients<'a> {
     pub purpose: Purpose,
     /// Report what may not be wise on this host.
     pub lint: Option<Host>,
+    /// Compare with what listens on this host.
+    pub listeners: Option<&'a dyn Listeners>,
 }
 
 /// Makes a policy. Whatever is wrong is reported and left out; whether that
@@ -84,6 +88,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         accounts,
         purpose,
         lint: host,
+        listeners,
     } = ingredients;
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
     let servauth = ServAuth::new(
@@ -111,6 +116,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         .run(diagnostics);
     }
     if purpose == Purpose::Enforce {
+        confirm(&rules, diagnostics);
         rules = keep_supported(&profile, rules, diagnostics);
         report_config(&config, diagnostics);
     }
@@ -134,7 +140,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             message,
         ));
     }
-    Policy {
+    let policy = Policy {
         config,
         sources,
         reservations: rules.entries,
@@ -143,6 +149,22 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         configured,
         compiled,
         files: Files::default(),
+    };
+    if let Some(listeners) = listeners {
+        let advice = host.as_ref().map(|host| &host.ports);
+        listeners::compare(&policy, listeners, advice, diagnostics);
+    }
+    policy
+}
+
+/// `LOW-08`: what operators look for when low ports are restricted.
+fn confirm(rules: &Rules, diagnostics: &mut Diagnostics) {
+    for (protocol, restricted) in Protocol::ALL.into_iter().zip(rules.restrict_low) {
+        if let Some(span) = restricted {
+            let name = protocol.name().to_ascii_uppercase();
+            let message = format!("unreserved {name} ports below 1024 are restricted");
+            diagnostics.push(Diagnostic::info(Code::LowPortsRestricted, span, message));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod ibmi;
 pub mod image;
 pub mod jobs;
 pub mod lint;
+mod listeners;
 mod operands;
 pub mod permits;
 pub mod reservations;

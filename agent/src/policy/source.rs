@@ -13,6 +13,7 @@ use crate::{
     config::{self, Config, OnError},
     diagnostics::{Diagnostics, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust, combined},
+    ports::{HostListeners, Listeners},
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
@@ -34,6 +35,8 @@ pub struct Source {
     pub strict: bool,
     /// Report what is right but may not be wise.
     pub lint: bool,
+    /// Compare it with the host we run on: its settings, names and listeners.
+    pub of_this_host: bool,
     /// Whether the files become policy.
     pub trust: Trust,
     /// What the policy is for.
@@ -185,7 +188,12 @@ impl Source {
                 sysname,
                 accounts: &HostAccounts,
                 purpose: self.purpose,
-                lint: self.lint.then(Host::own),
+                lint: self.lint.then(|| match self.of_this_host {
+                    true => Host::own(),
+                    false => Host::unknown(),
+                }),
+                listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
+                    .then_some(&HostListeners as &dyn Listeners),
             },
             &mut diagnostics,
         );

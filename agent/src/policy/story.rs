@@ -161,18 +161,7 @@ impl Story<'_> {
     /// The name that an entry for the caller would have; `None` if no entry can
     /// mean it by a name.
     fn name(&self) -> Option<String> {
-        let caller = caller(self.policy, self.question);
-        if let Some(job) = self.policy.jobs.of(&caller).first() {
-            return self.policy.jobs.get(*job).map(|job| job.name.clone());
-        }
-        let name = caller.comm?.to_ascii_uppercase();
-        // Only who satisfies a definition is that job.
-        let is_taken = self.policy.jobs.is_defined(&name);
-        let is_plain = matches!(
-            jobname(&name),
-            Ok(Jobname { user: User::Job(name), .. }) if !name.contains(['*', '?'])
-        );
-        (is_plain && !is_taken).then_some(name)
+        entry_name(self.policy, self.question)
     }
 
     fn no_name(&self) -> String {
@@ -186,4 +175,21 @@ impl Story<'_> {
             "{name} can't stand in a profile as a job name (z/OS has letters, digits and @ # $, at most {ZOS_NAME_CHARS}); define a job for it under [jobs]."
         )
     }
+}
+
+/// The name that an entry for the caller in `question` would have; `None` if no
+/// entry can mean it by a name.
+pub(super) fn entry_name(policy: &Policy, question: &Question) -> Option<String> {
+    let caller = caller(policy, question);
+    if let Some(job) = policy.jobs.of(&caller).first() {
+        return policy.jobs.get(*job).map(|job| job.name.clone());
+    }
+    let name = caller.comm?.to_ascii_uppercase();
+    // Only who satisfies a definition is that job.
+    let is_taken = policy.jobs.is_defined(&name);
+    let is_plain = matches!(
+        jobname(&name),
+        Ok(Jobname { user: User::Job(name), .. }) if !name.contains(['*', '?'])
+    );
+    (is_plain && !is_taken).then_some(name)
 }

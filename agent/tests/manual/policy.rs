@@ -109,6 +109,7 @@ fn make(
         accounts: &accounts::all(),
         purpose,
         lint: (purpose == Purpose::Enforce).then(host),
+        listeners: None,
     };
     let policy = build(ingredients, &mut diagnostics);
     let said = diagnostics.iter();

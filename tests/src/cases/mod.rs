@@ -5,6 +5,7 @@ mod events;
 mod explain;
 mod generated;
 mod input;
+mod listeners;
 mod neighbours;
 mod obey;
 mod policies;
@@ -28,6 +29,7 @@ const SUBJECTS: &[(&str, &[(&str, Body)])] = &[
     ("audit", audit::TESTS),
     ("reload", reload::TESTS),
     ("obey", obey::TESTS),
+    ("listeners", listeners::TESTS),
     ("survival", survival::TESTS),
     ("input", input::TESTS),
     ("explain", explain::TESTS),

@@ -166,8 +166,7 @@ impl Agent<'_> {
             let lines = agent.stdout();
             lines.iter().any(|line| line.starts_with("ready"))
         };
-        let has_ended =
-            |agent: &Self| !Path::new(&format!("/proc/{}/fd/0", agent.pid())).exists();
+        let has_ended = |agent: &Self| !Path::new(&format!("/proc/{}/fd/0", agent.pid())).exists();
         self.wait_until("`ready`", |agent| is_ready(agent) || has_ended(agent))?;
         ensure!(
             is_ready(self),

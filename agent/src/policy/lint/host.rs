@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fs, path::Path};
 
-use portreeve_common::jobname::MAX_NAME_CHARS;
+use portreeve_common::{decide::FIRST_HIGH_PORT, jobname::MAX_NAME_CHARS};
 
 use crate::kernel::sysctl::PortSettings;
 
@@ -27,6 +27,18 @@ pub struct Host {
 }
 
 impl Host {
+    /// A host of which nothing is known.
+    pub fn unknown() -> Self {
+        Self {
+            ports: PortSettings {
+                ephemeral: None,
+                kept_out: Vec::new(),
+                first_unprivileged: FIRST_HIGH_PORT,
+            },
+            names: None,
+        }
+    }
+
     /// The host we run on.
     pub fn own() -> Self {
         let mut names = HashSet::new();
