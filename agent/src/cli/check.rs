@@ -89,6 +89,7 @@ fn summary(outcome: &Outcome) -> String {
         (true, false) => format!(
             "refused: {said}; without that, {effective} of {configured} reservations would take effect"
         ),
+        (false, true) if effective == 1 => format!("1 reservation, {said}"),
         (false, true) => format!("{effective} reservations, {said}"),
         (false, false) => format!("{effective} of {configured} reservations take effect, {said}"),
     }

@@ -39,24 +39,57 @@ enum What {
         #[command(flatten)]
         changes: Changes,
     },
+    /// List the ports that the config keeps for certain users, as CFGTCP does on IBM i
+    ///
+    /// To add one, write a [[restriction]] or an ADDTCPPORT line; to remove one, take it
+    /// out of the config or write RMVTCPPORT.
+    Restrictions,
 }
 
 impl PolicyVerb {
     pub fn run(self, paths: &Paths) -> Result<u8> {
-        let What::Diff { old, new, changes } = self.what;
-        let new = new.unwrap_or_else(|| old.clone());
-        let old = read(paths, &old, Vec::new())?;
-        let (Some(old), Some(new)) = (old, read(paths, &new, changes.files)?) else {
-            return Ok(NO_ANSWER);
-        };
-        let diff = Diff::between(&old, &new);
-        let same = diff.is_empty();
-        match paths.format {
-            Format::Json => report::json(&json!({"same": same, "diff": diff}))?,
-            Format::Text => report::line(&report::diff::text(&diff)),
+        match self.what {
+            What::Diff { old, new, changes } => diff(paths, &old, new, changes.files),
+            What::Restrictions => restrictions(paths),
         }
-        Ok(if same { YES } else { NO })
     }
+}
+
+/// The ports that are for certain users only (`IBI-15`).
+fn restrictions(paths: &Paths) -> Result<u8> {
+    let source = Source {
+        purpose: Purpose::Explain,
+        ..paths.source(Trust::Inspection, None)
+    };
+    let outcome = source.read()?;
+    let policy = match outcome.policy {
+        Ok(policy) => policy,
+        Err(sources) => {
+            show(&outcome.diagnostics, &sources);
+            return Ok(NO_ANSWER);
+        }
+    };
+    let rows = report::restrictions::rows(&policy);
+    match paths.format {
+        Format::Json => report::json(&rows)?,
+        Format::Text => report::line(&report::restrictions::text(&rows)),
+    }
+    Ok(YES)
+}
+
+fn diff(paths: &Paths, old: &Path, new: Option<PathBuf>, changes: Vec<PathBuf>) -> Result<u8> {
+    let new = new.unwrap_or_else(|| old.to_owned());
+    let old = read(paths, old, Vec::new())?;
+    let (Some(old), Some(new)) = (old, read(paths, &new, changes)?) else {
+        return Ok(NO_ANSWER);
+    };
+    let diff = Diff::between(&old, &new);
+    let same = diff.is_empty();
+    match paths.format {
+        Format::Json => report::json(&json!({"same": same, "diff": diff}))?,
+        Format::Text => report::line(&report::diff::text(&diff)),
+    }
+    Ok(if same { YES } else { NO })
 }
 
 /// The policy of a profile; `None` if it has errors, which are shown.

@@ -13,7 +13,7 @@ use super::{
     lint::{Host, Lint},
     listeners,
     reservations::{Reservation, Rules, resolve},
-    restrictions,
+    restrictions::{self, Restriction},
     servauth::ServAuth,
     source::Files,
     unsupported::{keep_supported, report_config},
@@ -46,6 +46,8 @@ pub struct Policy {
     pub jobs: Jobs,
     /// Who may read which SAF resource.
     pub servauth: ServAuth,
+    /// Ports that the config or its commands keep for certain users.
+    pub restrictions: Vec<Restriction>,
     /// How many entries were meant to take effect; fewer do if some were dropped.
     pub configured: usize,
     /// The tables.
@@ -146,6 +148,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         reservations: rules.entries,
         jobs,
         servauth,
+        restrictions: restricted,
         configured,
         compiled,
         files: Files::default(),
@@ -236,4 +239,42 @@ pub struct EntryPlace {
     pub line: u32,
     /// The entry as written, in one line.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostics::Span;
+
+    /// `LOW-08`: one confirmation per protocol that is restricted in the end.
+    #[test]
+    fn restricted_low_ports_are_confirmed() {
+        let mut sources = Sources::new();
+        let source = sources.add("p".into(), "TCPCONFIG RESTRICTLOWPORTS");
+        let (start, end) = (10, 26);
+        let span = Span { source, start, end };
+        for (restrict_low, said) in [
+            ([None, None], &[][..]),
+            (
+                [Some(span), None],
+                &["unreserved TCP ports below 1024 are restricted"],
+            ),
+            (
+                [None, Some(span)],
+                &["unreserved UDP ports below 1024 are restricted"],
+            ),
+        ] {
+            let mut diagnostics = Diagnostics::new();
+            let rules = Rules {
+                restrict_low,
+                ..Rules::default()
+            };
+            confirm(&rules, &mut diagnostics);
+            let found: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
+            assert_eq!(found, said);
+            let is_ibms = |d: &Diagnostic| d.code.ibm_message() == Some("EZZ0338I");
+            assert!(diagnostics.iter().all(is_ibms));
+            assert!(!diagnostics.has_errors());
+        }
+    }
 }
