@@ -227,7 +227,14 @@ impl Agent {
     /// it stays there until the next reload (`OBY-01`, `OBY-03`).
     pub fn obey(&self, file: &Path, dry_run: bool, color: bool) -> Reply {
         let outcome = self.source.obey(&self.policy().files, file);
-        self.replace(outcome, Vec::new(), dry_run, color)
+        let reply = self.replace(outcome, Vec::new(), dry_run, color);
+        if let Reply::Done(done) = &reply
+            && done["applied"] == true
+        {
+            let (file, generation) = (file.display(), &done["generation"]);
+            log::info!("obeyed {file} until the next reload: generation {generation}");
+        }
+        reply
     }
 
     /// Puts in force what was read, unless it has errors or it is a `dry_run`.

@@ -97,3 +97,41 @@ fn path_of(folder: &Path, id: u64) -> Option<PathBuf> {
         .into_iter()
         .find_map(|entry| path_of(&entry.path(), id))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::ports::{HostListeners, Listeners as _};
+
+    /// A socket's cgroup is its maker's; the id leads to the path.
+    #[test]
+    fn the_cgroup_of_a_socket_is_found() {
+        let Ok(root) = AttachPoint::find(None) else {
+            return;
+        };
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let found = HostListeners.of(&|socket| socket.port == port).unwrap();
+        let id = found[0].socket.cgroup.expect("Linux 5.9 tells");
+        let path = path_of(&root.path, id).expect("it is in the hierarchy");
+        let below = path.strip_prefix(&root.path).unwrap();
+        let own = format!("/{}", below.display());
+        let ours = found[0].holders.iter();
+        let ours = ours.filter(|holder| holder.pid == std::process::id());
+        assert_eq!(
+            ours.map(|holder| holder.cgroup.clone()).next(),
+            Some(Some(own.clone()))
+        );
+        // Kept open by systemd, it is the unit's.
+        let mut holders = vec![Holder {
+            pid: INIT,
+            cgroup: Some("/init.scope".into()),
+            ..Holder::default()
+        }];
+        name_units(&found[0].socket, &mut holders);
+        assert_eq!(holders[0].cgroup, Some(own));
+        assert_eq!(path_of(&root.path, u64::MAX), None);
+    }
+}

@@ -102,6 +102,8 @@ fn a_change_opens_and_closes_ports(s: &Sandbox) -> Result<()> {
     ensure_eq!(answer["dropped"], json!([]), "{answer}");
     ensure_eq!(answer["generation"], 2, "{answer}");
     ensure_eq!(changes(&agent)?, json!([night]), "changes");
+    let logged = format!("obeyed {}", night.display());
+    agent.wait_until("word of the change", |agent| agent.log().contains(&logged))?;
     let files = [(&*s.profile(), PROFILE), (&*night, NIGHT)];
     expect_of(&agent, &files, QUIET, &with_night(s))?;
     let status = agent.status()?;

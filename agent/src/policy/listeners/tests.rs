@@ -204,6 +204,21 @@ fn servers_without_an_entry() {
     assert_eq!(of(judged, "", listeners(), true), []);
 }
 
+/// `PRT-41`: what counts is the port that inetd really has, wherever it took it from;
+/// if `/etc/services` has another one than the profile, that is seen.
+#[test]
+fn a_service_of_inetd_has_the_reserved_port() {
+    let profile = "PORT\n  513 TCP INETD*\n  2323 TCP TELNETD\n";
+    let told = |target: &str| of(profile, "", vec![held(target, &["inetd"])], true);
+    assert_eq!(told("tcp/513"), []);
+    let other = told("tcp/5513");
+    assert_eq!(other.len(), 1);
+    assert_eq!(other[0].0, Code::ServersUnreserved);
+    assert!(other[0].2.contains("tcp/5513 (inetd)"), "{other:?}");
+    let taken = told("tcp/2323");
+    assert_eq!((taken[0].0, taken[0].1), (Code::HeldByOther, 3));
+}
+
 /// A kernel that lists no sockets is said, and nothing made of it.
 #[test]
 fn sockets_that_can_not_be_listed() {
