@@ -55,6 +55,7 @@ fn once(text: &str) -> [Duration; 2] {
             purpose: Purpose::Enforce,
             lint: None,
             host: None,
+            listeners: None,
         },
         &mut diagnostics,
     );

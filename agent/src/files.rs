@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -28,6 +29,15 @@ pub fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// One hash that stands for several.
+pub fn combined(hashes: impl IntoIterator<Item = Hash>) -> Hash {
+    let mut all = Sha256::new();
+    for hash in hashes {
+        all.update(hash);
+    }
+    all.finalize().into()
+}
+
 /// A file that was read, and what it held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadFile {
@@ -35,6 +45,9 @@ pub struct ReadFile {
     pub path: PathBuf,
     /// Of its bytes.
     pub hash: Hash,
+    /// What tells it from other files, whatever path leads to it.
+    identity: PathBuf,
+    bytes: Arc<[u8]>,
 }
 
 impl ReadFile {
@@ -54,16 +67,31 @@ pub enum Trust {
 }
 
 /// Opens files and remembers what was read.
-pub struct PolicyFiles {
-    trust: Trust,
+pub struct PolicyFiles<'a> {
+    from: Origin<'a>,
     read: RefCell<Vec<ReadFile>>,
 }
 
-impl PolicyFiles {
+/// Where the bytes come from.
+enum Origin<'a> {
+    Disk(Trust),
+    Memory(&'a [ReadFile]),
+}
+
+impl<'a> PolicyFiles<'a> {
     /// Nothing read yet.
     pub fn new(trust: Trust) -> Self {
         Self {
-            trust,
+            from: Origin::Disk(trust),
+            read: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Files as they were when they were read before, whatever is there now. No
+    /// other file exists.
+    pub fn again(files: &'a [ReadFile]) -> Self {
+        Self {
+            from: Origin::Memory(files),
             read: RefCell::new(Vec::new()),
         }
     }
@@ -74,40 +102,55 @@ impl PolicyFiles {
     }
 }
 
-impl Opener for PolicyFiles {
+impl Opener for PolicyFiles<'_> {
     fn open(&self, path: &Path) -> Result<OpenedFile, ReadError> {
-        let resolved = path
-            .canonicalize()
-            .map_err(|error| ReadError::from_io(path, error))?;
-        // Not to be held up by a FIFO; a regular file doesn't care.
-        let file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(&resolved)
-            .map_err(|error| ReadError::from_io(path, error))?;
-        let metadata = file
-            .metadata()
-            .map_err(|error| ReadError::from_io(path, error))?;
-        if metadata.is_dir() {
-            return Err(ReadError::Directory { path: path.into() });
-        }
-        if !metadata.is_file() {
-            return Err(refused(path, "it is not a regular file".into()));
-        }
-        if self.trust == Trust::Policy {
-            check(path, &resolved, &metadata)?;
-        }
-        let bytes = read_bounded(path, file)?;
-        let hash = Sha256::digest(&bytes).into();
-        self.read.borrow_mut().push(ReadFile {
-            path: path.into(),
-            hash,
-        });
-        Ok(OpenedFile {
-            identity: resolved,
-            bytes,
-        })
+        let file = match self.from {
+            Origin::Disk(trust) => from_disk(path, trust)?,
+            Origin::Memory(files) => {
+                let known = files.iter().find(|file| file.path == path);
+                known
+                    .cloned()
+                    .ok_or_else(|| ReadError::Missing { path: path.into() })?
+            }
+        };
+        let opened = OpenedFile {
+            identity: file.identity.clone(),
+            bytes: file.bytes.to_vec(),
+        };
+        self.read.borrow_mut().push(file);
+        Ok(opened)
     }
+}
+
+fn from_disk(path: &Path, trust: Trust) -> Result<ReadFile, ReadError> {
+    let resolved = path
+        .canonicalize()
+        .map_err(|error| ReadError::from_io(path, error))?;
+    // Not to be held up by a FIFO; a regular file doesn't care.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(&resolved)
+        .map_err(|error| ReadError::from_io(path, error))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| ReadError::from_io(path, error))?;
+    if metadata.is_dir() {
+        return Err(ReadError::Directory { path: path.into() });
+    }
+    if !metadata.is_file() {
+        return Err(refused(path, "it is not a regular file".into()));
+    }
+    if trust == Trust::Policy {
+        check(path, &resolved, &metadata)?;
+    }
+    let bytes = read_bounded(path, file)?;
+    Ok(ReadFile {
+        path: path.into(),
+        hash: Sha256::digest(&bytes).into(),
+        identity: resolved,
+        bytes: bytes.into(),
+    })
 }
 
 fn refused(path: &Path, why: String) -> ReadError {
@@ -246,6 +289,25 @@ mod tests {
         assert!(read[0].differs());
         fs::remove_file(&file).unwrap();
         assert!(read[0].differs());
+    }
+
+    /// What is in force can be read again when the files are others, or gone.
+    #[test]
+    fn what_was_read_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&file, "old").unwrap();
+        let files = PolicyFiles::new(Trust::Inspection);
+        let first = files.open(&file).unwrap();
+        let read = files.into_read();
+        fs::write(&file, "new").unwrap();
+        fs::write(&other, "new").unwrap();
+        let files = PolicyFiles::again(&read);
+        let again = files.open(&file).unwrap();
+        assert_eq!((again.bytes, again.identity), (first.bytes, first.identity));
+        let missing = files.open(&other).err();
+        assert!(matches!(missing, Some(ReadError::Missing { .. })));
+        assert_eq!(files.into_read(), read);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! order in which a policy passes them: [`profile`] and [`config`] read texts and
 //! report [`diagnostics`], [`policy`] makes tables of them, [`kernel`] puts those
 //! in force, [`daemon`] serves a running agent, and [`report`] shows what [`cli`]
-//! was asked for.
+//! was asked for. [`ports`] knows what listens on the host, whatever the policy says.
 
 pub mod cli;
 pub mod config;
@@ -14,5 +14,6 @@ pub mod diagnostics;
 pub mod files;
 pub mod kernel;
 pub mod policy;
+pub mod ports;
 pub mod profile;
 pub mod report;

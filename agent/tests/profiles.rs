@@ -146,3 +146,35 @@ fn low_ports_on_tcpconfig_and_ipconfig() {
     assert_eq!(found, expected);
     assert_eq!(rules.entries.len(), 6);
 }
+
+/// `SYN-20`: what the pages of a manual carry around their examples is no language,
+/// and none of it is left in the profiles that are read here.
+#[test]
+fn no_residue_of_pages_is_in_the_profiles() {
+    const RESIDUE: [&str; 3] = ["START OF CHANGE", "END OF CHANGE", "&NBSP"];
+    let folders =
+        ["tests/data", "../examples"].map(|f| Path::new(env!("CARGO_MANIFEST_DIR")).join(f));
+    let mut seen = 0;
+    for folder in folders {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path
+                .extension()
+                .is_none_or(|extension| extension != "tcpip")
+            {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap().to_uppercase();
+            for residue in RESIDUE {
+                assert!(!text.contains(residue), "{residue} in {}", path.display());
+            }
+            assert!(text.is_ascii(), "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "only {seen} profiles were found");
+    // Where it is, it is an error and never passes for a rule.
+    let (entries, diagnostics) = run("PORT\n  520 UDP OMPROUTE\nStart of change521 UDP OMPROUTE\n");
+    assert_eq!(entries.len(), 1);
+    assert!(diagnostics.has_errors());
+}

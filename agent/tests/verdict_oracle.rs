@@ -45,6 +45,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
             purpose: Purpose::Explain,
             lint: None,
             host: None,
+            listeners: None,
         },
         &mut diagnostics,
     );

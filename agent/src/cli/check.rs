@@ -7,7 +7,7 @@ use clap::Args;
 use portreeve_common::abi::Protocol;
 use serde_json::{Value, json};
 
-use super::{NO, Paths, YES, show};
+use super::{Changes, NO, Paths, YES, show};
 use crate::{
     config::OnError,
     diagnostics::{Severity, json},
@@ -28,9 +28,15 @@ pub struct Check {
     /// The profile to check [default: as for `run`]
     #[arg(value_name = "PROFILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
     /// Warn of what z/OS would not accept, such as job names of more than 8 characters
     #[arg(long)]
     strict: bool,
+    /// The profile is for another host: don't compare it with what runs and listens
+    /// on this one
+    #[arg(long)]
+    other_host: bool,
     /// What a profile with errors does [default: the config's, else refuse]
     #[arg(long, value_enum, value_name = "HOW")]
     on_error: Option<OnError>,
@@ -41,8 +47,10 @@ impl Check {
         let source = paths.source(Trust::Inspection, self.on_error);
         let source = Source {
             profile: self.file.or(source.profile),
+            changes: self.changes.files,
             strict: self.strict,
             lint: true,
+            of_this_host: !self.other_host,
             ..source
         };
         let outcome = source.read()?;
@@ -75,18 +83,30 @@ fn summary(outcome: &Outcome) -> String {
     } else {
         said.join(", ")
     };
-    match &outcome.policy {
-        Ok(policy) => {
-            let pool = policy.pool.left.map_or_else(String::new, |left| {
-                let (first, last) = left.range;
-                format!(
-                    "; {} of the ports {first}-{last} are left to hand out",
-                    left.free
-                )
-            });
-            format!("{} reservations, {said}{pool}", policy.reservations.len())
+    let (effective, configured) = (outcome.effective, outcome.configured);
+    let pool = outcome
+        .policy
+        .as_ref()
+        .ok()
+        .and_then(|policy| policy.pool.left);
+    let pool = pool.map_or_else(String::new, |left| {
+        let (first, last) = left.range;
+        format!(
+            "; {} of the ports {first}-{last} are left to hand out",
+            left.free
+        )
+    });
+    let refused = outcome.policy.is_err();
+    match (refused, effective == configured) {
+        (true, true) => format!("refused: {said}"),
+        (true, false) => format!(
+            "refused: {said}; without that, {effective} of {configured} reservations would take effect"
+        ),
+        (false, true) if effective == 1 => format!("1 reservation, {said}{pool}"),
+        (false, true) => format!("{effective} reservations, {said}{pool}"),
+        (false, false) => {
+            format!("{effective} of {configured} reservations take effect, {said}{pool}")
         }
-        Err(_) => format!("refused: {said}"),
     }
 }
 
@@ -106,6 +126,7 @@ fn as_json(outcome: &Outcome) -> Value {
         "pool": pool,
         "diagnostics": json::all(&outcome.diagnostics, outcome.sources()),
         "omitted": outcome.diagnostics.omitted(),
+        "configured": outcome.configured,
         "reservations": entries.len(),
         "entries": entries,
     })

@@ -7,7 +7,7 @@ use clap::Args;
 use nix::unistd::{Group, User, getegid, geteuid, getgrouplist, getgroups};
 use portreeve_common::jobname::{MAX_NAME_CHARS, Name};
 
-use super::{NO, Paths, YES, parse_port, show};
+use super::{Changes, NO, Paths, YES, parse_port, show};
 use crate::{
     config::KERNEL,
     daemon::{client, protocol::Request},
@@ -28,6 +28,8 @@ use crate::{
   portreeve explain tcp/21 --pid 4711               for a running process
   portreeve --profile new.tcpip explain udp/53 --job NAMED1 --user named
                                                     under a profile that is not in force
+  portreeve --profile p.tcpip explain tcp/21 --job FTPD1 --obey night.tcpip
+                                                    ... and with a change file on top
 
 Exit status 0: the policy allows it; 1: it refuses.")]
 pub struct Explain {
@@ -56,6 +58,8 @@ pub struct Explain {
     /// The caller's cgroup, as a path from the root of the hierarchy
     #[arg(long, conflicts_with = "pid")]
     in_cgroup: Option<String>,
+    #[command(flatten)]
+    changes: Changes,
     /// The address asked for [default: the IPv4 wildcard]
     #[arg(long)]
     addr: Option<IpAddr>,
@@ -65,11 +69,13 @@ pub struct Explain {
 }
 
 impl Explain {
-    pub fn run(self, paths: &Paths) -> Result<u8> {
+    pub fn run(mut self, paths: &Paths) -> Result<u8> {
+        let changes = std::mem::take(&mut self.changes.files);
         let question = self.question()?;
-        // A profile or config that is named is asked itself, in force or not.
-        let answer = if paths.profile.is_some() || paths.config.is_some() {
-            match offline(paths, &question)? {
+        // Files that are named are asked themselves, in force or not.
+        let named = paths.profile.is_some() || paths.config.is_some() || !changes.is_empty();
+        let answer = if named {
+            match offline(paths, changes, &question)? {
                 Some(answer) => answer,
                 None => return Ok(NO),
             }
@@ -239,9 +245,10 @@ fn running(pid: u32) -> Result<Question> {
 }
 
 /// The answer of a profile that need not be in force; `None` if it has errors.
-fn offline(paths: &Paths, question: &Question) -> Result<Option<Answer>> {
+fn offline(paths: &Paths, changes: Vec<PathBuf>, question: &Question) -> Result<Option<Answer>> {
     let source = Source {
         purpose: Purpose::Explain,
+        changes,
         ..paths.source(Trust::Inspection, None)
     };
     let outcome = source.read()?;

@@ -8,6 +8,7 @@ mod detach;
 mod events;
 mod explain;
 mod logger;
+mod obey;
 mod policy;
 mod ports;
 mod reload;
@@ -94,6 +95,15 @@ struct Paths {
     format: Format,
 }
 
+/// Change files for a profile that need not be in force.
+#[derive(Debug, Args)]
+struct Changes {
+    /// Put this change file on top of the profile, as `portreeve obey` would; may be
+    /// given more than once, in order
+    #[arg(long = "obey", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the agent: put the policy in force, prove it, serve until SIGTERM
@@ -107,6 +117,11 @@ enum Verb {
     Explain(explain::Explain),
     /// Read profile and config again and put them in force, if they have no errors
     Reload(reload::Reload),
+    /// Put a change file on top of the policy in force, until the next reload
+    ///
+    /// The file is in the profile's language: PORT and PORTRANGE add entries, DELETE
+    /// takes entries away. The agent opens it, so it must be root's like a profile.
+    Obey(obey::Obey),
     /// Compare profiles
     Policy(policy::PolicyVerb),
     /// List the reserved ports
@@ -141,6 +156,7 @@ pub fn main() -> ExitCode {
         Verb::Check(verb) => verb.run(&paths),
         Verb::Explain(verb) => verb.run(&paths),
         Verb::Reload(verb) => verb.run(&paths),
+        Verb::Obey(verb) => verb.run(&paths),
         Verb::Policy(verb) => verb.run(&paths),
         Verb::Ports(verb) => verb.run(&paths),
         Verb::Events(verb) => verb.run(&paths),
@@ -163,10 +179,12 @@ impl Paths {
         Source {
             config: self.config.clone(),
             profile: self.profile.clone(),
+            changes: Vec::new(),
             on_error,
             audit: false,
             strict: false,
             lint: false,
+            of_this_host: true,
             trust,
             purpose: Purpose::Enforce,
             leave_pool: false,

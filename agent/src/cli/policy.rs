@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{NO, NO_ANSWER, Paths, YES, show};
+use super::{Changes, NO, NO_ANSWER, Paths, YES, show};
 use crate::{
     files::Trust,
     policy::{
@@ -28,36 +28,76 @@ enum What {
     /// Show what changes from one profile to another, in ports and jobs
     ///
     /// Order, comments and layout don't count. Exit status 0: the two mean the same;
-    /// 1: they differ; 2: one of them has errors or can't be read.
+    /// 1: they differ; 2: one of them has errors or can't be read. With --obey, the
+    /// change files are on top of the second profile.
     Diff {
         /// The profile to start from
         old: PathBuf,
-        /// The profile to come to
-        new: PathBuf,
+        /// The profile to come to [default: OLD, with --obey]
+        #[arg(required_unless_present = "files")]
+        new: Option<PathBuf>,
+        #[command(flatten)]
+        changes: Changes,
     },
+    /// List the ports that the config keeps for certain users, as CFGTCP does on IBM i
+    ///
+    /// To add one, write a [[restriction]] or an ADDTCPPORT line; to remove one, take it
+    /// out of the config or write RMVTCPPORT.
+    Restrictions,
 }
 
 impl PolicyVerb {
     pub fn run(self, paths: &Paths) -> Result<u8> {
-        let What::Diff { old, new } = self.what;
-        let (Some(old), Some(new)) = (read(paths, &old)?, read(paths, &new)?) else {
-            return Ok(NO_ANSWER);
-        };
-        let diff = Diff::between(&old, &new);
-        let same = diff.is_empty();
-        match paths.format {
-            Format::Json => report::json(&json!({"same": same, "diff": diff}))?,
-            Format::Text => report::line(&report::diff::text(&diff)),
+        match self.what {
+            What::Diff { old, new, changes } => diff(paths, &old, new, changes.files),
+            What::Restrictions => restrictions(paths),
         }
-        Ok(if same { YES } else { NO })
     }
 }
 
+/// The ports that are for certain users only (`IBI-15`).
+fn restrictions(paths: &Paths) -> Result<u8> {
+    let source = Source {
+        purpose: Purpose::Explain,
+        ..paths.source(Trust::Inspection, None)
+    };
+    let outcome = source.read()?;
+    let policy = match outcome.policy {
+        Ok(policy) => policy,
+        Err(sources) => {
+            show(&outcome.diagnostics, &sources);
+            return Ok(NO_ANSWER);
+        }
+    };
+    let rows = report::restrictions::rows(&policy);
+    match paths.format {
+        Format::Json => report::json(&rows)?,
+        Format::Text => report::line(&report::restrictions::text(&rows)),
+    }
+    Ok(YES)
+}
+
+fn diff(paths: &Paths, old: &Path, new: Option<PathBuf>, changes: Vec<PathBuf>) -> Result<u8> {
+    let new = new.unwrap_or_else(|| old.to_owned());
+    let old = read(paths, old, Vec::new())?;
+    let (Some(old), Some(new)) = (old, read(paths, &new, changes)?) else {
+        return Ok(NO_ANSWER);
+    };
+    let diff = Diff::between(&old, &new);
+    let same = diff.is_empty();
+    match paths.format {
+        Format::Json => report::json(&json!({"same": same, "diff": diff}))?,
+        Format::Text => report::line(&report::diff::text(&diff)),
+    }
+    Ok(if same { YES } else { NO })
+}
+
 /// The policy of a profile; `None` if it has errors, which are shown.
-fn read(paths: &Paths, profile: &Path) -> Result<Option<Policy>> {
+fn read(paths: &Paths, profile: &Path, changes: Vec<PathBuf>) -> Result<Option<Policy>> {
     let source = Source {
         profile: Some(profile.into()),
         purpose: Purpose::Explain,
+        changes,
         ..paths.source(Trust::Inspection, None)
     };
     let outcome = source.read()?;

@@ -24,7 +24,8 @@ pub struct Ports {
     /// Only the entries that cover these ports, such as tcp/21; up to six
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT", num_args = 0..=MAX_FILTERS)]
     filters: Vec<(String, u16)>,
-    /// Show in which order a port's entries are looked at, and why
+    /// Show in which order a port's entries are looked at and why, and where they are
+    /// written
     #[arg(long, short)]
     verbose: bool,
 }

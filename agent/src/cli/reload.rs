@@ -1,4 +1,4 @@
-//! `portreeve reload`
+//! `portreeve reload`, and what it has in common with `obey`.
 
 use anyhow::Result;
 use clap::Args;
@@ -10,12 +10,14 @@ use crate::{
         client,
         protocol::{Reloaded, Request},
     },
+    diagnostics::escaped,
     report::{self, Format},
 };
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1."
+    after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1.
+Changes made by `portreeve obey` end with a reload; they are listed."
 )]
 pub struct Reload {
     /// Only show what would change
@@ -29,40 +31,61 @@ impl Reload {
             dry_run: self.dry_run,
             color: stderr_has_color(),
         };
-        let reloaded: Reloaded = match client::ask(&paths.socket, &request) {
-            Ok(reloaded) => reloaded,
-            Err(client::ClientError::Failed(why)) => {
-                anstream::eprintln!("portreeve: not reloaded: {why}");
-                if paths.format == Format::Json {
-                    report::json(&json!({"applied": false, "refused": why}))?;
-                }
-                return Ok(NO);
-            }
-            Err(error) => return Err(error.into()),
+        let change = Change {
+            done: "reloaded",
+            dry_run: self.dry_run,
         };
-        match paths.format {
-            Format::Json => report::json(&reloaded)?,
-            Format::Text => self.text(&reloaded),
-        }
-        Ok(if reloaded.refused.is_none() { YES } else { NO })
+        carry_out(&change, &request, paths)
     }
+}
 
+/// A request that brings another policy in force.
+pub(super) struct Change {
+    /// What it is, once it is done.
+    pub(super) done: &'static str,
+    /// Nothing is to be done.
+    pub(super) dry_run: bool,
+}
+
+/// Asks the agent for `change` by `request`, and shows what came of it.
+pub(super) fn carry_out(change: &Change, request: &Request, paths: &Paths) -> Result<u8> {
+    let reloaded: Reloaded = match client::ask(&paths.socket, request) {
+        Ok(reloaded) => reloaded,
+        Err(client::ClientError::Failed(why)) => {
+            anstream::eprintln!("portreeve: not {}: {why}", change.done);
+            if paths.format == Format::Json {
+                report::json(&json!({"applied": false, "refused": why}))?;
+            }
+            return Ok(NO);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match paths.format {
+        Format::Json => report::json(&reloaded)?,
+        Format::Text => change.text(&reloaded),
+    }
+    Ok(if reloaded.refused.is_none() { YES } else { NO })
+}
+
+impl Change {
     fn text(&self, reloaded: &Reloaded) {
         anstream::eprint!("{}", reloaded.rendered);
-        let changes = report::diff::text(&reloaded.diff);
-        match &reloaded.refused {
-            Some(why) => {
-                anstream::eprintln!(
-                    "portreeve: not reloaded, the old policy stays in force: {why}"
-                );
-            }
-            None if self.dry_run => {
-                report::line(&format!("{changes}\ndry run: nothing was changed"))
-            }
-            None => report::line(&format!(
-                "{changes}\nreloaded as generation {}",
-                reloaded.generation
-            )),
+        if let Some(why) = &reloaded.refused {
+            anstream::eprintln!(
+                "portreeve: not {}, the old policy stays in force: {why}",
+                self.done
+            );
+            return;
         }
+        report::line(&report::diff::text(&reloaded.diff));
+        let ends = if self.dry_run { "would end" } else { "ended" };
+        for file in &reloaded.dropped {
+            report::line(&format!("the changes of {} {ends}", escaped(file)));
+        }
+        report::line(&if self.dry_run {
+            "dry run: nothing was changed".to_owned()
+        } else {
+            format!("{} as generation {}", self.done, reloaded.generation)
+        });
     }
 }

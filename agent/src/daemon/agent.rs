@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    path::Path,
     rc::Rc,
     time::Duration,
 };
@@ -35,8 +36,9 @@ use crate::{
         build::Policy,
         diff::{Diff, kept_entries},
         explain::{self, Question},
-        source::Source,
+        source::{Outcome, Source},
     },
+    profile::ReadError,
     report::ports,
 };
 
@@ -224,8 +226,12 @@ impl Agent {
         let pool = self.pool.borrow();
         status.pool.dropped = pool.dropped();
         status.missing.extend(pool.problem());
-        status.profile.differs_from_file = Some(self.policy().files.differ());
-        status.profile.path = self.policy().config.profile.display().to_string();
+        let policy = self.policy();
+        let changes = policy.files.changed_by();
+        status.profile.differs_from_file = Some(policy.files.differ());
+        status.profile.path = policy.config.profile.display().to_string();
+        status.profile.changes = Some(changes.map(|path| path.display().to_string()).collect());
+        status.profile.dropped = Some(policy.dropped());
         status.selftest = self.selftest.borrow().clone();
         status.agent = Some(std::process::id());
         status.neighbours = neighbours;
@@ -253,7 +259,35 @@ impl Agent {
 
     /// Reads profile and config again and, unless `dry_run`, puts them in force.
     pub fn reload(&self, dry_run: bool, color: bool) -> Reply {
-        let outcome = match self.source.read() {
+        let changes = self.policy();
+        let dropped = changes.files.changed_by();
+        let dropped = dropped.map(|path| path.display().to_string()).collect();
+        self.replace(self.source.read(), dropped, dry_run, color)
+    }
+
+    /// Puts the change file `file` on top of the policy in force, unless `dry_run`;
+    /// it stays there until the next reload (`OBY-01`, `OBY-03`).
+    pub fn obey(&self, file: &Path, dry_run: bool, color: bool) -> Reply {
+        let outcome = self.source.obey(&self.policy().files, file);
+        let reply = self.replace(outcome, Vec::new(), dry_run, color);
+        if let Reply::Done(done) = &reply
+            && done["applied"] == true
+        {
+            let (file, generation) = (file.display(), &done["generation"]);
+            log::info!("obeyed {file} until the next reload: generation {generation}");
+        }
+        reply
+    }
+
+    /// Puts in force what was read, unless it has errors or it is a `dry_run`.
+    fn replace(
+        &self,
+        outcome: Result<Outcome, ReadError>,
+        dropped: Vec<String>,
+        dry_run: bool,
+        color: bool,
+    ) -> Reply {
+        let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => return Reply::Failed(format!("{error}; the old policy stays in force")),
         };
@@ -262,6 +296,7 @@ impl Agent {
             applied: false,
             generation: self.tables.borrow().active().generation(),
             diff: Diff::default(),
+            dropped,
             diagnostics: diagnostics
                 .iter()
                 .filter_map(|d| serde_json::to_value(d).ok())
@@ -272,7 +307,7 @@ impl Agent {
         let new = match outcome.policy {
             Ok(new) => new,
             Err(_) => {
-                reloaded.refused = Some("the profile or config has errors".into());
+                reloaded.refused = Some("there are errors in what was read".into());
                 return reply(&reloaded);
             }
         };
@@ -340,6 +375,8 @@ impl Held<'_> {
                 path: generation.map_or_else(String::new, |g| text(&g.profile)),
                 hash: generation.map_or_else(String::new, |g| hex(&g.profile_hash)),
                 differs_from_file: None,
+                changes: None,
+                dropped: None,
                 entries: generation.map_or(0, |g| g.entries),
                 published: jiff::Timestamp::from_second(published)
                     .map_or_else(|_| String::new(), |t| t.to_string()),

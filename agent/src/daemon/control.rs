@@ -148,6 +148,11 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
         },
         Ok(Request::Explain { question }) => agent.explain(&question),
         Ok(Request::Reload { dry_run, color }) => agent.reload(dry_run, color),
+        Ok(Request::Obey {
+            file,
+            dry_run,
+            color,
+        }) => agent.obey(&file, dry_run, color),
         Ok(Request::Detach {}) => agent.detach(),
     };
     send(&mut writer, &reply).await

@@ -1,7 +1,7 @@
 //! What the command line and a running agent say to each other: one line of JSON
 //! each way, or a stream of lines for events.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,15 @@ pub enum Request {
     },
     /// Read profile and config again: a [`Reloaded`].
     Reload {
+        /// Only say what would change.
+        dry_run: bool,
+        /// Whether diagnostics are rendered with colour.
+        color: bool,
+    },
+    /// Put a change file on top of the policy in force: a [`Reloaded`].
+    Obey {
+        /// The file, as the agent is to open it.
+        file: PathBuf,
         /// Only say what would change.
         dry_run: bool,
         /// Whether diagnostics are rendered with colour.
@@ -216,13 +225,19 @@ pub struct PoolDropped {
 pub struct ProfileStatus {
     /// Its path.
     pub path: String,
-    /// SHA-256 as it was read.
+    /// SHA-256 as it was read; if change files were obeyed, of the hashes of all.
     pub hash: String,
     /// Whether profile, an included file or the config is different now;
     /// `None` when only an agent could tell.
     pub differs_from_file: Option<bool>,
+    /// Change files that were obeyed on top of it, in order; `None` when only an
+    /// agent could tell.
+    pub changes: Option<Vec<String>>,
     /// Entries in force.
     pub entries: u32,
+    /// Entries that were written and dropped, as `on_error = "skip"` allows (`LNT-06`);
+    /// `None` when only an agent could tell.
+    pub dropped: Option<usize>,
     /// When it was published, as RFC 3339.
     pub published: String,
 }
@@ -256,15 +271,17 @@ pub struct SelftestStatus {
     pub problem: Option<String>,
 }
 
-/// What a reload did.
+/// What a reload or a change did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// Whether the policy on disk is in force now.
+    /// Whether the new policy is in force now.
     pub applied: bool,
     /// Number of the policy in force.
     pub generation: u32,
     /// What changes, or would.
     pub diff: Diff,
+    /// Change files whose effect ends with it, or would.
+    pub dropped: Vec<String>,
     /// All there is to say about the files.
     pub diagnostics: Vec<serde_json::Value>,
     /// The same for people.

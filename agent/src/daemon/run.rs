@@ -185,10 +185,10 @@ fn ready(agent: &Agent, adopted: bool) {
                 );
             }
             report::line(&format!(
-                "ready: mode {}, generation {}, {} entries from {}, hooks {} on {}{}",
+                "ready: mode {}, generation {}, {} from {}, hooks {} on {}{}",
                 status.mode,
                 status.generation,
-                status.profile.entries,
+                report::status::entries(&status.profile),
                 status.profile.path,
                 status.hooks.join(" "),
                 status.attach.path.unwrap_or_default(),
@@ -220,13 +220,19 @@ fn reload(agent: &Agent) {
             refused: None,
             generation,
             diff,
+            dropped,
             ..
-        }) => log::info!(
-            "reloaded: generation {generation}, {} added, {} removed, {} changed",
-            diff.added.len(),
-            diff.removed.len(),
-            diff.changed.len()
-        ),
+        }) => {
+            log::info!(
+                "reloaded: generation {generation}, {} added, {} removed, {} changed",
+                diff.added.len(),
+                diff.removed.len(),
+                diff.changed.len()
+            );
+            if !dropped.is_empty() {
+                log::info!("changes that ended with it: {}", dropped.join(", "));
+            }
+        }
         Ok(Reloaded {
             refused: Some(why),
             rendered,

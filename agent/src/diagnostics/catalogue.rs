@@ -127,6 +127,8 @@ codes! {
         "A removal names ports, protocol and user exactly as they were added, or *ALL ports of that user. Parts of a range can't be removed.";
     LowPortRestricted = "PRV225", None, "a restriction covers ports below 1024",
         "The servers that have those ports run under users of their own. Whoever is not named can't bind them any more.";
+    LowPortsRestricted = "PRV230", Some("EZZ0338I"), "low ports are restricted",
+        "A confirmation: ports below 1024 that no entry reserves are for root and for processes with CAP_NET_BIND_SERVICE, in the protocol that is named.";
 
     UnreservedUnsupported = "PRV301", None, "UNRSV at listen is not supported yet",
         "UNRSV entries for TCP are judged at listen unless they say WHENBIND, and listen is not hooked yet. Accepting the entry would promise too much.";
@@ -206,6 +208,16 @@ codes! {
         "No call tells a UDP server from a client that chooses its source port. Resolvers, DHCP and QUIC clients are refused like servers.";
     OpenResource = "PRV515", None, "a resource profile admits everybody",
         "With UACC(READ) the check is made and always passes.";
+    HeldByOther = "PRV530", None, "a reserved port is held by somebody else",
+        "Only later binds are judged. A socket that was bound before stays, so the rightful server can't have its port, and whoever has it can't get it again.";
+    ServersUnreserved = "PRV531", None, "servers use ports above 1023 that nothing reserves",
+        "Any process can bind such a port while its server is down, or before it is up.";
+    LowPortsUnreserved = "PRV532", None, "servers use ports below 1024 that nothing reserves",
+        "Any process that may bind low ports can take one while its server is down, or before it is up.";
+    EnterpriseExtender = "PRV533", None, "the ports of Enterprise Extender are reserved in part",
+        "SNA over UDP uses the ports 12000 to 12004, one per priority. A node that lacks one of them doesn't start, or loses traffic.";
+    ListenersUnknown = "PRV534", None, "the host's sockets can't be listed",
+        "The kernel was built without INET_DIAG, or its module can't be loaded. What listens already is not compared with the policy.";
 }
 
 #[cfg(test)]

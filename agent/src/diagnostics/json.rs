@@ -9,6 +9,8 @@ use super::{Diagnostic, Diagnostics, Severity, Sources};
 pub struct JsonDiagnostic {
     /// The stable id, such as `PRV103`.
     pub code: &'static str,
+    /// The message that z/OS gives for the same thing, such as `EZZ0146I`.
+    pub ibm: Option<&'static str>,
     /// `"error"`, `"warning"` or `"info"`.
     pub severity: Severity,
     /// The file it is about.
@@ -30,6 +32,7 @@ impl JsonDiagnostic {
         let file = diagnostic.file(sources);
         Self {
             code: diagnostic.code.id(),
+            ibm: diagnostic.code.ibm_message(),
             severity: diagnostic.severity,
             file: file.map(|path| path.to_string_lossy().into_owned()),
             line: place.map(|(line, _)| line),
@@ -94,13 +97,21 @@ mod tests {
             "other",
             "odd",
         ));
+        diagnostics.push(Diagnostic::of_file(
+            Code::MixedTiming,
+            Severity::Error,
+            "other",
+            "mixed",
+        ));
         let json = serde_json::to_value(all(&diagnostics, &sources)).unwrap();
         assert_eq!(
             json,
             serde_json::json!([
-                {"code": "PRV101", "severity": "warning", "file": "other", "line": null,
+                {"code": "PRV202", "ibm": "EZZ0147I", "severity": "error", "file": "other",
+                 "line": null, "column": null, "message": "mixed", "help": null},
+                {"code": "PRV101", "ibm": null, "severity": "warning", "file": "other", "line": null,
                  "column": null, "message": "odd", "help": null},
-                {"code": "PRV207", "severity": "error", "file": "p.tcpip", "line": 3,
+                {"code": "PRV207", "ibm": null, "severity": "error", "file": "p.tcpip", "line": 3,
                  "column": 2, "message": "again (see line 2)", "help": null},
             ])
         );

@@ -52,6 +52,9 @@ pub fn one(diagnostic: &Diagnostic, sources: &Sources, color: bool) -> String {
         let label = related.map(|related| related.label.as_str());
         group = group.element(place.snippet(AnnotationKind::Context, label));
     }
+    if let Some(message) = diagnostic.code.ibm_message() {
+        group = group.element(Level::NOTE.message(format!("z/OS says {message}")));
+    }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(escaped(help)));
     }
@@ -203,6 +206,23 @@ error[PRV207]: it is twice here
   = help: remove it";
         assert_eq!(one(&diagnostic, &sources, false), expected);
         assert!(one(&diagnostic, &sources, true).contains('\x1b'));
+    }
+
+    /// What operators know from z/OS is found by the message they know.
+    #[test]
+    fn the_message_of_zos_is_named() {
+        let mut sources = Sources::new();
+        let source = sources.add("p".into(), "PORT UNRSV TCP BAD* DENY");
+        let diagnostic = Diagnostic {
+            code: Code::DenyNotStar,
+            ..diagnostic(source, 20, 24)
+        };
+        let text = one(&diagnostic.help("write *"), &sources, false);
+        assert!(text.starts_with("error[PRV201]: "), "{text}");
+        assert!(
+            text.ends_with("= note: z/OS says EZZ0146I\n  = help: write *"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use portreeve_common::abi::{MAX_PERMITS, NO_ENTRY};
+use portreeve_common::abi::{MAX_PERMITS, NO_ENTRY, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,9 +11,10 @@ use super::{
     ibmi,
     jobs::Jobs,
     lint::{Host, Lint},
+    listeners,
     pool::{self, Plan},
-    reservations::{Reservation, resolve},
-    restrictions,
+    reservations::{Reservation, Rules, resolve},
+    restrictions::{self, Restriction},
     servauth::ServAuth,
     source::Files,
     unsupported::{keep_supported, report_config},
@@ -22,6 +23,7 @@ use crate::{
     config::Config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
     kernel::sysctl::PortSettings,
+    ports::Listeners,
     profile::Profile,
 };
 
@@ -46,6 +48,10 @@ pub struct Policy {
     pub jobs: Jobs,
     /// Who may read which SAF resource.
     pub servauth: ServAuth,
+    /// Ports that the config or its commands keep for certain users.
+    pub restrictions: Vec<Restriction>,
+    /// How many entries were meant to take effect; fewer do if some were dropped.
+    pub configured: usize,
     /// The tables.
     pub compiled: Compiled,
     /// What becomes of the ports that the kernel hands out.
@@ -74,6 +80,8 @@ pub struct Ingredients<'a> {
     pub lint: Option<Host>,
     /// The host's settings without portreeve's own, if the policy is for it.
     pub host: Option<PortSettings>,
+    /// Compare with what listens on this host.
+    pub listeners: Option<&'a dyn Listeners>,
 }
 
 /// Makes a policy. Whatever is wrong is reported and left out; whether that
@@ -89,6 +97,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         purpose,
         lint,
         host,
+        listeners,
     } = ingredients;
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
     let servauth = ServAuth::new(
@@ -103,6 +112,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         restricted.extend(ibmi::read(path, text, accounts, &mut sources, diagnostics));
     }
     let mut rules = resolve(&profile, diagnostics);
+    let configured = profile.written.saturating_sub(rules.deleted);
     report_uncovered(&rules.entries, &servauth, diagnostics);
     if let Some(host) = &lint {
         Lint {
@@ -117,6 +127,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     }
     let mut pool = Plan::default();
     if purpose == Purpose::Enforce {
+        confirm(&rules, diagnostics);
         rules = keep_supported(&profile, rules, diagnostics);
         report_config(&config, diagnostics);
         pool = pool::plan(
@@ -147,15 +158,33 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             message,
         ));
     }
-    Policy {
+    let policy = Policy {
         config,
         sources,
         reservations: rules.entries,
         jobs,
         servauth,
+        restrictions: restricted,
+        configured,
         compiled,
         pool,
         files: Files::default(),
+    };
+    if let Some(listeners) = listeners {
+        let advice = lint.as_ref().map(|host| &host.ports);
+        listeners::compare(&policy, listeners, advice, diagnostics);
+    }
+    policy
+}
+
+/// `LOW-08`: what operators look for when low ports are restricted.
+fn confirm(rules: &Rules, diagnostics: &mut Diagnostics) {
+    for (protocol, restricted) in Protocol::ALL.into_iter().zip(rules.restrict_low) {
+        if let Some(span) = restricted {
+            let name = protocol.name().to_ascii_uppercase();
+            let message = format!("unreserved {name} ports below 1024 are restricted");
+            diagnostics.push(Diagnostic::info(Code::LowPortsRestricted, span, message));
+        }
     }
 }
 
@@ -207,6 +236,11 @@ impl Policy {
         }
     }
 
+    /// How many entries were written and don't take effect (`LNT-06`).
+    pub fn dropped(&self) -> usize {
+        self.configured.saturating_sub(self.reservations.len())
+    }
+
     /// The profile's path.
     pub fn profile(&self) -> &Path {
         &self.config.profile
@@ -222,4 +256,42 @@ pub struct EntryPlace {
     pub line: u32,
     /// The entry as written, in one line.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostics::Span;
+
+    /// `LOW-08`: one confirmation per protocol that is restricted in the end.
+    #[test]
+    fn restricted_low_ports_are_confirmed() {
+        let mut sources = Sources::new();
+        let source = sources.add("p".into(), "TCPCONFIG RESTRICTLOWPORTS");
+        let (start, end) = (10, 26);
+        let span = Span { source, start, end };
+        for (restrict_low, said) in [
+            ([None, None], &[][..]),
+            (
+                [Some(span), None],
+                &["unreserved TCP ports below 1024 are restricted"],
+            ),
+            (
+                [None, Some(span)],
+                &["unreserved UDP ports below 1024 are restricted"],
+            ),
+        ] {
+            let mut diagnostics = Diagnostics::new();
+            let rules = Rules {
+                restrict_low,
+                ..Rules::default()
+            };
+            confirm(&rules, &mut diagnostics);
+            let found: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
+            assert_eq!(found, said);
+            let is_ibms = |d: &Diagnostic| d.code.ibm_message() == Some("EZZ0338I");
+            assert!(diagnostics.iter().all(is_ibms));
+            assert!(!diagnostics.has_errors());
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use portreeve_common::abi::Protocol;
+use portreeve_common::{PolicyView as _, abi::Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -34,12 +34,27 @@ pub struct Diff {
     pub changed: Vec<EntryPlace>,
     /// How many entries are the same.
     pub unchanged: usize,
+    /// Protocols in which RESTRICTLOWPORTS changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub low_ports: Vec<LowPorts>,
+}
+
+/// RESTRICTLOWPORTS begins or ceases to hold (`LOW-07`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LowPorts {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Whether it holds in the new policy.
+    pub restricted: bool,
 }
 
 impl Diff {
     /// Whether both policies mean the same.
     pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+        self.added.is_empty()
+            && self.removed.is_empty()
+            && self.changed.is_empty()
+            && self.low_ports.is_empty()
     }
 
     /// The difference from `old` to `new`.
@@ -69,8 +84,22 @@ impl Diff {
                 diff.removed.push(old.place_of(reservation));
             }
         }
+        for protocol in Protocol::ALL {
+            let restricted = restricts_low_ports(new, protocol);
+            if restricted != restricts_low_ports(old, protocol) {
+                diff.low_ports.push(LowPorts {
+                    protocol: protocol.name().to_owned(),
+                    restricted,
+                });
+            }
+        }
         diff
     }
+}
+
+fn restricts_low_ports(policy: &Policy, protocol: Protocol) -> bool {
+    let unreserved = policy.compiled.image.unreserved(protocol);
+    unreserved.is_some_and(|unreserved| unreserved.restricts_low_ports())
 }
 
 /// Options compare by value; where they stand in the text doesn't matter.
@@ -84,6 +113,8 @@ fn same_options(old: &Reservation, new: &Reservation) -> bool {
             options.bind.as_ref().map(|option| option.value),
             options.saf.as_ref().map(|option| option.value.clone()),
             options.smc.as_ref().map(|option| option.value),
+            options.deny.is_some(),
+            options.when.as_ref().map(|option| option.value),
         )
     };
     values(old) == values(new)
@@ -103,4 +134,81 @@ pub fn kept_entries(old: &Policy, new: &Policy) -> Vec<(u32, u32)> {
             Some((*places.get(&key(reservation))?, index))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        diagnostics::Diagnostics,
+        policy::{
+            accounts::FixedAccounts,
+            build::{Ingredients, Purpose, build},
+        },
+        profile::{ReadOptions, parse},
+    };
+
+    fn policy(text: &str) -> Policy {
+        let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
+        let ingredients = Ingredients {
+            config: Config::default(),
+            profile: parsed.profile,
+            commands: None,
+            sources: parsed.sources,
+            sysname: "HOST1".into(),
+            accounts: &FixedAccounts::default(),
+            purpose: Purpose::Explain,
+            lint: None,
+            host: None,
+            listeners: None,
+        };
+        build(ingredients, &mut Diagnostics::new())
+    }
+
+    fn between(old: &str, new: &str) -> Diff {
+        Diff::between(&policy(old), &policy(new))
+    }
+
+    #[test]
+    fn layout_is_no_difference() {
+        let diff = between("PORT 21 TCP A ; x\n 22 TCP B", "port 22 tcp b\n\n 21 tcp a");
+        assert!(diff.is_empty(), "{diff:?}");
+        assert_eq!(diff.unchanged, 2);
+    }
+
+    /// Every option counts, those of UNRSV too.
+    #[test]
+    fn options_are_compared() {
+        for (old, new) in [
+            ("21 TCP A", "21 TCP A NOAUTOLOG"),
+            ("21 TCP A", "21 TCP A SAF X"),
+            ("21 TCP A", "21 TCP A SHAREPORT"),
+            ("21 TCP A BIND 192.0.2.1", "21 TCP A BIND 192.0.2.2"),
+            ("UNRSV TCP *", "UNRSV TCP * DENY"),
+            ("UNRSV TCP * DENY", "UNRSV TCP * DENY WHENBIND"),
+        ] {
+            let diff = between(&format!("PORT {old}"), &format!("PORT {new}"));
+            assert_eq!(diff.changed.len(), 1, "{old}, {new}: {diff:?}");
+            assert_eq!((diff.added.len(), diff.removed.len()), (0, 0));
+        }
+    }
+
+    /// `LOW-07`: a policy that restricts low ports is another one.
+    #[test]
+    fn restricted_low_ports_are_a_difference() {
+        let diff = between("", "UDPCONFIG RESTRICTLOWPORTS");
+        let changed = |restricted| {
+            vec![LowPorts {
+                protocol: "udp".into(),
+                restricted,
+            }]
+        };
+        assert_eq!(diff.low_ports, changed(true));
+        assert!(!diff.is_empty());
+        let diff = between("UDPCONFIG RESTRICTLOWPORTS", "UDPCONFIG UNRESTRICTLOWPORTS");
+        assert_eq!(diff.low_ports, changed(false));
+    }
 }

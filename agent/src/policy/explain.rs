@@ -156,17 +156,7 @@ pub fn protocol(name: &str) -> Option<Protocol> {
 /// `first_unprivileged` is the host's `ip_unprivileged_port_start`.
 pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) -> Option<Answer> {
     let protocol = protocol(&question.protocol)?;
-    let subject = describe(policy, question);
-    let request = Request {
-        protocol,
-        port: question.port,
-        operation: if question.listen {
-            Operation::Listen
-        } else {
-            Operation::Bind
-        },
-    };
-    let verdict = decide(request, &subject, &policy.compiled.image);
+    let verdict = judge(policy, protocol, question);
     let host_rule = !verdict.refuses()
         && !verdict.grant
         && !question.listen
@@ -196,6 +186,21 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
         text: story.tell(),
         entry,
     })
+}
+
+/// The verdict alone. `protocol` is the question's.
+pub(super) fn judge(policy: &Policy, protocol: Protocol, question: &Question) -> Verdict {
+    let subject = describe(policy, question);
+    let request = Request {
+        protocol,
+        port: question.port,
+        operation: if question.listen {
+            Operation::Listen
+        } else {
+            Operation::Bind
+        },
+    };
+    decide(request, &subject, &policy.compiled.image)
 }
 
 /// The caller as job definitions see it. A proven job that the config doesn't

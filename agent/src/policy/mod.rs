@@ -10,6 +10,7 @@ pub mod ibmi;
 pub mod image;
 pub mod jobs;
 pub mod lint;
+mod listeners;
 pub mod lists;
 mod operands;
 pub mod permits;

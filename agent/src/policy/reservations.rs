@@ -56,6 +56,8 @@ pub struct Rules {
     /// The entries that take effect, in the order in which they are written;
     /// those for unreserved ports come last.
     pub entries: Vec<Reservation>,
+    /// How many entries DELETE took away.
+    pub deleted: usize,
     /// Per protocol: where RESTRICTLOWPORTS was said, if it holds (`LOW-01`).
     pub restrict_low: [Option<Span>; Protocol::ALL.len()],
 }
@@ -78,6 +80,7 @@ pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Rules {
     let mut resolver = Resolver {
         diagnostics,
         kept: Vec::new(),
+        deleted: 0,
         tables: [Table::default(), Table::default()],
     };
     for statement in &profile.statements {
@@ -91,11 +94,15 @@ pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Rules {
             _ => {}
         }
     }
+    let mut deleted = resolver.deleted;
     let mut entries: Vec<Reservation> = resolver.kept.into_iter().flatten().collect();
-    entries.extend(unreserved::resolve(profile, diagnostics));
+    let unreserved = unreserved::resolve(profile, diagnostics);
+    entries.extend(unreserved.entries);
+    deleted += unreserved.deleted;
     let restrict_low = Protocol::ALL.map(|protocol| low_ports(profile, protocol));
     Rules {
         entries,
+        deleted,
         restrict_low,
     }
 }
@@ -134,6 +141,7 @@ struct Resolver<'a, 'd> {
     diagnostics: &'d mut Diagnostics,
     /// Every entry that was accepted; `None` once it is deleted.
     kept: Vec<Option<Reservation>>,
+    deleted: usize,
     tables: [Table<'a>; Protocol::ALL.len()],
 }
 
@@ -252,6 +260,7 @@ impl<'a> Resolver<'a, '_> {
             }
             Target::Unrsv => return,
         };
+        self.deleted += usize::from(found.is_some());
         match (found, entry.target) {
             (Some(index), Target::Port(port)) => {
                 self.kept[index] = None;

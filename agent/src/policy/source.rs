@@ -12,8 +12,9 @@ use super::{
 use crate::{
     config::{self, Config, Ephemeral, OnError},
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
-    files::{Hash, PolicyFiles, ReadFile, Trust},
+    files::{Hash, PolicyFiles, ReadFile, Trust, combined},
     kernel::pool::settings_without_ours,
+    ports::{HostListeners, Listeners},
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
@@ -25,6 +26,8 @@ pub struct Source {
     pub config: Option<PathBuf>,
     /// The profile; `None` takes the config's.
     pub profile: Option<PathBuf>,
+    /// Change files to apply on top of the profile, in this order.
+    pub changes: Vec<PathBuf>,
     /// Overrides the config's `on_error`.
     pub on_error: Option<OnError>,
     /// Audit mode, whatever the config says.
@@ -33,6 +36,8 @@ pub struct Source {
     pub strict: bool,
     /// Report what is right but may not be wise.
     pub lint: bool,
+    /// Compare it with the host we run on: its settings, names and listeners.
+    pub of_this_host: bool,
     /// Whether the files become policy.
     pub trust: Trust,
     /// What the policy is for.
@@ -48,17 +53,31 @@ pub struct Source {
 pub struct Files {
     /// The profile and what it includes; first of all the profile itself.
     pub profile: Vec<ReadFile>,
+    /// The change files on top of it, each with what it includes.
+    pub changes: Vec<Vec<ReadFile>>,
     /// The config and the files it names, as far as there are any.
     pub config: Vec<ReadFile>,
 }
 
 impl Files {
-    /// SHA-256 of the profile itself.
+    /// SHA-256 of the profile itself; with change files on top, of the hashes of
+    /// all, so that it is another policy's.
     pub fn profile_hash(&self) -> Hash {
-        self.profile.first().map_or([0; 32], |file| file.hash)
+        let own = self.profile.first().map_or([0; 32], |file| file.hash);
+        if self.changes.is_empty() {
+            return own;
+        }
+        let changes = self.changes.iter().flatten();
+        combined([own].into_iter().chain(changes.map(|file| file.hash)))
     }
 
-    /// Whether any of the files is not what was read.
+    /// The change files themselves, in the order in which they were applied.
+    pub fn changed_by(&self) -> impl Iterator<Item = &Path> {
+        let files = self.changes.iter().filter_map(|files| files.first());
+        files.map(|file| file.path.as_path())
+    }
+
+    /// Whether any of the files that a reload reads is not what was read.
     pub fn differ(&self) -> bool {
         self.profile
             .iter()
@@ -73,6 +92,10 @@ pub struct Outcome {
     pub policy: Result<Policy, Sources>,
     /// Everything there is to say about it.
     pub diagnostics: Diagnostics,
+    /// How many entries were meant to take effect (`LNT-06`).
+    pub configured: usize,
+    /// How many would, if errors didn't refuse the policy.
+    pub effective: usize,
 }
 
 impl Outcome {
@@ -93,7 +116,26 @@ impl Source {
     ///
     /// [`ReadError`] if a file can't be read at all; that is no answer about its content.
     pub fn read(&self) -> Result<Outcome, ReadError> {
-        let config_files = PolicyFiles::new(self.trust);
+        self.read_on(None, &self.changes)
+    }
+
+    /// The policy that was read from `base`, with the change file `change` on top
+    /// (`OBY-01`). Only that file is read; what happened to the others since then
+    /// doesn't matter.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if the change file can't be read.
+    pub fn obey(&self, base: &Files, change: &Path) -> Result<Outcome, ReadError> {
+        self.read_on(Some(base), &[change.to_owned()])
+    }
+
+    fn read_on(&self, base: Option<&Files>, changes: &[PathBuf]) -> Result<Outcome, ReadError> {
+        let files = |known: fn(&Files) -> &[ReadFile]| match base {
+            Some(base) => PolicyFiles::again(known(base)),
+            None => PolicyFiles::new(self.trust),
+        };
+        let config_files = files(|base| &base.config);
         let config_text = self.config_text(&config_files)?;
         // Once to know where the profile is; again when its texts are there to
         // point into.
@@ -106,7 +148,7 @@ impl Source {
         // With a bad config the profile is still checked, under the defaults.
         let first = self.settings(first.unwrap_or_default());
 
-        let profile_files = PolicyFiles::new(self.trust);
+        let profile_files = files(|base| &base.profile);
         let sysname = sysname(&first);
         let mut symbols = first.symbols.clone();
         symbols
@@ -117,7 +159,24 @@ impl Source {
             symbols: Some(&symbols),
             opener: &profile_files,
         };
-        let parsed = profile::read(&first.profile, &options)?;
+        let mut parsed = profile::read(&first.profile, &options)?;
+        let mut changed = Vec::new();
+        let earlier = base.map_or(&[][..], |base| &base.changes);
+        let earlier = earlier.iter().filter_map(|files| {
+            let file = files.first()?;
+            Some((file.path.as_path(), PolicyFiles::again(files)))
+        });
+        let new = changes
+            .iter()
+            .map(|path| (path.as_path(), PolicyFiles::new(self.trust)));
+        for (path, files) in earlier.chain(new) {
+            let options = ReadOptions {
+                opener: &files,
+                ..options
+            };
+            parsed = profile::obey(parsed, path, &options)?;
+            changed.push(files.into_read());
+        }
         let (mut sources, mut diagnostics) = (parsed.sources, parsed.diagnostics);
         let config = self.settings(parse(&mut sources, &mut diagnostics).unwrap_or_default());
         let commands = match &config.ibmi_commands {
@@ -134,9 +193,14 @@ impl Source {
                 sysname,
                 accounts: &HostAccounts,
                 purpose: self.purpose,
-                lint: self.lint.then(Host::own),
+                lint: self.lint.then(|| match self.of_this_host {
+                    true => Host::own(),
+                    false => Host::unknown(),
+                }),
                 host: (self.purpose == Purpose::Enforce)
                     .then(|| settings_without_ours(&self.bpffs)),
+                listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
+                    .then_some(&HostListeners as &dyn Listeners),
             },
             &mut diagnostics,
         );
@@ -147,9 +211,12 @@ impl Source {
             && (on_error == OnError::Refuse || diagnostics.iter().any(too_small));
         policy.files = Files {
             profile: profile_files.into_read(),
+            changes: changed,
             config: config_files.into_read(),
         };
         Ok(Outcome {
+            configured: policy.configured,
+            effective: policy.reservations.len(),
             policy: if config_is_valid && !refused {
                 Ok(policy)
             } else {
@@ -174,7 +241,7 @@ impl Source {
     }
 
     /// The config's path and text. Without `--config` it may be absent.
-    fn config_text(&self, files: &PolicyFiles) -> Result<Option<(PathBuf, String)>, ReadError> {
+    fn config_text(&self, files: &PolicyFiles<'_>) -> Result<Option<(PathBuf, String)>, ReadError> {
         let path = self.config.as_deref().unwrap_or(Path::new(config::DEFAULT));
         match read_text(files, path) {
             Err(ReadError::Missing { .. }) if self.config.is_none() => Ok(None),
@@ -191,9 +258,113 @@ fn sysname(config: &Config) -> String {
     })
 }
 
-fn read_text(files: &PolicyFiles, path: &Path) -> Result<String, ReadError> {
+fn read_text(files: &PolicyFiles<'_>, path: &Path) -> Result<String, ReadError> {
     String::from_utf8(files.open(path)?.bytes).map_err(|_| ReadError::Refused {
         path: path.into(),
         why: "it is not UTF-8 text".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    /// `IBI-11`: who may change a restriction is who may write its file, and that is
+    /// root alone; likewise for profile, config and change files.
+    #[test]
+    fn every_file_that_becomes_policy_is_roots_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            path
+        };
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let files = [
+            write("profile", "PORT 8400 TCP APPL\n"),
+            write("config", "[ibmi]\ncommands = \"commands\"\n"),
+            write(
+                "commands",
+                "ADDTCPPORT PORT(8400) PROTOCOL(*TCP) USRPRF(0)\n",
+            ),
+            write("change", "PORT 8401 TCP APPL\n"),
+        ];
+        let source = Source {
+            config: Some(files[1].clone()),
+            profile: Some(files[0].clone()),
+            changes: vec![files[3].clone()],
+            on_error: None,
+            audit: false,
+            strict: false,
+            lint: false,
+            of_this_host: false,
+            trust: Trust::Policy,
+            purpose: Purpose::Explain,
+            leave_pool: true,
+            bpffs: PathBuf::new(),
+        };
+        assert!(source.read().is_ok());
+        for file in &files {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o646)).unwrap();
+            let refused = source.read().err();
+            let is_it = matches!(&refused, Some(ReadError::Refused { path, .. }) if path == file);
+            assert!(is_it, "{}: {refused:?}", file.display());
+            fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+    }
+
+    /// `OBY-03`: a change is on top of what was read, whatever the files are now.
+    #[test]
+    fn a_change_is_on_top_of_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();
+        write("more", "PORT 22 TCP SSHD\n");
+        write("profile", "PORT 21 TCP FTPD1\nINCLUDE more\n");
+        write("config", "");
+        write("change", "INCLUDE more\n");
+        let source = Source {
+            config: Some(path("config")),
+            profile: Some(path("profile")),
+            changes: Vec::new(),
+            on_error: None,
+            audit: false,
+            strict: false,
+            lint: false,
+            of_this_host: false,
+            trust: Trust::Inspection,
+            purpose: Purpose::Explain,
+            leave_pool: true,
+            bpffs: PathBuf::new(),
+        };
+        let texts = |outcome: &Outcome| -> Vec<String> {
+            let policy = outcome.policy.as_ref().ok().unwrap();
+            let entries = policy.reservations.iter();
+            entries.map(|entry| policy.place_of(entry).text).collect()
+        };
+        let first = source.read().unwrap();
+        let base = first.policy.as_ref().ok().unwrap();
+        let hash = base.files.profile_hash();
+        // The change file includes the same file, as it is now.
+        write("more", "PORT 23 TCP TN3270\n");
+        write("profile", "nonsense\n");
+        let second = source.obey(&base.files, &path("change")).unwrap();
+        assert_eq!(
+            texts(&second),
+            ["21 TCP FTPD1", "22 TCP SSHD", "23 TCP TN3270"]
+        );
+        let changed = second.policy.ok().unwrap();
+        assert_ne!(changed.files.profile_hash(), hash);
+        assert_eq!(
+            changed.files.changed_by().collect::<Vec<_>>(),
+            [path("change")]
+        );
+        // And the next one is on top of both.
+        write("more", "PORT 24 TCP LATE\n");
+        let third = source.obey(&changed.files, &path("change")).unwrap();
+        assert_eq!(texts(&third).len(), 4);
+    }
 }

@@ -164,21 +164,7 @@ impl Story<'_> {
     /// The name that an entry for the caller would have; `None` if no entry can
     /// mean it by a name.
     fn name(&self) -> Option<String> {
-        if self.question.is_kernel() {
-            return Some(KERNEL.to_owned());
-        }
-        let caller = caller(self.policy, self.question);
-        if let Some(job) = self.policy.jobs.of(&caller).first() {
-            return self.policy.jobs.get(job.id).map(|job| job.name.clone());
-        }
-        let name = caller.comm?.to_ascii_uppercase();
-        // Only who satisfies a definition is that job.
-        let is_taken = self.policy.jobs.is_defined(&name) || name == KERNEL;
-        let is_plain = matches!(
-            jobname(&name),
-            Ok(Jobname { user: User::Job(name), .. }) if !name.contains(['*', '?'])
-        );
-        (is_plain && !is_taken).then_some(name)
+        entry_name(self.policy, self.question)
     }
 
     fn no_name(&self) -> String {
@@ -195,4 +181,24 @@ impl Story<'_> {
             "{name} can't stand in a profile as a job name (z/OS has letters, digits and @ # $, at most {ZOS_NAME_CHARS}); define a job for it under [jobs]."
         )
     }
+}
+
+/// The name that an entry for the caller in `question` would have; `None` if no
+/// entry can mean it by a name.
+pub(super) fn entry_name(policy: &Policy, question: &Question) -> Option<String> {
+    if question.is_kernel() {
+        return Some(KERNEL.to_owned());
+    }
+    let caller = caller(policy, question);
+    if let Some(job) = policy.jobs.of(&caller).first() {
+        return policy.jobs.get(job.id).map(|job| job.name.clone());
+    }
+    let name = caller.comm?.to_ascii_uppercase();
+    // Only who satisfies a definition is that job.
+    let is_taken = policy.jobs.is_defined(&name) || name == KERNEL;
+    let is_plain = matches!(
+        jobname(&name),
+        Ok(Jobname { user: User::Job(name), .. }) if !name.contains(['*', '?'])
+    );
+    (is_plain && !is_taken).then_some(name)
 }

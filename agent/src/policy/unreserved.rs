@@ -8,14 +8,23 @@ use super::reservations::{Kind, Reservation};
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity};
 use crate::profile::ast::{Options, PortEntry, PortList, Profile, Statement, Target, User, When};
 
+/// What is left of the UNRSV entries of a profile.
+pub(super) struct Unreserved {
+    /// Those that stand, in the order in which they are written.
+    pub(super) entries: Vec<Reservation>,
+    /// How many DELETE took away.
+    pub(super) deleted: usize,
+}
+
 /// The UNRSV entries of `profile` that stand after all statements, in the order
 /// in which they are written. The others are reported: a second one for a job
 /// (`UNR-09`), or a TCP one that is judged at another moment than those before
 /// (`UNR-13`).
-pub(super) fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Vec<Reservation> {
+pub(super) fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Unreserved {
     let mut kept: HashMap<(Protocol, &User), &PortEntry> = HashMap::new();
     // When TCP entries are judged, and how many there are to agree on it.
     let mut timing: Option<(&PortEntry, usize)> = None;
+    let mut deleted = 0;
     for statement in &profile.statements {
         match statement {
             Statement::Port(list) => {
@@ -25,7 +34,7 @@ pub(super) fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Vec<R
             }
             Statement::DeletePort(list) => {
                 for entry in unreserved(list) {
-                    delete(entry, &mut kept, &mut timing, diagnostics);
+                    deleted += usize::from(delete(entry, &mut kept, &mut timing, diagnostics));
                 }
             }
             _ => {}
@@ -33,7 +42,10 @@ pub(super) fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Vec<R
     }
     let mut entries: Vec<&PortEntry> = kept.into_values().collect();
     entries.sort_by_key(|entry| entry.span);
-    entries.into_iter().map(reservation).collect()
+    Unreserved {
+        entries: entries.into_iter().map(reservation).collect(),
+        deleted,
+    }
 }
 
 fn reservation(entry: &PortEntry) -> Reservation {
@@ -101,12 +113,13 @@ fn add<'a>(
     kept.insert((entry.protocol, &entry.user), entry);
 }
 
+/// Takes an entry away; false if there is none.
 fn delete<'a>(
     entry: &'a PortEntry,
     kept: &mut HashMap<(Protocol, &'a User), &'a PortEntry>,
     timing: &mut Option<(&'a PortEntry, usize)>,
     diagnostics: &mut Diagnostics,
-) {
+) -> bool {
     if kept.remove(&(entry.protocol, &entry.user)).is_none() {
         diagnostics.push_with(Severity::Error, || {
             let protocol = entry.protocol.name();
@@ -116,10 +129,11 @@ fn delete<'a>(
             );
             Diagnostic::error(Code::NothingToDelete, entry.span, message)
         });
-        return;
+        return false;
     }
     // The last one leaves the choice free again (`UNR-14`).
     if entry.protocol == Protocol::Tcp {
         *timing = timing.and_then(|(first, count)| (count > 1).then_some((first, count - 1)));
     }
+    true
 }

@@ -18,8 +18,34 @@ pub struct Spanned<T> {
 /// A profile: its statements in order, those of included files in their place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// The statements.
+    /// The statements, those of change files behind all others.
     pub statements: Vec<Statement>,
+    /// Which statement is the first of a change file; `None` without one.
+    pub changed_from: Option<usize>,
+    /// How many entries PORT and PORTRANGE statements were meant to add, those
+    /// that had to be dropped included.
+    pub written: usize,
+}
+
+impl Profile {
+    /// The statements of the profile itself, without those of change files.
+    pub fn at_start(&self) -> &[Statement] {
+        let end = self.changed_from.unwrap_or(self.statements.len());
+        self.statements.get(..end).unwrap_or(&self.statements)
+    }
+
+    /// How many entries and procedures are kept.
+    pub(super) fn kept(&self) -> usize {
+        let kept = self.statements.iter().map(|statement| match statement {
+            Statement::Port(list)
+            | Statement::PortRange(list)
+            | Statement::DeletePort(list)
+            | Statement::DeletePortRange(list) => list.entries.len(),
+            Statement::Autolog(autolog) => autolog.procedures.len(),
+            _ => 0,
+        });
+        kept.sum()
+    }
 }
 
 /// One statement.

@@ -126,6 +126,9 @@ impl Parser<'_> {
                 break;
             }
             self.next();
+            if !list.deleting {
+                self.profile.written += 1;
+            }
             match self.entry(&word, list) {
                 Ok(entry) => self.keep(entry, &mut entries),
                 Err(dropped) => {

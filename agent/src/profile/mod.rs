@@ -31,6 +31,7 @@ pub use lexer::Symbols;
 pub use read::{AnyFile, MAX_BYTES, OpenedFile, Opener, ReadError, ReadOptions, read_bounded};
 
 /// A profile as far as it could be understood, and what was wrong with it.
+#[derive(Default)]
 pub struct Parsed {
     /// The statements.
     pub profile: Profile,
@@ -43,14 +44,35 @@ pub struct Parsed {
 /// Reads the profile at `path`. An error means that it could not be read at all.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Parsed, ReadError> {
     let file = options.opener.open(path)?;
-    Ok(parser::run(path, file, options))
+    Ok(parser::run(Parsed::default(), path, file, options))
+}
+
+/// Reads the change file at `path` on top of what `parsed` holds (z/OS's OBEYFILE;
+/// `OBY-04`). It is in the same language, and what it says comes behind all else.
+pub fn obey(parsed: Parsed, path: &Path, options: &ReadOptions) -> Result<Parsed, ReadError> {
+    let file = options.opener.open(path)?;
+    Ok(change(parsed, path, file, options))
+}
+
+/// Parses `bytes` as the change file `path`, as [`obey`] does.
+pub fn parse_change(parsed: Parsed, path: &Path, bytes: &[u8], options: &ReadOptions) -> Parsed {
+    change(parsed, path, opened(path, bytes), options)
+}
+
+fn change(mut parsed: Parsed, path: &Path, file: OpenedFile, options: &ReadOptions) -> Parsed {
+    let from = parsed.profile.statements.len();
+    parsed.profile.changed_from.get_or_insert(from);
+    parser::run(parsed, path, file, options)
 }
 
 /// Parses `bytes`, called `path` in reports. INCLUDE is relative to its folder.
 pub fn parse(path: &Path, bytes: &[u8], options: &ReadOptions) -> Parsed {
-    let file = OpenedFile {
+    parser::run(Parsed::default(), path, opened(path, bytes), options)
+}
+
+fn opened(path: &Path, bytes: &[u8]) -> OpenedFile {
+    OpenedFile {
         identity: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
         bytes: bytes.to_vec(),
-    };
-    parser::run(path, file, options)
+    }
 }

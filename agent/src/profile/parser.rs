@@ -28,18 +28,19 @@ const MAX_DEPTH: usize = 32;
 /// Most files that one profile may include, each time counted.
 const MAX_INCLUDES: usize = 1000;
 
-/// Parses `file`, which was found at `path`.
-pub(super) fn run(path: &Path, file: OpenedFile, options: &ReadOptions) -> Parsed {
+/// Parses `file`, which was found at `path`, behind what `before` holds.
+pub(super) fn run(before: Parsed, path: &Path, file: OpenedFile, options: &ReadOptions) -> Parsed {
+    let entries = before.profile.kept();
     let mut parser = Parser {
         options,
-        sources: Sources::new(),
-        diagnostics: Diagnostics::new(),
-        profile: Profile::default(),
+        sources: before.sources,
+        diagnostics: before.diagnostics,
+        profile: before.profile,
         frame: Frame::none(),
         chain: Vec::new(),
         includes: 0,
         bytes: 0,
-        entries: 0,
+        entries,
     };
     parser.file(path, file);
     Parsed {
@@ -54,7 +55,7 @@ pub(super) struct Parser<'a> {
     pub(super) options: &'a ReadOptions<'a>,
     pub(super) sources: Sources,
     pub(super) diagnostics: Diagnostics,
-    profile: Profile,
+    pub(super) profile: Profile,
     frame: Frame<'a>,
     /// The identities of the files that include one another just now.
     chain: Vec<PathBuf>,

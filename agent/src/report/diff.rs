@@ -15,7 +15,14 @@ pub fn text(diff: &Diff) -> String {
             format!("{sign} {}  ({})\n", escaped(&entry.text), escaped(&place))
         })
     });
-    entries.collect::<String>() + &summary(diff)
+    let low_ports = diff.low_ports.iter().map(|low| {
+        let (sign, now) = match low.restricted {
+            true => ('+', "from now on"),
+            false => ('-', "no more"),
+        };
+        format!("{sign} {} RESTRICTLOWPORTS, {now}\n", low.protocol)
+    });
+    entries.chain(low_ports).collect::<String>() + &summary(diff)
 }
 
 /// The numbers in one line.

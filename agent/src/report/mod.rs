@@ -3,6 +3,7 @@
 pub mod diff;
 pub mod events;
 pub mod ports;
+pub mod restrictions;
 pub mod status;
 
 use std::io::{self, Write as _};

@@ -98,7 +98,7 @@ fn flags(reservation: &Reservation) -> String {
 
 /// The register for people (`RPT-02`, `RPT-08`: ports have five digits, and
 /// unreserved ones the word UNRSV). With `verbose`, also which of a port's
-/// entries is looked at when, and why.
+/// entries is looked at when and why, and where it is written.
 pub fn text(rows: &[PortRow], verbose: bool) -> String {
     let mut header = vec![
         "PORT",
@@ -113,6 +113,7 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
     ];
     if verbose {
         header.splice(3..3, ["ORDER", "BECAUSE IT IS"]);
+        header.push("WRITTEN IN");
     }
     let mut table = table(&header);
     for row in rows {
@@ -137,6 +138,7 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
         ];
         if verbose {
             cells.splice(3..3, [row.order.to_string(), row.closeness.clone()]);
+            cells.push(escaped(&format!("{}:{}", row.file, row.line)));
         }
         table.add_row(cells);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     daemon::{
         pool::short,
-        protocol::{PoolStatus, Status},
+        protocol::{PoolStatus, ProfileStatus, Status},
     },
     diagnostics::escaped,
     kernel::hooks::HOOKS,
@@ -40,9 +40,18 @@ pub fn text(status: &Status) -> String {
     });
     let profile = &status.profile;
     lines.push(format!(
-        "profile     {}, {} entries, generation {}, published {}",
-        profile.path, profile.entries, status.generation, profile.published
+        "profile     {}, {}, generation {}, published {}",
+        profile.path,
+        entries(profile),
+        status.generation,
+        profile.published
     ));
+    for change in profile.changes.iter().flatten() {
+        lines.push(format!(
+            "changed     by {}, until the next reload or agent",
+            escaped(change)
+        ));
+    }
     lines.push(format!("hash        {}", profile.hash));
     match profile.differs_from_file {
         Some(true) => lines.push(
@@ -132,6 +141,15 @@ fn pool(pool: &PoolStatus) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// How many entries are in force, and how many were dropped (`LNT-06`).
+pub fn entries(profile: &ProfileStatus) -> String {
+    let dropped = match profile.dropped {
+        Some(dropped) if dropped > 0 => format!(" ({dropped} DROPPED for errors)"),
+        _ => String::new(),
+    };
+    format!("{} entries{dropped}", profile.entries)
 }
 
 fn mode(status: &Status) -> &'static str {

@@ -35,7 +35,7 @@ fn advised(text: &str) -> Option<&str> {
 /// Follows the advice given to the callers in `block`.
 fn follow(example: &Example, block: &Block, config: Option<&str>) -> Vec<String> {
     let mut wrong = Vec::new();
-    let Some(before) = policy::read(example, config).policy else {
+    let Some(before) = policy::read(example, config, &[]).policy else {
         return wrong;
     };
     for (number, line) in lines(block) {
@@ -50,7 +50,7 @@ fn follow(example: &Example, block: &Block, config: Option<&str>) -> Vec<String>
             continue;
         };
         let after =
-            [true, false].map(|front| policy::read(&with_line(example, entry, front), config));
+            [true, false].map(|front| policy::read(&with_line(example, entry, front), config, &[]));
         let helps = |after: &policy::Reading| {
             let now = after
                 .policy
@@ -76,6 +76,8 @@ fn follow_all(folder: &Path) -> Vec<String> {
                 match step {
                     Step::Config(block) => config = Some(block.text.as_str()),
                     Step::Verdicts(block) => wrong.extend(follow(example, block, config)),
+                    // With a change file on top, the advice is for another policy.
+                    Step::Change(_) => break,
                     Step::Diagnostics { .. } => {}
                 }
             }

@@ -8,7 +8,7 @@ use crate::document::{Example, Step};
 use crate::{lines, read, root};
 
 /// Codes whose example can't be written down as a text.
-const WITHOUT_EXAMPLE: [(&str, &str); 11] = [
+const WITHOUT_EXAMPLE: [(&str, &str); 15] = [
     ("PRV101", "a Markdown file is UTF-8 itself"),
     ("PRV102", "a document with a NUL byte is no text"),
     ("PRV116", "the command line defines no symbols"),
@@ -20,6 +20,10 @@ const WITHOUT_EXAMPLE: [(&str, &str); 11] = [
     ("PRV511", "the host of examples has no names"),
     ("PRV513", "it points into the config, not the profile"),
     ("PRV515", "it points into the config, not the profile"),
+    ("PRV530", "nothing listens on the host of examples"),
+    ("PRV531", "nothing listens on the host of examples"),
+    ("PRV532", "nothing listens on the host of examples"),
+    ("PRV534", "nothing listens on the host of examples"),
 ];
 
 /// Each code has a heading `PRVnnn: title`, in order, and no other has.

@@ -2,7 +2,8 @@
 //!
 //! An example is a ```` ```tcpip ```` fence and what stands behind it, up to the
 //! next profile or heading: configs (`toml`), what is decided under the latest
-//! one (`verdicts`), and what there is to say (`diagnostics`). Words behind the
+//! one (`verdicts`), what there is to say (`diagnostics`), and change files on top
+//! of it (`tcpip obey`). Words behind the
 //! fence's language say more: see [`Attributes`].
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub struct Attributes {
 pub enum Step {
     /// The config from here on.
     Config(Block),
+    /// `tcpip obey`: a change file, on top of all that is above it.
+    Change(Block),
     /// What is decided.
     Verdicts(Block),
     /// What reading it reports; `checked`: what `check` reports.
@@ -138,6 +141,7 @@ impl Reader<'_> {
                 let name = rest.trim_start_matches("file=").to_owned();
                 return self.files.push((name, block.text));
             }
+            ("tcpip", "obey") => Step::Change(block),
             ("tcpip", rest) => return self.profile(rest, block),
             // A config on its own is another document's business.
             ("toml", "") if !self.open => return,

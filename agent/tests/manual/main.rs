@@ -55,17 +55,26 @@ fn run(example: &Example) -> Vec<String> {
     if example.attributes.ignored {
         return wrong;
     }
-    let says = |step: &Step| !matches!(step, Step::Config(_));
+    let says = |step: &Step| !matches!(step, Step::Config(_) | Step::Change(_));
     if !example.steps.iter().any(says) {
         let place = example.place(example.profile.line);
         return vec![format!("{place}: nothing is said about this profile")];
     }
     let listed = |step: &Step| matches!(step, Step::Diagnostics { .. });
     let lists = example.steps.iter().any(listed);
-    let mut reading = policy::read(example, None);
+    let mut config = None;
+    let mut changes = Vec::new();
+    let mut reading = policy::read(example, config, &changes);
     for step in &example.steps {
         match step {
-            Step::Config(block) => reading = policy::read(example, Some(&block.text)),
+            Step::Config(block) => {
+                config = Some(block.text.as_str());
+                reading = policy::read(example, config, &changes);
+            }
+            Step::Change(block) => {
+                changes.push(block.text.as_str());
+                reading = policy::read(example, config, &changes);
+            }
             Step::Verdicts(block) => wrong.extend(verdicts(example, block, &reading)),
             Step::Diagnostics { block, checked } => {
                 let found = if *checked {
@@ -225,6 +234,14 @@ fn false_statements_are_noticed() {
             "{wrong:?}"
         );
     }
+    let changed = |change: &str, rest: &str| {
+        example(&format!("{profile}```tcpip obey\n{change}\n```\n{rest}"))
+    };
+    let deleted = "DELETE PORT 21 TCP FTPD1";
+    let free = "```verdicts\ntcp/21 X -> allow unreserved\n```\n";
+    assert_eq!(changed(deleted, free), Vec::<String>::new());
+    assert!(!changed("PORT 22 TCP X", free).is_empty());
+    assert!(!changed(deleted, "").is_empty());
     let silent = "```tcpip\nPORT 21 TPC X\n```\n```verdicts\n```\n";
     assert!(
         example(silent)[0].contains("no policy to ask"),

@@ -10,12 +10,13 @@ use portreeve::policy::bits::PortBits;
 use portreeve::policy::build::{Ingredients, Policy, Purpose, build};
 use portreeve::policy::explain::{Answer, Question, explain};
 use portreeve::policy::lint::Host;
-use portreeve::profile::{OpenedFile, Opener, ReadError, ReadOptions, parse};
+use portreeve::profile::{OpenedFile, Opener, ReadError, ReadOptions, parse, parse_change};
 
 use crate::accounts;
 use crate::document::Example;
 
 const PROFILE: &str = "profile.tcpip";
+const CHANGE: &str = "change.tcpip";
 const CONFIG: &str = "portreeve.toml";
 
 /// What comes of reading an example.
@@ -58,10 +59,10 @@ impl Opener for Beside<'_> {
     }
 }
 
-/// Reads `example` under `config`.
-pub fn read(example: &Example, config: Option<&str>) -> Reading {
-    let (policy, reported) = make(example, config, Purpose::Explain);
-    let (_, checked) = make(example, config, Purpose::Enforce);
+/// Reads `example` under `config`, with change files on top.
+pub fn read(example: &Example, config: Option<&str>, changes: &[&str]) -> Reading {
+    let (policy, reported) = make(example, config, changes, Purpose::Explain);
+    let (_, checked) = make(example, config, changes, Purpose::Enforce);
     Reading {
         policy,
         reported,
@@ -72,6 +73,7 @@ pub fn read(example: &Example, config: Option<&str>) -> Reading {
 fn make(
     example: &Example,
     config: Option<&str>,
+    changes: &[&str],
     purpose: Purpose,
 ) -> (Option<Policy>, Vec<String>) {
     let text = &example.profile.text;
@@ -87,7 +89,10 @@ fn make(
         opener: &beside,
         ..ReadOptions::default()
     };
-    let parsed = parse(Path::new(PROFILE), text.as_bytes(), &options);
+    let mut parsed = parse(Path::new(PROFILE), text.as_bytes(), &options);
+    for change in changes {
+        parsed = parse_change(parsed, Path::new(CHANGE), change.as_bytes(), &options);
+    }
     let (mut sources, mut diagnostics) = (parsed.sources, parsed.diagnostics);
     let valid = match config {
         Some(text) => config::parse(Path::new(CONFIG), text, &mut sources, &mut diagnostics),
@@ -111,6 +116,7 @@ fn make(
         purpose,
         lint: (purpose == Purpose::Enforce).then(host),
         host: Some(host().ports),
+        listeners: None,
     };
     let policy = build(ingredients, &mut diagnostics);
     let said = diagnostics.iter();

@@ -44,8 +44,17 @@ pub fn open(want: &Want) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Binds `socket` as wanted.
+/// Binds `socket` as wanted, and listens if that is wanted too.
 pub fn bind(socket: &OwnedFd, want: &Want) -> Result<(), Errno> {
+    bind_only(socket, want)?;
+    if want.listens {
+        // SAFETY: the call takes two numbers.
+        Errno::result(unsafe { libc::listen(socket.as_raw_fd(), 1) })?;
+    }
+    Ok(())
+}
+
+fn bind_only(socket: &OwnedFd, want: &Want) -> Result<(), Errno> {
     match want.address {
         IpAddr::V4(address) => {
             // SAFETY: a sockaddr_in is plain data, for which all zeroes is valid.

@@ -5,7 +5,9 @@ mod events;
 mod explain;
 mod generated;
 mod input;
+mod listeners;
 mod neighbours;
+mod obey;
 mod policies;
 mod pool;
 mod publishing;
@@ -27,6 +29,8 @@ const SUBJECTS: &[(&str, &[(&str, Body)])] = &[
     ("policies", policies::TESTS),
     ("audit", audit::TESTS),
     ("reload", reload::TESTS),
+    ("obey", obey::TESTS),
+    ("listeners", listeners::TESTS),
     ("survival", survival::TESTS),
     ("pool", pool::TESTS),
     ("input", input::TESTS),

@@ -197,8 +197,9 @@ fn one_job_too_many_on_one_port(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// `SYN-12`, `RNG-13`: with `on_error = "skip"` a bad entry is dropped and the rest
-/// applies, as on z/OS; without, nothing does.
+/// `SYN-12`, `RNG-13`, `LNT-06`: with `on_error = "skip"` a bad entry is dropped and
+/// the rest applies, as on z/OS, and every report counts what is missing; without,
+/// nothing does.
 fn bad_entries_are_dropped_if_asked_for(s: &Sandbox) -> Result<()> {
     let profile = "\
 PORTRANGE
@@ -223,5 +224,20 @@ PORT
     let agent = judge(s, profile, QUIET.skip_errors(), &cases)?;
     let log = agent.log();
     ensure!(log.contains("4050") && log.contains("70000"), "{log}");
+    let dropped = "3 entries (2 DROPPED for errors)";
+    let said = agent.ready();
+    ensure!(said.contains(dropped), "no {dropped:?} in {said}");
+    let status = agent.status()?;
+    ensure_eq!(status["profile"]["dropped"], 2, "{status}");
+    let profile = s.profile().display().to_string();
+    for (how, code, says) in [
+        ("skip", 1, "3 of 5 reservations take effect, 2 errors"),
+        ("refuse", 1, "3 of 5 reservations would take effect"),
+    ] {
+        let checked = s
+            .portreeve(&["check", &profile, "--on-error", how])?
+            .ended_with(code)?;
+        ensure!(checked.stdout.contains(says), "no {says:?} in {checked:?}");
+    }
     Ok(())
 }

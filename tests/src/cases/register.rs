@@ -12,7 +12,8 @@ use crate::{
 tests![
     every_entry_has_its_row,
     only_the_ports_asked_for,
-    rows_for_people
+    rows_for_people,
+    restrictions_are_listed,
 ];
 
 const PROFILE: &str = "\
@@ -100,5 +101,71 @@ fn rows_for_people(s: &Sandbox) -> Result<()> {
     for words in ["PORT", "00021", "04000-04099", "control", "RESERVED"] {
         ensure!(text.contains(words), "no {words:?} in\n{text}");
     }
+    Ok(())
+}
+
+/// `IBI-15`: lower and upper port, protocol and user, one row each, from the config
+/// and from the commands it names.
+fn restrictions_are_listed(s: &Sandbox) -> Result<()> {
+    let profile = s.write("profile.tcpip", "")?.display().to_string();
+    let config = "\
+[ibmi]
+commands = \"ports.clp\"
+[[restriction]]
+ports = \"8400-8410\"
+protocol = \"tcp\"
+users = [\"4000002\", \"0\"]
+";
+    s.write(
+        "ports.clp",
+        "ADDTCPPORT PORT(161) PROTOCOL(*UDP) USRPRF(0)\n",
+    )?;
+    let config = s.write("portreeve.toml", config)?.display().to_string();
+    let list = |format: &str| {
+        let places = [
+            "--profile",
+            &profile,
+            "--config",
+            &config,
+            "--format",
+            format,
+        ];
+        let done = s.portreeve(&[&["policy", "restrictions"], &places[..]].concat())?;
+        done.ended_with(0)
+    };
+    let rows = list("json")?.json()?;
+    let in_config = |uid: u32, user: &str| {
+        json!({
+            "lower": 8400, "upper": 8410, "protocol": "tcp", "user": user, "uid": uid,
+            "file": config, "line": 3,
+        })
+    };
+    let by_command = json!({
+        "lower": 161, "upper": null, "protocol": "udp", "user": "root", "uid": 0,
+        "file": s.dir.join("ports.clp"), "line": 1,
+    });
+    let expected = json!([
+        in_config(0, "root"),
+        in_config(4_000_002, "4000002"),
+        by_command
+    ]);
+    ensure_eq!(rows, expected, "rows");
+    let text = list("text")?.stdout;
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let shown = [
+        vec!["LOWER", "PORT", "UPPER", "PORT", "PROTOCOL", "USER"],
+        vec!["8400", "8410", "*TCP", "root"],
+        vec!["8400", "8410", "*TCP", "4000002"],
+        vec!["161", "*ONLY", "*UDP", "root"],
+    ];
+    ensure_eq!(lines, shown, "{text}");
+    s.write("portreeve.toml", "")?;
+    ensure!(
+        list("text")?.stdout.starts_with("no port is restricted"),
+        "none"
+    );
     Ok(())
 }

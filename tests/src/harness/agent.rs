@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -166,8 +166,7 @@ impl Agent<'_> {
             let lines = agent.stdout();
             lines.iter().any(|line| line.starts_with("ready"))
         };
-        let has_ended =
-            |agent: &Self| !std::path::Path::new(&format!("/proc/{}/fd/0", agent.pid())).exists();
+        let has_ended = |agent: &Self| !Path::new(&format!("/proc/{}/fd/0", agent.pid())).exists();
         self.wait_until("`ready`", |agent| is_ready(agent) || has_ended(agent))?;
         ensure!(
             is_ready(self),
@@ -244,9 +243,19 @@ impl Agent<'_> {
 
     /// Reloads: exit status and answer.
     pub fn reload(&self, arguments: &[&str]) -> Result<(i32, Value)> {
-        let arguments = [&["reload", "--format", "json"], arguments].concat();
+        self.change(&[&["reload"], arguments].concat())
+    }
+
+    /// Obeys a change file: exit status and answer.
+    pub fn obey(&self, file: &Path, arguments: &[&str]) -> Result<(i32, Value)> {
+        let file = file.display().to_string();
+        self.change(&[&["obey", file.as_str()], arguments].concat())
+    }
+
+    fn change(&self, arguments: &[&str]) -> Result<(i32, Value)> {
+        let arguments = [arguments, &["--format", "json"]].concat();
         let done = self.sandbox.portreeve(&arguments)?;
-        let code = done.code.context("`reload` was killed")?;
+        let code = done.code.context("the verb was killed")?;
         Ok((code, done.json()?))
     }
 }

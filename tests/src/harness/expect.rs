@@ -1,6 +1,6 @@
 //! A bind and everything that must come of it: errno, event and counts.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Agent, Binder, Caller, Sandbox, Settings, Want,
-    snapshot::{Snapshot, milliseconds},
+    snapshot::{Line, Snapshot, milliseconds},
 };
 use crate::ensure_eq;
 
@@ -180,7 +180,22 @@ pub fn expect(
     settings: Settings,
     cases: &[Case<'_>],
 ) -> Result<()> {
-    let lines = Lines::new(profile);
+    expect_of(
+        agent,
+        &[(&agent.sandbox.profile(), profile)],
+        settings,
+        cases,
+    )
+}
+
+/// The same with entries from several files.
+pub fn expect_of(
+    agent: &Agent<'_>,
+    files: &[(&Path, &str)],
+    settings: Settings,
+    cases: &[Case<'_>],
+) -> Result<()> {
+    let lines = Lines::new(files);
     let mut before = Snapshot::take(agent)?;
     for case in cases {
         let cases = std::slice::from_ref(case);
@@ -198,7 +213,8 @@ pub fn expect_at_once(
     cases: &[Case<'_>],
 ) -> Result<()> {
     let before = Snapshot::take(agent)?;
-    step(agent, &Lines::new(profile), settings, cases, &before).map(drop)
+    let lines = Lines::new(&[(&agent.sandbox.profile(), profile)]);
+    step(agent, &lines, settings, cases, &before).map(drop)
 }
 
 fn step(
@@ -308,11 +324,10 @@ fn event(
         }
     };
     let entry = match entry {
-        Some(text) => json!({
-            "file": sandbox.profile(),
-            "line": lines.of(text)?,
-            "text": text,
-        }),
+        Some(text) => {
+            let (file, line) = lines.of(text)?;
+            json!({"file": file, "line": line, "text": text})
+        }
         None => Value::Null,
     };
     let Case { caller, want, .. } = case;
@@ -342,18 +357,22 @@ fn event(
     })))
 }
 
-/// Where each entry of a profile stands.
-struct Lines(HashMap<String, u64>);
+/// Where each entry of a policy stands.
+struct Lines(HashMap<String, Line>);
 
 impl Lines {
-    fn new(profile: &str) -> Self {
+    fn new(files: &[(&Path, &str)]) -> Self {
         let entry = |line: &str| squeezed(line.split(';').next().unwrap_or_default());
-        Self(profile.lines().map(entry).zip(1..).collect())
+        let lines = files.iter().flat_map(|(file, text)| {
+            let numbered = text.lines().map(entry).zip(1..);
+            numbered.map(|(text, line)| (text, (file.display().to_string(), line)))
+        });
+        Self(lines.collect())
     }
 
     /// The line of `entry`, blanks and comments aside.
-    fn of(&self, entry: &str) -> Result<u64> {
-        let line = self.0.get(&squeezed(entry)).copied();
+    fn of(&self, entry: &str) -> Result<Line> {
+        let line = self.0.get(&squeezed(entry)).cloned();
         line.with_context(|| format!("no entry {entry:?} in the profile"))
     }
 }

@@ -127,6 +127,8 @@ pub struct Want {
     pub v6_only: Option<bool>,
     /// Says `AF_UNSPEC` in the address of an IPv4 socket.
     pub no_family: bool,
+    /// Listens when it is bound.
+    pub listens: bool,
 }
 
 /// TCP port `port` on 127.0.0.1.
@@ -137,6 +139,7 @@ pub fn tcp(port: u16) -> Want {
         port,
         v6_only: None,
         no_family: false,
+        listens: false,
     }
 }
 
@@ -168,6 +171,12 @@ impl Want {
     pub fn without_family(mut self) -> Self {
         self.no_family = true;
         self.on(Ipv4Addr::UNSPECIFIED)
+    }
+
+    /// The same, and it listens then.
+    pub fn listening(mut self) -> Self {
+        self.listens = true;
+        self
     }
 
     /// The table that judges it.

@@ -13,6 +13,9 @@ use super::Agent;
 /// The agent keeps this many events; with more, new ones can't be told from old.
 const KEPT: usize = 1000;
 
+/// Where an entry stands: file and line.
+pub type Line = (String, u64);
+
 /// Counts and events.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
@@ -24,8 +27,8 @@ pub struct Snapshot {
     pub counters: BTreeMap<String, u64>,
     /// Judged binds in audit mode, by reason.
     pub audited: BTreeMap<String, u64>,
-    /// Refusals of each entry, by its line.
-    pub refusals: BTreeMap<u64, u64>,
+    /// Refusals of each entry, by its file and line.
+    pub refusals: BTreeMap<Line, u64>,
     /// Events so far.
     pub events: Vec<Value>,
 }
@@ -58,8 +61,11 @@ impl Snapshot {
             serde_json::from_value(status[name].clone()).with_context(|| name.to_owned())
         };
         let rows = agent.ports()?;
-        let count = |row: &Value| Some((row["line"].as_u64()?, row["refusals"].as_u64()?));
-        let refusals: Option<BTreeMap<u64, u64>> = rows.iter().map(count).collect();
+        let count = |row: &Value| {
+            let file = row["file"].as_str()?.to_owned();
+            Some(((file, row["line"].as_u64()?), row["refusals"].as_u64()?))
+        };
+        let refusals: Option<BTreeMap<Line, u64>> = rows.iter().map(count).collect();
         let events = agent.events()?;
         ensure!(events.len() < KEPT, "more events than the agent keeps");
         Ok(Self {

@@ -2,9 +2,9 @@
 
 use std::{collections::HashSet, fs, path::Path};
 
-use portreeve_common::jobname::MAX_NAME_CHARS;
+use portreeve_common::{decide::FIRST_HIGH_PORT, jobname::MAX_NAME_CHARS};
 
-use crate::kernel::sysctl::PortSettings;
+use crate::{kernel::sysctl::PortSettings, policy::bits::PortBits};
 
 /// Where programs are looked for.
 const PROGRAMS: [&str; 6] = [
@@ -27,6 +27,18 @@ pub struct Host {
 }
 
 impl Host {
+    /// A host of which nothing is known.
+    pub fn unknown() -> Self {
+        Self {
+            ports: PortSettings {
+                ephemeral: None,
+                kept_out: PortBits::default(),
+                first_unprivileged: FIRST_HIGH_PORT,
+            },
+            names: None,
+        }
+    }
+
     /// The host we run on.
     pub fn own() -> Self {
         let mut names = HashSet::new();

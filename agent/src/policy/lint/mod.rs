@@ -28,6 +28,9 @@ const RESERVED_SOURCE_PORTS: (u16, u16) = (512, 1023);
 /// Where IKE daemons listen (`PRT-45`).
 const IKE_PORTS: [u16; 2] = [500, 4500];
 
+/// Where Enterprise Extender sends SNA over UDP (`LNT-10`).
+const ENTERPRISE_EXTENDER_PORTS: (u16, u16) = (12000, 12004);
+
 /// A policy and the host it is looked at on.
 pub struct Lint<'a> {
     /// The profile.
@@ -59,6 +62,7 @@ impl Lint<'_> {
         }
         reserved_source_ports(self.entries, diagnostics);
         ip_security(self.profile, self.entries, diagnostics);
+        enterprise_extender(self.entries, diagnostics);
         delete_at_start(self.profile, diagnostics);
         bind_addresses(self.entries, diagnostics);
     }
@@ -107,16 +111,25 @@ fn ephemeral(reservations: &[Reservation], host: &PortSettings, diagnostics: &mu
     );
 }
 
+/// A list that fits into a sentence, with commas as the kernel wants them.
+fn listed(words: &[String]) -> String {
+    shortened(words, ",")
+}
+
 /// A list that fits into a sentence.
-fn listed(ports: &[String]) -> String {
+pub(super) fn in_words(words: &[String]) -> String {
+    shortened(words, ", ")
+}
+
+fn shortened(words: &[String], separator: &str) -> String {
     const MOST: usize = 12;
-    if ports.len() <= MOST {
-        return ports.join(",");
+    if words.len() <= MOST {
+        return words.join(separator);
     }
     format!(
-        "{},... ({} more)",
-        ports[..MOST].join(","),
-        ports.len() - MOST
+        "{}{separator}... ({} more)",
+        words[..MOST].join(separator),
+        words.len() - MOST
     )
 }
 
@@ -179,9 +192,46 @@ fn ip_security(profile: &Profile, reservations: &[Reservation], diagnostics: &mu
     }
 }
 
+/// `LNT-10`: Enterprise Extender has one port per priority, and all belong to the
+/// same server.
+fn enterprise_extender(reservations: &[Reservation], diagnostics: &mut Diagnostics) {
+    let (first, last) = ENTERPRISE_EXTENDER_PORTS;
+    let on = |port: u16| {
+        reservations.iter().find(move |entry| {
+            entry.protocol == Protocol::Udp && (entry.first..=entry.last).contains(&port)
+        })
+    };
+    let Some(meant) = (first..=last).find_map(on) else {
+        return;
+    };
+    // Whose range happens to cover them thinks of something else.
+    let elsewhere = meant.first < first || meant.last > last;
+    let other: Vec<String> = (first..=last)
+        .filter(|port| on(*port).is_none_or(|entry| entry.user != meant.user))
+        .map(|port| port.to_string())
+        .collect();
+    if !elsewhere && !other.is_empty() {
+        diagnostics.push(
+            Diagnostic::warning(
+                Code::EnterpriseExtender,
+                meant.span,
+                format!(
+                    "Enterprise Extender uses UDP {first} to {last}, and {} is not reserved for {}",
+                    in_words(&other),
+                    meant.user
+                ),
+            )
+            .help(format!(
+                "reserve all five for the SNA node, such as `PORTRANGE {first} 5 UDP {}`",
+                meant.user
+            )),
+        );
+    }
+}
+
 /// `DEL-07`, `LNT-02`.
 fn delete_at_start(profile: &Profile, diagnostics: &mut Diagnostics) {
-    for statement in &profile.statements {
+    for statement in profile.at_start() {
         if let Statement::DeletePort(list) | Statement::DeletePortRange(list) = statement {
             diagnostics.push(
                 Diagnostic::warning(

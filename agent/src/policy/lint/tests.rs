@@ -142,6 +142,31 @@ fn low_ports_are_restricted_for_both_protocols() {
     );
 }
 
+/// `LNT-10`
+#[test]
+fn enterprise_extender_has_five_ports() {
+    let told = |text: &str| {
+        let found = found(text).into_iter();
+        found
+            .filter(|(code, ..)| *code == Code::EnterpriseExtender)
+            .map(|(_, line, said)| (line, said))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told("PORTRANGE 12000 5 UDP VTAM\n"), []);
+    assert_eq!(
+        told("PORTRANGE 12000 2 UDP VTAM\nPORTRANGE 12002 3 UDP VTAM\n"),
+        []
+    );
+    assert_eq!(
+        told("PORT 12000 TCP WEB\nPORTRANGE 11000 5000 UDP APP*\n"),
+        []
+    );
+    let part = told("PORT 80 TCP *\n 12001 UDP VTAM\n 12002 UDP OTHER\n");
+    assert_eq!(part.len(), 1);
+    assert_eq!(part[0].0, 2);
+    assert!(part[0].1.contains("12000, 12002, 12003, 12004"), "{part:?}");
+}
+
 /// `DEL-07`, `LNT-02`
 #[test]
 fn delete_is_not_for_profiles() {
@@ -182,7 +207,7 @@ fn names_that_nothing_has_are_told() {
     assert!(!codes(&with(text, jobs, None)).contains(&Code::UnknownNames));
 }
 
-/// `ALG-02`: what AUTOLOG starts is not always what listens.
+/// `PRT-46`: what AUTOLOG starts is not always what listens.
 #[test]
 fn autolog_of_a_daemon_that_forks_needs_its_jobname() {
     let forked = |text: &str| codes(&found(text)).contains(&Code::ForkedProcedure);

@@ -1,0 +1,236 @@
+//! What listens on the host, compared with what a policy says about it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portreeve_common::{
+    PolicyView as _, Reason,
+    abi::{NO_ENTRY, Protocol, Slot},
+    decide::FIRST_HIGH_PORT,
+};
+
+use super::{
+    build::Policy,
+    explain::{Question, judge},
+    lint::in_words,
+    reservations::Kind,
+    story::entry_name,
+};
+use crate::{
+    diagnostics::{Code, Diagnostic, Diagnostics, Severity},
+    kernel::sysctl::PortSettings,
+    ports::{Holder, Listener, Listeners, Socket},
+};
+
+/// Reports listeners that `policy` refuses, and if asked advises on those that it
+/// doesn't speak of; `advice` has the host's settings then. Says so if the kernel
+/// doesn't list its sockets.
+pub fn compare(
+    policy: &Policy,
+    listeners: &dyn Listeners,
+    advice: Option<&PortSettings>,
+    diagnostics: &mut Diagnostics,
+) {
+    let has_slot = |socket: &Socket| {
+        let slot = policy.compiled.image.slot(socket.protocol, socket.port);
+        slot.is_some_and(|slot| slot != Slot::default())
+    };
+    // Who has a socket takes a look at every process; not for nothing.
+    match listeners.of(&|socket| advice.is_some() || has_slot(socket)) {
+        Ok(found) => {
+            let (named, other): (Vec<Listener>, _) = found
+                .into_iter()
+                .partition(|listener| has_slot(&listener.socket));
+            held_by_others(policy, &named, diagnostics);
+            if let Some(settings) = advice {
+                advise(policy, settings, &other, diagnostics);
+            }
+        }
+        Err(error) => diagnostics.push(Diagnostic::of_file(
+            Code::ListenersUnknown,
+            Severity::Info,
+            policy.profile(),
+            format!("the kernel doesn't list the host's sockets ({error}), so nothing is said about them"),
+        )),
+    }
+}
+
+/// What `holder` would ask for, to have `socket` again.
+fn question(socket: &Socket, holder: &Holder) -> Question {
+    Question {
+        protocol: socket.protocol.name().to_owned(),
+        port: socket.port,
+        comm: Some(holder.comm.clone()),
+        exe: holder.exe.clone(),
+        cgroup: holder.cgroup.clone(),
+        uid: holder.uid,
+        groups: holder.groups.clone(),
+        privileged: holder.uid == 0,
+        address: Some(socket.address),
+        ..Question::default()
+    }
+}
+
+/// `LNT-07`, `IBI-16`: ports that somebody has who couldn't bind them now. Such a
+/// socket stays (`DEC-06`), and keeps the rightful server out.
+fn held_by_others(policy: &Policy, listeners: &[Listener], diagnostics: &mut Diagnostics) {
+    // By the entry that refuses: who has which port.
+    let mut refused: BTreeMap<u32, Refused> = BTreeMap::new();
+    for Listener { socket, holders } in listeners {
+        // A socket that is handed on has several holders; one that may is enough.
+        let verdicts = holders.iter().map(|holder| {
+            let verdict = judge(policy, socket.protocol, &question(socket, holder));
+            (holder, verdict)
+        });
+        let verdicts: Vec<_> = verdicts.collect();
+        let Some((holder, verdict)) = verdicts.first() else {
+            continue;
+        };
+        if verdicts.iter().any(|(_, verdict)| !verdict.refuses()) {
+            continue;
+        }
+        let entry = refused.entry(verdict.entry).or_insert_with(|| Refused {
+            reason: verdict.reason,
+            held: BTreeSet::new(),
+            pids: BTreeSet::new(),
+        });
+        entry.held.insert((
+            socket.port,
+            format!(
+                "{}/{} by {} (pid {}, user {})",
+                socket.protocol.name(),
+                socket.port,
+                holder.comm,
+                holder.pid,
+                holder.uid
+            ),
+        ));
+        entry.pids.insert(holder.pid);
+    }
+    for (entry, refused) in refused {
+        diagnostics.push_with(Severity::Warning, || refused.diagnostic(policy, entry));
+    }
+}
+
+/// Listeners that one entry refuses.
+struct Refused {
+    reason: Reason,
+    held: BTreeSet<(u16, String)>,
+    pids: BTreeSet<u32>,
+}
+
+impl Refused {
+    fn diagnostic(self, policy: &Policy, entry: u32) -> Diagnostic {
+        let held: Vec<String> = self.held.into_iter().map(|(_, held)| held).collect();
+        let message = format!(
+            "held already, and the policy would refuse it now ({}): {}",
+            self.reason.text(),
+            in_words(&held)
+        );
+        let diagnostic = match policy.reservation_of(entry).filter(|_| entry != NO_ENTRY) {
+            Some(reservation) => Diagnostic::warning(Code::HeldByOther, reservation.span, message)
+                .label("this entry refuses it"),
+            None => {
+                let profile = policy.profile();
+                Diagnostic::of_file(Code::HeldByOther, Severity::Warning, profile, message)
+            }
+        };
+        let pids: Vec<String> = self.pids.iter().map(u32::to_string).collect();
+        diagnostic.help(format!(
+            "a socket that is bound stays, and keeps the rightful server out: end process {}, or admit it; it can't bind the port again as it is",
+            in_words(&pids)
+        ))
+    }
+}
+
+/// `LNT-08`, `LNT-09`: servers whose ports nothing reserves. Ports that the kernel
+/// hands out are no server's own, and where UNRSV judges, the port isn't free.
+fn advise(
+    policy: &Policy,
+    settings: &PortSettings,
+    listeners: &[Listener],
+    diagnostics: &mut Diagnostics,
+) {
+    let judged = |protocol: Protocol| {
+        let mut entries = policy.reservations.iter();
+        entries.any(|entry| entry.kind == Kind::Unreserved && entry.protocol == protocol)
+    };
+    let judged = Protocol::ALL.map(judged);
+    let mut low = Servers::default();
+    let mut high = Servers::default();
+    for listener in listeners {
+        let socket = &listener.socket;
+        let (port, protocol) = (socket.port, socket.protocol);
+        if socket.connected || judged[protocol as usize] || settings.hands_out(port, port) {
+            continue;
+        }
+        let servers = if port < FIRST_HIGH_PORT {
+            &mut low
+        } else {
+            &mut high
+        };
+        servers.add(policy, listener);
+    }
+    for (code, servers, which) in [
+        (Code::LowPortsUnreserved, low, "below 1024"),
+        (Code::ServersUnreserved, high, "above 1023"),
+    ] {
+        if servers.seen.is_empty() {
+            continue;
+        }
+        let message = format!(
+            "servers of this host use ports {which} that no entry reserves, so any process can have them first: {}",
+            in_words(
+                &servers
+                    .seen
+                    .into_iter()
+                    .map(|(_, seen)| seen)
+                    .collect::<Vec<_>>()
+            )
+        );
+        let diagnostic = Diagnostic::of_file(code, Severity::Info, policy.profile(), message);
+        let entries: Vec<String> = servers
+            .entries
+            .into_iter()
+            .map(|(_, entry)| entry)
+            .collect();
+        diagnostics.push(match entries.is_empty() {
+            true => diagnostic,
+            false => diagnostic.help(format!(
+                "add, as far as they are meant to run: {}",
+                in_words(&entries)
+            )),
+        });
+    }
+}
+
+/// Servers in the order of their ports, and entries for them.
+#[derive(Default)]
+struct Servers {
+    seen: BTreeSet<((u16, u8), String)>,
+    entries: BTreeSet<((u16, u8), String)>,
+}
+
+impl Servers {
+    fn add(&mut self, policy: &Policy, listener: &Listener) {
+        let Listener { socket, holders } = listener;
+        let key = (socket.port, socket.protocol as u8);
+        let name = socket.protocol.name();
+        let who = match holders.first() {
+            Some(holder) => holder.comm.clone(),
+            None => format!("user {}", socket.uid),
+        };
+        self.seen
+            .insert((key, format!("{name}/{} ({who})", socket.port)));
+        let job = holders
+            .first()
+            .and_then(|holder| entry_name(policy, &question(socket, holder)));
+        if let Some(job) = job {
+            let name = name.to_ascii_uppercase();
+            self.entries
+                .insert((key, format!("`PORT {} {name} {job}`", socket.port)));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Listeners from a list against small policies.
+
+use std::{io, path::Path};
+
+use super::*;
+use crate::{
+    config,
+    diagnostics::Sources,
+    policy::{
+        accounts::FixedAccounts,
+        build::{Ingredients, Purpose, build},
+        lint::Host,
+    },
+    ports::FixedListeners,
+    profile::{ReadOptions, parse},
+};
+
+fn socket(target: &str) -> Socket {
+    let (protocol, port) = target.split_once('/').unwrap();
+    let port: u16 = port.parse().unwrap();
+    Socket {
+        protocol: crate::policy::explain::protocol(protocol).unwrap(),
+        address: "0.0.0.0".parse().unwrap(),
+        port,
+        connected: false,
+        uid: 7,
+        inode: u64::from(port),
+        cgroup: None,
+    }
+}
+
+fn held(target: &str, names: &[&str]) -> Listener {
+    let holder = |name: &&str| Holder {
+        pid: 100 + name.len() as u32,
+        comm: (*name).to_owned(),
+        cgroup: Some(format!("/system.slice/{name}.service")),
+        uid: 7,
+        ..Holder::default()
+    };
+    Listener {
+        socket: socket(target),
+        holders: names.iter().map(holder).collect(),
+    }
+}
+
+fn settings() -> PortSettings {
+    PortSettings {
+        ephemeral: Some((32768, 60999)),
+        kept_out: "50051".parse().unwrap(),
+        first_unprivileged: 1024,
+    }
+}
+
+/// What is said about `listeners`: code, line and message with the help behind it.
+fn said(
+    profile: &str,
+    toml: &str,
+    listeners: &dyn Listeners,
+    lint: bool,
+) -> Vec<(Code, u32, String)> {
+    let parsed = parse(Path::new("p"), profile.as_bytes(), &ReadOptions::default());
+    let mut sources: Sources = parsed.sources;
+    let mut diagnostics = Diagnostics::new();
+    let config = config::parse(Path::new("c"), toml, &mut sources, &mut diagnostics).unwrap();
+    let ingredients = Ingredients {
+        config,
+        profile: parsed.profile,
+        commands: None,
+        sources,
+        sysname: "HOST1".into(),
+        accounts: &FixedAccounts::default(),
+        purpose: Purpose::Explain,
+        lint: lint.then(|| Host {
+            ports: settings(),
+            names: None,
+        }),
+        host: None,
+        listeners: Some(listeners),
+    };
+    let policy = build(ingredients, &mut diagnostics);
+    let ours = [
+        Code::HeldByOther,
+        Code::ServersUnreserved,
+        Code::LowPortsUnreserved,
+        Code::ListenersUnknown,
+    ];
+    diagnostics
+        .iter()
+        .filter(|said| ours.contains(&said.code))
+        .map(|said| {
+            let line = said.span.map_or(0, |span| policy.sources.line(span));
+            let help = said.help.clone().unwrap_or_default();
+            (said.code, line, format!("{}; {help}", said.message))
+        })
+        .collect()
+}
+
+fn of(profile: &str, toml: &str, listeners: Vec<Listener>, lint: bool) -> Vec<(Code, u32, String)> {
+    said(profile, toml, &FixedListeners(listeners), lint)
+}
+
+/// `LNT-07`: socket, job and rule.
+#[test]
+fn who_has_a_port_that_is_now_anothers() {
+    let profile = "PORT\n 80 TCP NGINX\n 23 TCP RESERVED\nPORTRANGE 4000 10 UDP APP*\n";
+    let listeners = vec![
+        held("tcp/80", &["apache2"]),
+        held("tcp/23", &["telnetd"]),
+        held("udp/4001", &["app1"]),
+        held("udp/4002", &["other"]),
+        held("udp/4003", &["another"]),
+        held("udp/80", &["apache2"]),
+    ];
+    let found = of(profile, "", listeners, false);
+    let places: Vec<_> = found.iter().map(|(code, line, _)| (*code, *line)).collect();
+    let expected = [2, 3, 4].map(|line| (Code::HeldByOther, line));
+    assert_eq!(places, expected, "{found:?}");
+    assert!(
+        found[0].2.contains("tcp/80 by apache2 (pid 107, user 7)"),
+        "{found:?}"
+    );
+    assert!(found[0].2.contains("end process 107"), "{found:?}");
+    assert!(found[2].2.contains("udp/4002 by other") && found[2].2.contains("udp/4003"));
+    assert!(!found[2].2.contains("4001"), "{found:?}");
+}
+
+/// One holder who may have it is enough; nobody to be seen says nothing.
+#[test]
+fn a_rightful_holder_is_no_finding() {
+    let profile = "PORT 80 TCP NGINX\n";
+    for holders in [&["nginx"][..], &["supervisor", "nginx"], &[]] {
+        assert_eq!(of(profile, "", vec![held("tcp/80", holders)], false), []);
+    }
+    let jobs = "[jobs.WEB]\ncgroup = \"/system.slice/httpd.service\"\n";
+    let httpd = || vec![held("tcp/80", &["httpd"])];
+    assert_eq!(of("PORT 80 TCP WEB\n", jobs, httpd(), false), []);
+    assert_eq!(of("PORT 80 TCP HTTPD\n", jobs, httpd(), false).len(), 1);
+}
+
+/// `IBI-16`: a port that is restricted to other users than its server's.
+#[test]
+fn a_server_whose_user_is_not_named_can_not_start_again() {
+    let restricted = |users: &str| {
+        let toml =
+            format!("[[restriction]]\nports = \"21\"\nprotocol = \"tcp\"\nusers = [{users}]\n");
+        of("", &toml, vec![held("tcp/21", &["vsftpd"])], false)
+    };
+    assert_eq!(restricted("\"7\""), []);
+    let found = restricted("\"1042\"");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, Code::HeldByOther);
+    assert!(
+        found[0].2.contains("tcp/21 by vsftpd (pid 106, user 7)"),
+        "{found:?}"
+    );
+    assert!(
+        found[0].2.contains("can't bind the port again"),
+        "{found:?}"
+    );
+}
+
+/// `LNT-08`, `LNT-09`: advice, with entries to copy.
+#[test]
+fn servers_without_an_entry() {
+    let mut client = held("udp/5000", &["client"]);
+    client.socket.connected = true;
+    let listeners = || {
+        vec![
+            held("tcp/22", &["sshd"]),
+            held("tcp/22", &["sshd"]),
+            held("udp/123", &[]),
+            held("tcp/5432", &["postgres"]),
+            held("udp/5353", &["avahi-daemon"]),
+            held("tcp/8080", &["nginx"]),
+            held("tcp/40000", &["chosen"]),
+            held("tcp/50051", &["kept-out"]),
+            client.clone(),
+        ]
+    };
+    let found = of("PORT 8080 TCP NGINX\n", "", listeners(), true);
+    let codes: Vec<_> = found.iter().map(|(code, ..)| *code).collect();
+    assert_eq!(
+        codes,
+        [Code::LowPortsUnreserved, Code::ServersUnreserved],
+        "{found:?}"
+    );
+    let (low, high) = (&found[0].2, &found[1].2);
+    assert!(low.contains("tcp/22 (sshd), udp/123 (user 7);"), "{low}");
+    assert!(low.ends_with("run: `PORT 22 TCP SSHD`"), "{low}");
+    assert!(
+        high.contains("udp/5353 (avahi-daemon), tcp/5432 (postgres), tcp/50051 (kept-out);"),
+        "{high}"
+    );
+    assert!(
+        high.contains("`PORT 5353 UDP AVAHI-DAEMON`, `PORT 5432 TCP POSTGRES`"),
+        "{high}"
+    );
+    assert_eq!(
+        of("PORT 8080 TCP NGINX\n", "", listeners(), false),
+        [],
+        "only as advice"
+    );
+    // Where UNRSV judges, the ports are not anybody's.
+    let judged = "PORT UNRSV TCP * DENY WHENBIND\nPORT UNRSV UDP *\n";
+    assert_eq!(of(judged, "", listeners(), true), []);
+}
+
+/// `PRT-41`: what counts is the port that inetd really has, wherever it took it from;
+/// if `/etc/services` has another one than the profile, that is seen.
+#[test]
+fn a_service_of_inetd_has_the_reserved_port() {
+    let profile = "PORT\n  513 TCP INETD*\n  2323 TCP TELNETD\n";
+    let told = |target: &str| of(profile, "", vec![held(target, &["inetd"])], true);
+    assert_eq!(told("tcp/513"), []);
+    let other = told("tcp/5513");
+    assert_eq!(other.len(), 1);
+    assert_eq!(other[0].0, Code::ServersUnreserved);
+    assert!(other[0].2.contains("tcp/5513 (inetd)"), "{other:?}");
+    let taken = told("tcp/2323");
+    assert_eq!((taken[0].0, taken[0].1), (Code::HeldByOther, 3));
+}
+
+/// A kernel that lists no sockets is said, and nothing made of it.
+#[test]
+fn sockets_that_can_not_be_listed() {
+    struct Nothing;
+    impl Listeners for Nothing {
+        fn of(&self, _: &dyn Fn(&Socket) -> bool) -> io::Result<Vec<Listener>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+    let found = said("PORT 80 TCP NGINX\n", "", &Nothing, false);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, Code::ListenersUnknown);
+}

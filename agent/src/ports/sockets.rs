@@ -1,0 +1,122 @@
+//! The sockets of this network namespace, by sock_diag (`man 7 sock_diag`).
+
+use std::io;
+
+use netlink_packet_core::{
+    Emitable as _, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
+};
+use netlink_sys::{Socket as Netlink, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use portreeve_common::abi::Protocol;
+
+use super::Socket;
+
+/// The kernel fills at most this much of a dump at once.
+const BUFFER: usize = 1 << 16;
+/// `INET_DIAG_CGROUP_ID`: the socket's cgroup, a u64.
+const CGROUP_ID: u16 = 21;
+
+/// Every TCP socket that listens and every UDP socket that is bound.
+///
+/// # Errors
+///
+/// What the kernel says, such as `ENOENT` if it was built without `INET_DIAG`.
+pub(super) fn bound() -> io::Result<Vec<Socket>> {
+    let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
+    netlink.connect(&SocketAddr::new(0, 0))?;
+    let mut found = Vec::new();
+    for (number, protocol, states) in [
+        (IPPROTO_TCP, Protocol::Tcp, StateFlags::LISTEN),
+        (IPPROTO_UDP, Protocol::Udp, StateFlags::all()),
+        (IPPROTO_UDPLITE, Protocol::Udp, StateFlags::all()),
+    ] {
+        for (family, socket_id) in [
+            (AF_INET, SocketId::new_v4()),
+            (AF_INET6, SocketId::new_v6()),
+        ] {
+            let request = InetRequest {
+                family,
+                protocol: number,
+                extensions: ExtensionFlags::empty(),
+                states: states.clone(),
+                socket_id,
+            };
+            let each = |response: &InetResponse| found.push(socket(protocol, response));
+            match dump(&netlink, request, each) {
+                // Without the protocol there are none of its sockets.
+                Err(error) if number == IPPROTO_UDPLITE && is_unknown(&error) => {}
+                done => done?,
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(nix::libc::ENOENT | nix::libc::EPROTONOSUPPORT | nix::libc::EINVAL)
+    )
+}
+
+fn socket(protocol: Protocol, response: &InetResponse) -> Socket {
+    let header = &response.header;
+    let cgroup = response.nlas.iter().find_map(|nla| match nla {
+        Nla::Other(nla) if netlink_packet_core::Nla::kind(nla) == CGROUP_ID => {
+            let mut value = [0; 8];
+            (netlink_packet_core::Nla::value_len(nla) == value.len()).then(|| {
+                netlink_packet_core::Nla::emit_value(nla, &mut value);
+                u64::from_ne_bytes(value)
+            })
+        }
+        _ => None,
+    });
+    Socket {
+        protocol,
+        address: header.socket_id.source_address,
+        port: header.socket_id.source_port,
+        connected: header.socket_id.destination_port != 0,
+        uid: header.uid,
+        inode: u64::from(header.inode),
+        cgroup,
+    }
+}
+
+/// Hands each answer to `request` to `each`.
+fn dump(
+    netlink: &Netlink,
+    request: InetRequest,
+    mut each: impl FnMut(&InetResponse),
+) -> io::Result<()> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.emit(&mut bytes);
+    netlink.send(&bytes, 0)?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let size = netlink.recv(&mut &mut buffer[..], 0)?;
+        let mut rest = buffer.get(..size).unwrap_or_default();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            match &message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    each(response);
+                }
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                _ => {}
+            }
+            // Messages are padded to four bytes.
+            let length = (message.header.length as usize).next_multiple_of(4);
+            rest = rest.get(length.max(4)..).unwrap_or_default();
+        }
+    }
+}
