@@ -13,6 +13,7 @@ use crate::{
     files::Trust,
     policy::{
         build::Policy,
+        identity::exes::Presence,
         reservations::{Kind, Reservation},
         source::{Outcome, Source},
     },
@@ -44,7 +45,7 @@ impl Check {
             lint: true,
             ..source
         };
-        let outcome = source.read()?;
+        let outcome = source.read(&Presence)?;
         let errors = outcome.diagnostics.has_errors();
         match paths.format {
             Format::Json => report::json(&as_json(&outcome))?,

@@ -12,6 +12,7 @@ use crate::{
     policy::{
         build::{Policy, Purpose},
         diff::Diff,
+        identity::exes::Presence,
         source::Source,
     },
     report::{self, Format},
@@ -60,7 +61,7 @@ fn read(paths: &Paths, profile: &Path) -> Result<Option<Policy>> {
         purpose: Purpose::Explain,
         ..paths.source(Trust::Inspection, None)
     };
-    let outcome = source.read()?;
+    let outcome = source.read(&Presence)?;
     match outcome.policy {
         Ok(policy) => Ok(Some(policy)),
         Err(sources) => {

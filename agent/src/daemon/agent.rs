@@ -33,6 +33,7 @@ use crate::{
         build::Policy,
         diff::{Diff, kept_entries},
         explain::{self, Question},
+        identity::exes::Presence,
         source::Source,
     },
     report::ports,
@@ -211,7 +212,7 @@ impl Agent {
 
     /// Reads profile and config again and, unless `dry_run`, puts them in force.
     pub fn reload(&self, dry_run: bool, color: bool) -> Reply {
-        let outcome = match self.source.read() {
+        let outcome = match self.source.read(&Presence) {
             Ok(outcome) => outcome,
             Err(error) => return Reply::Failed(format!("{error}; the old policy stays in force")),
         };

@@ -7,6 +7,7 @@ use portreeve_common::abi::Mode;
 use super::{
     accounts::HostAccounts,
     build::{Ingredients, Policy, Purpose, build},
+    identity::exes::Inodes,
     lint::Host,
 };
 use crate::{
@@ -81,13 +82,13 @@ impl Outcome {
 }
 
 impl Source {
-    /// Reads, resolves and compiles. Diagnostics of config and profile come in
+    /// Reads, resolves and compiles; `inodes` knows the executables of jobs. Diagnostics of config and profile come in
     /// one run.
     ///
     /// # Errors
     ///
     /// [`ReadError`] if a file can't be read at all; that is no answer about its content.
-    pub fn read(&self) -> Result<Outcome, ReadError> {
+    pub fn read(&self, inodes: &dyn Inodes) -> Result<Outcome, ReadError> {
         let config_files = PolicyFiles::new(self.trust);
         let config_text = self.config_text(&config_files)?;
         // Once to know where the profile is; again when its texts are there to
@@ -128,6 +129,7 @@ impl Source {
                 sources,
                 sysname,
                 accounts: &HostAccounts,
+                inodes,
                 purpose: self.purpose,
                 lint: self.lint.then(Host::own),
             },
