@@ -18,7 +18,7 @@ use super::{
     selftest,
 };
 use crate::{
-    config::{Report, ScopeNetns},
+    config::{Report, SameJob, ScopeNetns},
     diagnostics::{json, render},
     files::hex,
     kernel::{
@@ -101,6 +101,8 @@ impl Agent {
             image: &policy.compiled.image,
             mode: policy.config.mode,
             report_all: policy.config.report == Report::All,
+            same_job_shares: policy.config.same_job == SameJob::Allow,
+            keeps_pool: false,
             profile: &profile,
             profile_hash: policy.files.profile_hash(),
             kept,

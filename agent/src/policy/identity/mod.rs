@@ -14,7 +14,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use portreeve_common::{
@@ -247,7 +247,7 @@ fn exes(
     files
 }
 
-fn report_exe(path: &PathBuf, span: Span, error: &io::Error, diagnostics: &mut Diagnostics) {
+fn report_exe(path: &Path, span: Span, error: &io::Error, diagnostics: &mut Diagnostics) {
     let path = path.display();
     diagnostics.push(if error.kind() == io::ErrorKind::NotFound {
         // Its package may come later.

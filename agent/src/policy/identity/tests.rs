@@ -1,7 +1,7 @@
 //! The tables against the definitions: what they say of a process, walked as the
 //! programs walk them, is what the definitions say of it.
 
-use std::{collections::HashMap, path::Path, time::Instant};
+use std::{collections::HashMap, time::Instant};
 
 use portreeve_common::{
     abi::jobs::{Automaton, Classes, Facts, MAX_CHUNKS, Place},
