@@ -13,6 +13,7 @@ use portreeve::{
     policy::{
         accounts::FixedAccounts,
         build::{Ingredients, Purpose, build},
+        identity::exes::Presence,
     },
     profile::{self, ReadOptions},
 };
@@ -52,6 +53,7 @@ fn once(text: &str) -> [Duration; 2] {
             sources: parsed.sources,
             sysname: String::new(),
             accounts: &FixedAccounts::default(),
+            inodes: &Presence,
             purpose: Purpose::Enforce,
             lint: None,
             host: None,

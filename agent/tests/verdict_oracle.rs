@@ -12,6 +12,7 @@ use portreeve::{
         accounts::FixedAccounts,
         build::{Ingredients, Policy, Purpose, build},
         explain::{Answer, Question, explain},
+        identity::exes::Presence,
     },
     profile::{self, ReadOptions},
 };
@@ -42,6 +43,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
             sources,
             sysname: "HOST1".into(),
             accounts: &FixedAccounts::default(),
+            inodes: &Presence,
             purpose: Purpose::Explain,
             lint: None,
             host: None,

@@ -14,6 +14,7 @@ use crate::{
     files::Trust,
     policy::{
         build::Policy,
+        identity::exes::Presence,
         reservations::{Kind, Reservation},
         source::{Outcome, Source},
     },
@@ -53,7 +54,7 @@ impl Check {
             of_this_host: !self.other_host,
             ..source
         };
-        let outcome = source.read()?;
+        let outcome = source.read(&Presence)?;
         let errors = outcome.diagnostics.has_errors();
         match paths.format {
             Format::Json => report::json(&as_json(&outcome))?,

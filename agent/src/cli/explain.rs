@@ -17,6 +17,7 @@ use crate::{
     policy::{
         build::Purpose,
         explain::{Answer, Question, explain},
+        identity::exes::Presence,
         source::Source,
     },
     report::{self, Format},
@@ -251,7 +252,7 @@ fn offline(paths: &Paths, changes: Vec<PathBuf>, question: &Question) -> Result<
         changes,
         ..paths.source(Trust::Inspection, None)
     };
-    let outcome = source.read()?;
+    let outcome = source.read(&Presence)?;
     let Ok(policy) = &outcome.policy else {
         show(&outcome.diagnostics, outcome.sources());
         return Ok(None);

@@ -12,6 +12,7 @@ use crate::{
     policy::{
         build::{Policy, Purpose},
         diff::Diff,
+        identity::exes::Presence,
         source::Source,
     },
     report::{self, Format},
@@ -61,7 +62,7 @@ fn restrictions(paths: &Paths) -> Result<u8> {
         purpose: Purpose::Explain,
         ..paths.source(Trust::Inspection, None)
     };
-    let outcome = source.read()?;
+    let outcome = source.read(&Presence)?;
     let policy = match outcome.policy {
         Ok(policy) => policy,
         Err(sources) => {
@@ -100,7 +101,7 @@ fn read(paths: &Paths, profile: &Path, changes: Vec<PathBuf>) -> Result<Option<P
         changes,
         ..paths.source(Trust::Inspection, None)
     };
-    let outcome = source.read()?;
+    let outcome = source.read(&Presence)?;
     match outcome.policy {
         Ok(policy) => Ok(Some(policy)),
         Err(sources) => {

@@ -13,7 +13,7 @@ use crate::{
     },
     files::Trust,
     kernel::{KernelError, requirements},
-    policy::source::Source,
+    policy::{identity::exes::Presence, source::Source},
     report::{self, Format},
 };
 
@@ -45,7 +45,7 @@ impl Run {
             leave_pool: self.leave_pool,
             ..paths.source(Trust::Policy, self.on_error)
         };
-        let outcome = source.read()?;
+        let outcome = source.read(&Presence)?;
         show(&outcome.diagnostics, outcome.sources());
         let Ok(policy) = outcome.policy else {
             anstream::eprintln!("portreeve: not started, because the profile or config has errors");

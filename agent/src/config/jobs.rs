@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use portreeve_common::jobname::MAX_NAME_CHARS;
+use portreeve_common::{abi::jobs::MAX_CGROUP_DEPTH, jobname::MAX_NAME_CHARS};
 use toml::de::DeValue;
 
 use super::{
@@ -17,6 +17,8 @@ use crate::{
     },
 };
 
+/// Longest name in a path, as in the kernel.
+const MAX_NAME: usize = 255;
 /// Longest path, as in the kernel.
 const MAX_PATH: usize = 4095;
 /// The job that does what the kernel does of itself, and that no process can be.
@@ -232,6 +234,9 @@ fn check_cgroup(path: &str) -> Result<(), &'static str> {
     {
         return Err("every process is in this cgroup, so it says nothing");
     }
+    if relative.split('/').count() > MAX_CGROUP_DEPTH as usize {
+        return Err("a cgroup has at most 32 components here; what is below it is meant too");
+    }
     check_components(relative)
 }
 
@@ -256,6 +261,9 @@ fn check_components(path: &str) -> Result<(), &'static str> {
         .any(|component| matches!(component, "" | "." | ".."))
     {
         return Err("a path has a name between two slashes and behind the last, and no . or ..");
+    }
+    if path.split('/').any(|component| component.len() > MAX_NAME) {
+        return Err("a name in a path has at most 255 bytes");
     }
     Ok(())
 }

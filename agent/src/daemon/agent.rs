@@ -20,7 +20,7 @@ use super::{
     selftest,
 };
 use crate::{
-    config::{Report, ScopeNetns},
+    config::{Report, SameJob, ScopeNetns},
     diagnostics::{json, render},
     files::hex,
     kernel::{
@@ -36,6 +36,7 @@ use crate::{
         build::Policy,
         diff::{Diff, kept_entries},
         explain::{self, Question},
+        identity::exes::Presence,
         source::{Outcome, Source},
     },
     profile::ReadError,
@@ -113,6 +114,8 @@ impl Agent {
             image: &policy.compiled.image,
             mode: policy.config.mode,
             report_all: policy.config.report == Report::All,
+            same_job_shares: policy.config.same_job == SameJob::Allow,
+            keeps_pool: false,
             profile: &profile,
             profile_hash: policy.files.profile_hash(),
             kept,
@@ -262,13 +265,13 @@ impl Agent {
         let changes = self.policy();
         let dropped = changes.files.changed_by();
         let dropped = dropped.map(|path| path.display().to_string()).collect();
-        self.replace(self.source.read(), dropped, dry_run, color)
+        self.replace(self.source.read(&Presence), dropped, dry_run, color)
     }
 
     /// Puts the change file `file` on top of the policy in force, unless `dry_run`;
     /// it stays there until the next reload (`OBY-01`, `OBY-03`).
     pub fn obey(&self, file: &Path, dry_run: bool, color: bool) -> Reply {
-        let outcome = self.source.obey(&self.policy().files, file);
+        let outcome = self.source.obey(&self.policy().files, file, &Presence);
         let reply = self.replace(outcome, Vec::new(), dry_run, color);
         if let Reply::Done(done) = &reply
             && done["applied"] == true

@@ -177,6 +177,10 @@ codes! {
         "It has ports, such as 8400 or 8400-8410, a protocol and a list of users. Membership in a group counts for nothing, as on IBM i.";
     TooManyPermits = "PRV408", None, "there are too many permitted users and groups",
         "The tables in the kernel have a fixed size. Every different set of users and groups takes one place for each of them.";
+    TooManyJobs = "PRV409", None, "there are too many defined jobs, or too many conditions",
+        "The tables in the kernel have a fixed size. Patterns with * take more room than plain names, above all if many of them can match the same cgroup or process name.";
+    MissingExe = "PRV410", None, "the executable of a job is not there",
+        "A job is recognised by the file itself, wherever links lead to it. Until it exists, nobody is the job by running it.";
 
     ExtendedJobname = "PRV501", None, "a job name is not one that z/OS allows",
         "More than 8 characters, or one of - _ . : / +. It works here, but the profile can't be used on z/OS.";

@@ -7,34 +7,52 @@ use std::{
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use portreeve_common::{
-    abi::{BindAddress, Entry, Info, Matcher, Slot, Unreserved},
+    abi::{
+        BindAddress, Entry, Info, Matcher, Slot, Unreserved,
+        jobs::{
+            ExeKey, IdentityKey, JobNameKey, JobRules, PermitKey, PlaceKey, Step, StepKey, UserKey,
+            WildKey,
+        },
+    },
     jobname::Glob,
 };
 
-/// A type that any bytes are a value of, that has no padding, and whose size is
-/// a multiple of eight, as the kernel spaces the elements of an array map.
+/// A type that any bytes are a value of and that has no padding.
 ///
 /// # Safety
 ///
-/// All three must hold.
+/// Both must hold.
 pub unsafe trait Element: Copy + 'static {}
 
-// SAFETY: integers only; sizes are asserted in `portreeve_common::abi`.
-unsafe impl Element for u64 {}
-// SAFETY: as above.
-unsafe impl Element for Slot {}
-// SAFETY: as above.
-unsafe impl Element for Entry {}
-// SAFETY: as above.
-unsafe impl Element for Matcher {}
-// SAFETY: as above.
-unsafe impl Element for Glob {}
-// SAFETY: as above.
-unsafe impl Element for Unreserved {}
-// SAFETY: as above.
-unsafe impl Element for BindAddress {}
-// SAFETY: as above.
-unsafe impl Element for Info {}
+macro_rules! elements {
+    ($($element:ty),+) => {$(
+        // SAFETY: integers only; sizes are asserted in `portreeve_common::abi`, and
+        // are the sums of those of the fields.
+        unsafe impl Element for $element {}
+    )+};
+}
+
+elements!(
+    u32,
+    u64,
+    Slot,
+    Entry,
+    Matcher,
+    Glob,
+    Unreserved,
+    BindAddress,
+    Info,
+    JobRules,
+    Step,
+    StepKey,
+    WildKey,
+    ExeKey,
+    UserKey,
+    JobNameKey,
+    IdentityKey,
+    PlaceKey,
+    PermitKey
+);
 
 /// An array map in this process's memory. Other processes and running programs
 /// see every store; nothing here is ever borrowed, only copied in and out.

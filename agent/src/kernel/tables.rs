@@ -14,6 +14,7 @@ use portreeve_common::jobname::Glob;
 
 use super::{
     KernelError,
+    job_tables::JobTables,
     mapping::{Element, Mapping},
     pins::Pins,
     sys::Grace,
@@ -29,6 +30,10 @@ pub struct Publication<'a> {
     pub mode: Mode,
     /// Whether permitted and unreserved binds make events too.
     pub report_all: bool,
+    /// Whether `SO_REUSEPORT` stays where an application sets it.
+    pub same_job_shares: bool,
+    /// Whether the agent keeps reserved ports out of the kernel's pool.
+    pub keeps_pool: bool,
     /// Path of the profile.
     pub profile: &'a str,
     /// SHA-256 of the profile as read.
@@ -49,6 +54,7 @@ pub struct Tables {
     globs: Mapping<Glob>,
     unreserved: Mapping<Unreserved>,
     addresses: Mapping<BindAddress>,
+    jobs: JobTables,
     refusals: Mapping<u64>,
     selftest: Mapping<u64>,
     grace: Grace,
@@ -72,6 +78,7 @@ impl Tables {
             globs: map(pins, names::GLOBS, 2 * MAX_GLOBS)?,
             unreserved: map(pins, names::UNRESERVED, 2 * PROTOCOLS)?,
             addresses: map(pins, names::ADDRESSES, 2 * MAX_ADDRESSES)?,
+            jobs: JobTables::open(pins)?,
             refusals: map(pins, names::REFUSALS, 2 * MAX_ENTRIES)?,
             selftest: map(pins, names::SELFTEST, 2)?,
             grace: Grace::new().map_err(KernelError::io("can't make the maps to wait on"))?,
@@ -104,8 +111,9 @@ impl Tables {
     ///
     /// # Errors
     ///
-    /// [`KernelError::Map`] if the image exceeds a limit of [`portreeve_common::abi`],
-    /// [`KernelError::Io`] if the kernel doesn't let us wait; then nothing changed.
+    /// [`KernelError::Map`] if the image exceeds a limit of [`portreeve_common::abi`]
+    /// or the kernel has no memory for it, [`KernelError::Io`] if the kernel doesn't
+    /// let us wait; then what is in force still is.
     pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Active, KernelError> {
         let image = publication.image;
         within(names::SLOTS, image.slots.len(), SLOTS)?;
@@ -113,6 +121,7 @@ impl Tables {
         within(names::MATCHERS, image.matchers.len(), MAX_MATCHERS)?;
         within(names::GLOBS, image.globs.len(), MAX_GLOBS)?;
         within(names::ADDRESSES, image.addresses.len(), MAX_ADDRESSES)?;
+        self.jobs.check(image)?;
         self.wait_for_idle_half()?;
 
         let before = self.active();
@@ -121,6 +130,8 @@ impl Tables {
             active => 1 - active.half(),
         };
         let number = before.generation().max(self.last_number()) + 1;
+        // What can fail comes first.
+        self.jobs.fill(half, image)?;
         self.slots.write(half * SLOTS, &image.slots);
         self.entries.write(half * MAX_ENTRIES, &image.entries);
         self.matchers.write(half * MAX_MATCHERS, &image.matchers);
@@ -141,7 +152,13 @@ impl Tables {
         };
         self.info.write(0, &[info]);
 
-        let active = Active::new(number, half, publication.mode, publication.report_all);
+        let mut active = Active::new(number, half, publication.mode, publication.report_all);
+        if publication.same_job_shares {
+            active = active.leaving_sharing();
+        }
+        if publication.keeps_pool {
+            active = active.keeping_pool();
+        }
         self.active
             .atomic(0)
             .store(active.word(), Ordering::Release);
@@ -232,7 +249,7 @@ impl Tables {
     }
 }
 
-fn within(map: &'static str, count: usize, limit: u32) -> Result<(), KernelError> {
+pub(super) fn within(map: &'static str, count: usize, limit: u32) -> Result<(), KernelError> {
     if count <= limit as usize {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use super::{
     accounts::Accounts,
     compile::{Compiled, Surroundings, compile},
     ibmi,
+    identity::exes::Inodes,
     jobs::Jobs,
     lint::{Host, Lint},
     listeners,
@@ -74,6 +75,8 @@ pub struct Ingredients<'a> {
     pub sysname: String,
     /// Where names of users and groups are looked up.
     pub accounts: &'a dyn Accounts,
+    /// Where the executables of jobs are looked up.
+    pub inodes: &'a dyn Inodes,
     /// What the policy is for.
     pub purpose: Purpose,
     /// Report what may not be wise on this host.
@@ -94,6 +97,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         mut sources,
         sysname,
         accounts,
+        inodes,
         purpose,
         lint,
         host,
@@ -141,6 +145,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     let with = Surroundings {
         grant: config.grant,
         jobs: &jobs,
+        inodes,
         servauth: &servauth,
         authport: &config.authport,
         restrictions: &restricted,

@@ -11,6 +11,7 @@ use portreeve_common::abi::{
 use portreeve_common::decide::FIRST_HIGH_PORT;
 
 use super::{
+    identity::{JobImage, exes::Inodes},
     image::Image,
     jobs::Jobs,
     operands::Operands,
@@ -40,6 +41,8 @@ pub struct Surroundings<'a> {
     pub grant: GrantRule,
     /// The defined jobs.
     pub jobs: &'a Jobs,
+    /// Where their executables are looked up.
+    pub inodes: &'a dyn Inodes,
     /// Who may read which SAF resource.
     pub servauth: &'a ServAuth,
     /// The jobs that AUTHPORT stands for.
@@ -75,9 +78,12 @@ pub fn compile(rules: &Rules, with: &Surroundings<'_>, diagnostics: &mut Diagnos
     compiler.list_jobs();
     compiler.restrict();
     compiler.share(rules);
+    let lists = &compiler.compiled.image.lists;
+    let jobs = JobImage::new(with.jobs, lists, with.inodes, compiler.diagnostics);
     let (mut compiled, operands) = (compiler.compiled, compiler.operands);
     compiled.image.matchers = operands.matchers;
     compiled.image.globs = operands.globs;
+    compiled.image.jobs = jobs;
     compiled
 }
 

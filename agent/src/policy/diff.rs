@@ -147,6 +147,7 @@ mod tests {
         policy::{
             accounts::FixedAccounts,
             build::{Ingredients, Purpose, build},
+            identity::exes::Presence,
         },
         profile::{ReadOptions, parse},
     };
@@ -164,6 +165,7 @@ mod tests {
             lint: None,
             host: None,
             listeners: None,
+            inodes: &Presence,
         };
         build(ingredients, &mut Diagnostics::new())
     }

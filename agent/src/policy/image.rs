@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{lists::JobLists, permits::PermitSets};
+use super::{identity::JobImage, lists::JobLists, permits::PermitSets};
 use portreeve_common::{
     PolicyView,
     abi::{BindAddress, Entry, Matcher, Protocol, SLOTS, Slot, Unreserved},
@@ -28,6 +28,8 @@ pub struct Image {
     pub permits: PermitSets,
     /// Which entries of which port cover which defined jobs.
     pub lists: JobLists,
+    /// How the programs recognise defined jobs.
+    pub jobs: JobImage,
 }
 
 impl Default for Image {
@@ -42,6 +44,7 @@ impl Default for Image {
             addresses: Vec::new(),
             permits: PermitSets::default(),
             lists: JobLists::default(),
+            jobs: JobImage::default(),
         }
     }
 }

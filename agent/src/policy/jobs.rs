@@ -16,6 +16,7 @@ use portreeve_common::{
 };
 
 pub use self::cgroup::CgroupPattern;
+pub(super) use self::cgroup::component_matches;
 use super::accounts::{self, Accounts, Id};
 use crate::{
     config,

@@ -7,6 +7,7 @@ pub mod compile;
 pub mod diff;
 pub mod explain;
 pub mod ibmi;
+pub mod identity;
 pub mod image;
 pub mod jobs;
 pub mod lint;

@@ -7,6 +7,7 @@ use portreeve_common::abi::Mode;
 use super::{
     accounts::HostAccounts,
     build::{Ingredients, Policy, Purpose, build},
+    identity::exes::Inodes,
     lint::Host,
 };
 use crate::{
@@ -109,14 +110,14 @@ impl Outcome {
 }
 
 impl Source {
-    /// Reads, resolves and compiles. Diagnostics of config and profile come in
+    /// Reads, resolves and compiles; `inodes` knows the executables of jobs. Diagnostics of config and profile come in
     /// one run.
     ///
     /// # Errors
     ///
     /// [`ReadError`] if a file can't be read at all; that is no answer about its content.
-    pub fn read(&self) -> Result<Outcome, ReadError> {
-        self.read_on(None, &self.changes)
+    pub fn read(&self, inodes: &dyn Inodes) -> Result<Outcome, ReadError> {
+        self.read_on(None, &self.changes, inodes)
     }
 
     /// The policy that was read from `base`, with the change file `change` on top
@@ -126,11 +127,21 @@ impl Source {
     /// # Errors
     ///
     /// [`ReadError`] if the change file can't be read.
-    pub fn obey(&self, base: &Files, change: &Path) -> Result<Outcome, ReadError> {
-        self.read_on(Some(base), &[change.to_owned()])
+    pub fn obey(
+        &self,
+        base: &Files,
+        change: &Path,
+        inodes: &dyn Inodes,
+    ) -> Result<Outcome, ReadError> {
+        self.read_on(Some(base), &[change.to_owned()], inodes)
     }
 
-    fn read_on(&self, base: Option<&Files>, changes: &[PathBuf]) -> Result<Outcome, ReadError> {
+    fn read_on(
+        &self,
+        base: Option<&Files>,
+        changes: &[PathBuf],
+        inodes: &dyn Inodes,
+    ) -> Result<Outcome, ReadError> {
         let files = |known: fn(&Files) -> &[ReadFile]| match base {
             Some(base) => PolicyFiles::again(known(base)),
             None => PolicyFiles::new(self.trust),
@@ -192,6 +203,7 @@ impl Source {
                 sources,
                 sysname,
                 accounts: &HostAccounts,
+                inodes,
                 purpose: self.purpose,
                 lint: self.lint.then(|| match self.of_this_host {
                     true => Host::own(),
@@ -270,6 +282,7 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
+    use crate::policy::identity::exes::Presence;
 
     /// `IBI-11`: who may change a restriction is who may write its file, and that is
     /// root alone; likewise for profile, config and change files.
@@ -306,10 +319,10 @@ mod tests {
             leave_pool: true,
             bpffs: PathBuf::new(),
         };
-        assert!(source.read().is_ok());
+        assert!(source.read(&Presence).is_ok());
         for file in &files {
             fs::set_permissions(file, fs::Permissions::from_mode(0o646)).unwrap();
-            let refused = source.read().err();
+            let refused = source.read(&Presence).err();
             let is_it = matches!(&refused, Some(ReadError::Refused { path, .. }) if path == file);
             assert!(is_it, "{}: {refused:?}", file.display());
             fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -345,13 +358,15 @@ mod tests {
             let entries = policy.reservations.iter();
             entries.map(|entry| policy.place_of(entry).text).collect()
         };
-        let first = source.read().unwrap();
+        let first = source.read(&Presence).unwrap();
         let base = first.policy.as_ref().ok().unwrap();
         let hash = base.files.profile_hash();
         // The change file includes the same file, as it is now.
         write("more", "PORT 23 TCP TN3270\n");
         write("profile", "nonsense\n");
-        let second = source.obey(&base.files, &path("change")).unwrap();
+        let second = source
+            .obey(&base.files, &path("change"), &Presence)
+            .unwrap();
         assert_eq!(
             texts(&second),
             ["21 TCP FTPD1", "22 TCP SSHD", "23 TCP TN3270"]
@@ -364,7 +379,9 @@ mod tests {
         );
         // And the next one is on top of both.
         write("more", "PORT 24 TCP LATE\n");
-        let third = source.obey(&changed.files, &path("change")).unwrap();
+        let third = source
+            .obey(&changed.files, &path("change"), &Presence)
+            .unwrap();
         assert_eq!(texts(&third).len(), 4);
     }
 }

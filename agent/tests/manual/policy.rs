@@ -9,6 +9,7 @@ use portreeve::kernel::sysctl::PortSettings;
 use portreeve::policy::bits::PortBits;
 use portreeve::policy::build::{Ingredients, Policy, Purpose, build};
 use portreeve::policy::explain::{Answer, Question, explain};
+use portreeve::policy::identity::exes::Presence;
 use portreeve::policy::lint::Host;
 use portreeve::profile::{OpenedFile, Opener, ReadError, ReadOptions, parse, parse_change};
 
@@ -113,6 +114,7 @@ fn make(
         sources,
         sysname: sysname.unwrap_or_else(|| "HOST1".to_owned()),
         accounts: &accounts::all(),
+        inodes: &Presence,
         purpose,
         lint: (purpose == Purpose::Enforce).then(host),
         host: Some(host().ports),

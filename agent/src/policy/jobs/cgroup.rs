@@ -27,10 +27,10 @@ impl CgroupPattern {
     pub fn covers(&self, path: &str) -> bool {
         let mut path = components(path);
         !self.components.is_empty()
-            && self
-                .components
-                .iter()
-                .all(|pattern| path.next().is_some_and(|name| matches(pattern, name)))
+            && self.components.iter().all(|pattern| {
+                path.next()
+                    .is_some_and(|name| component_matches(pattern, name))
+            })
     }
 }
 
@@ -48,7 +48,7 @@ fn components(path: &str) -> impl Iterator<Item = &str> {
 
 /// Whether `pattern`, with `*` for any characters, spells the whole of `name`.
 /// The first place where a piece fits is as good as any later one.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn component_matches(pattern: &str, name: &str) -> bool {
     let mut pieces = pattern.split('*');
     let Some(mut rest) = pieces.next().and_then(|start| name.strip_prefix(start)) else {
         return false;

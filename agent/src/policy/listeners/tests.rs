@@ -9,6 +9,7 @@ use crate::{
     policy::{
         accounts::FixedAccounts,
         build::{Ingredients, Purpose, build},
+        identity::exes::Presence,
         lint::Host,
     },
     ports::FixedListeners,
@@ -75,6 +76,7 @@ fn said(
             names: None,
         }),
         host: None,
+        inodes: &Presence,
         listeners: Some(listeners),
     };
     let policy = build(ingredients, &mut diagnostics);
