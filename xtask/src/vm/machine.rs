@@ -121,7 +121,11 @@ pub fn run(
         }
     }
     signals::wait(&mut machine.0)?;
-    Ok(End::Off)
+    Ok(if signals::interrupted() {
+        End::Interrupted
+    } else {
+        End::Off
+    })
 }
 
 /// A QEMU that doesn't outlive us.
