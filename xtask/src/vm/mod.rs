@@ -216,6 +216,7 @@ fn matrix(
             kernel,
             plan.equipment,
             &arguments.tests(plan),
+            !arguments.tests.is_empty(),
         )?;
         tell(&run, &scratch);
         let interrupted = run.end == End::Interrupted;
@@ -233,6 +234,7 @@ fn boot(
     kernel: &Kernel,
     equipment: Equipment,
     tests: &[String],
+    selected: bool,
 ) -> Result<Run> {
     let image = scratch.0.join("image");
     let variables = [
@@ -267,6 +269,7 @@ fn boot(
     Ok(Run {
         title: format!("{} x{}{lsm}", kernel.series, equipment.processors),
         release: kernel.release.clone(),
+        selected,
         version: kernel.version.clone(),
         equipment,
         record,
