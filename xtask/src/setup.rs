@@ -4,6 +4,8 @@ use anyhow::Result;
 use clap::Args;
 use portreeve_toolchain::install;
 
+use crate::vm;
+
 /// Install what building the eBPF object takes, and prove that it works.
 ///
 /// That is a compiler for BPF and bpf-linker. The compiler is a pinned rustup
@@ -22,7 +24,12 @@ pub struct Arguments {
 /// The verb.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.check {
-        return install::check();
+        let complete = install::check()?;
+        match vm::tools::missing().as_slice() {
+            [] => println!("vmtest: QEMU and what else it takes are here"),
+            missing => println!("vmtest: would install {}", missing.join(", ")),
+        }
+        return Ok(complete);
     }
     toolchain()?;
     Ok(true)

@@ -13,12 +13,15 @@ use crate::host;
 use crate::privilege::{as_root, available};
 use crate::product;
 use crate::setup;
+use crate::vm::{self, Quick};
 
 /// Run every test: unit, property and document tests as you, then the tests
-/// with real processes and the real kernel as root.
+/// with real processes and the real kernel as root, then `cargo xtask vmtest --quick`.
 ///
 /// Each kernel test has its own cgroup and network namespace; nothing on the
-/// host is changed, except that /sys/fs/bpf is mounted if it isn't.
+/// host is changed, except that /sys/fs/bpf is mounted if it isn't, and QEMU is
+/// installed if it can be. Without QEMU or kernels for it that part is skipped, and
+/// said to be; with CI=true it fails. With a filter only this machine is tested.
 #[derive(Args)]
 pub struct Arguments {
     /// Also the tests that take minutes
@@ -47,17 +50,31 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     // All of them, whatever fails first: one run should tell everything.
     steps.push(("unit tests", unit(arguments)));
     steps.push(("kernel tests", kernel(arguments)));
+    let mut skipped = None;
+    // A part of the tests is wanted for what it says of this machine.
+    if arguments.filter.is_none() {
+        let result = vm::quick().map(|quick| {
+            if let Quick::Skipped(reason) = quick {
+                skipped = Some(reason);
+            }
+        });
+        steps.push((OTHER, result));
+    }
 
     eprintln!();
     let mut failed = 0;
     for (name, result) in &steps {
         match result {
+            Ok(()) if *name == OTHER && skipped.is_some() => {}
             Ok(()) => eprintln!("  ok      {name}"),
             Err(error) => {
                 failed += 1;
                 eprintln!("  FAILED  {name}: {error:#}");
             }
         }
+    }
+    if let Some(reason) = skipped {
+        eprintln!("  SKIPPED {OTHER}: `cargo xtask vmtest` can't boot them here: {reason}");
     }
     let seconds = start.elapsed().as_secs();
     match failed {
@@ -69,6 +86,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     }
     Ok(failed == 0)
 }
+
+/// The step that takes virtual machines.
+const OTHER: &str = "other kernels";
 
 /// Tells property and kernel tests to take their time.
 const LONG: &str = "PORTREEVE_LONG";

@@ -23,7 +23,7 @@ use crate::{
         cgroup::AttachPoint,
         load::{Kernel, Options, Up, take_away},
         pins::Pins,
-        stream,
+        requirements, stream,
     },
     policy::{build::Policy, source::Source},
     report,
@@ -77,6 +77,8 @@ async fn main(options: RunOptions) -> Result<()> {
     let attach = AttachPoint::find(options.cgroup.as_deref())?;
     let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
     let pins = Pins::new(&options.bpffs);
+    // Before anything else that an older kernel has no answer to.
+    requirements::helpers()?;
     let own_netns = own_cookie()?;
     let scope_netns = scope_cookie(options.policy.config.scope)?;
     let (mut terminate, mut interrupt, mut hangup) = (

@@ -72,7 +72,8 @@ pub struct Up {
 
 impl Kernel {
     /// Brings the hooks up, or takes over those that are there without a moment's
-    /// gap. New hooks judge nothing until [`Tables::publish`].
+    /// gap. New hooks judge nothing until [`Tables::publish`]. The caller has made sure
+    /// of [`requirements::helpers`].
     ///
     /// # Errors
     ///
@@ -82,7 +83,6 @@ impl Kernel {
         requirements::root("`portreeve run`")?;
         let object = object::bytes().ok_or(KernelError::NoObject)?;
         let offsets = Offsets::of_running_kernel()?;
-        requirements::helpers()?;
         options.pins.create()?;
         let lock = options.pins.lock()?;
         let adopted = match options.pins.inspect()? {

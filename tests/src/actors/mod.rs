@@ -12,6 +12,8 @@ use std::{env, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::harness::{request::Kind, tcp};
+
 /// Binds, tells, and holds what it got until its standard input is closed.
 pub const BIND: &str = "__bind";
 /// Binds over and over until its standard input is closed.
@@ -20,6 +22,11 @@ pub const SPIN: &str = "__spin";
 pub const DRAW: &str = "__draw";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
+
+/// Whether the kernel has this kind of socket.
+pub fn can_open(kind: Kind) -> Result<()> {
+    socket::open(&tcp(0).kind(kind)).map(drop)
+}
 
 /// Plays the part that the command line asks for, if it does.
 pub fn play() -> Option<ExitCode> {

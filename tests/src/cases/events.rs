@@ -15,7 +15,11 @@ use serde_json::{Value, json};
 
 use crate::{
     ensure_eq,
-    harness::{Agent, Binder, Sandbox, Settings, Want, command::PATIENCE, host, tcp},
+    harness::{
+        Agent, Binder, Sandbox, Settings, Want, host,
+        pace::{limit, patience},
+        tcp,
+    },
     tests,
 };
 
@@ -60,7 +64,10 @@ impl Follower {
     }
 
     fn event(&self) -> Result<Value> {
-        let line = self.lines.recv_timeout(PATIENCE).context("no event came")?;
+        let line = self
+            .lines
+            .recv_timeout(patience())
+            .context("no event came")?;
         Ok(serde_json::from_str(&line)?)
     }
 }
@@ -82,7 +89,7 @@ fn refuse(s: &Sandbox, times: usize) -> Result<Binder> {
 
 /// Waits until the agent keeps `count` events.
 fn kept(agent: &Agent<'_>, count: usize) -> Result<Vec<Value>> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         let events = agent.events()?;
         if events.len() >= count {
@@ -126,7 +133,7 @@ fn followers_end_with_the_agent(s: &Sandbox) -> Result<()> {
         } else {
             ensure!(agent.terminate()?.success(), "not a proper end");
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while follower.child.try_wait()?.is_none() {
             ensure!(Instant::now() < deadline, "the follower hangs");
             thread::sleep(Duration::from_millis(5));
@@ -141,7 +148,7 @@ fn only_the_recent_ones_are_kept(s: &Sandbox) -> Result<()> {
     let early = refuse(s, 500)?;
     ensure_eq!(kept(&agent, 500)?.len(), 500, "events kept");
     let late = refuse(s, 900)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     let of = |events: &[Value], pid: u32| events.iter().filter(|event| event["pid"] == pid).count();
     let mut events = agent.events()?;
     while of(&events, late.pid) < 900 {
@@ -214,13 +221,13 @@ fn clients_are_limited_but_not_locked_out(s: &Sandbox) -> Result<()> {
     let turned_away = s.portreeve(&["status"])?;
     ensure!(turned_away.code == Some(2), "{turned_away:?}");
     ensure!(
-        asked.elapsed() < Duration::from_secs(9),
+        asked.elapsed() < limit(9),
         "no answer for {:?}",
         asked.elapsed()
     );
     ensure_eq!(turned_away.stderr.lines().count(), 1, "{turned_away:?}");
     drop(idle);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while s.portreeve(&["status"])?.code != Some(0) {
         ensure!(Instant::now() < deadline, "locked out for good");
     }

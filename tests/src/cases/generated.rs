@@ -17,7 +17,7 @@ use proptest::{
 
 use crate::{
     ensure_eq,
-    harness::{Binder, Sandbox, Settings, Want, tcp, udp},
+    harness::{Binder, Sandbox, Settings, Want, pace::times, tcp, udp},
     tests,
 };
 
@@ -27,8 +27,8 @@ tests![generated_policies_are_enforced];
 const CALLERS: usize = 2;
 const ASKS: usize = 6;
 
-fn policies() -> usize {
-    env::var("PORTREEVE_LONG").map_or(60, |_| 600)
+fn policies() -> u64 {
+    times(env::var("PORTREEVE_LONG").map_or(60, |_| 600))
 }
 
 fn want(ask: &Ask) -> Want {

@@ -13,42 +13,55 @@ mod pool;
 mod publishing;
 mod register;
 mod reload;
+mod requirements;
 mod selftest;
 mod survival;
 mod traces;
 mod verdicts;
+mod verifier;
 
 use libtest_mimic::Trial;
 
-use crate::harness::{Body, trial};
+use crate::harness::{Body, Need, trial};
 
-const SUBJECTS: &[(&str, &[(&str, Body)])] = &[
+/// A subject, what all of its tests need of the kernel, and they.
+type Subject = (
+    &'static str,
+    &'static [Need],
+    &'static [(&'static str, Body)],
+);
+
+const HOOKS: &[Need] = &[Need::Hooks];
+
+const SUBJECTS: &[Subject] = &[
     // What takes longest comes first; the others run beside it.
-    ("publishing", publishing::TESTS),
-    ("verdicts", verdicts::TESTS),
-    ("policies", policies::TESTS),
-    ("audit", audit::TESTS),
-    ("reload", reload::TESTS),
-    ("obey", obey::TESTS),
-    ("listeners", listeners::TESTS),
-    ("survival", survival::TESTS),
-    ("pool", pool::TESTS),
-    ("input", input::TESTS),
-    ("explain", explain::TESTS),
-    ("generated", generated::TESTS),
-    ("selftest", selftest::TESTS),
-    ("events", events::TESTS),
-    ("register", register::TESTS),
-    ("traces", traces::TESTS),
-    ("neighbours", neighbours::TESTS),
+    ("publishing", HOOKS, publishing::TESTS),
+    ("verdicts", HOOKS, verdicts::TESTS),
+    ("policies", HOOKS, policies::TESTS),
+    ("audit", HOOKS, audit::TESTS),
+    ("reload", HOOKS, reload::TESTS),
+    ("obey", HOOKS, obey::TESTS),
+    ("listeners", HOOKS, listeners::TESTS),
+    ("pool", HOOKS, pool::TESTS),
+    ("survival", HOOKS, survival::TESTS),
+    ("input", HOOKS, input::TESTS),
+    ("explain", HOOKS, explain::TESTS),
+    ("generated", HOOKS, generated::TESTS),
+    ("selftest", HOOKS, selftest::TESTS),
+    ("events", HOOKS, events::TESTS),
+    ("register", HOOKS, register::TESTS),
+    ("traces", HOOKS, traces::TESTS),
+    ("verifier", HOOKS, verifier::TESTS),
+    ("requirements", &[], requirements::TESTS),
+    ("neighbours", HOOKS, neighbours::TESTS),
 ];
 
 /// Every test.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for (subject, tests) in SUBJECTS {
+    for (subject, needs, tests) in SUBJECTS {
         for (name, body) in *tests {
-            trials.push(trial(subject, name, *body));
+            trials.push(trial(subject, needs, name, *body));
         }
     }
     trials

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::{
     ensure_eq,
-    harness::{Binder, Sandbox, Settings, Spinner, Want, control, tcp, udp},
+    harness::{Binder, Sandbox, Settings, Spinner, Want, control, pace::times, tcp, udp},
     tests,
 };
 
@@ -135,13 +135,13 @@ impl Resources {
 
 /// Where the agent fills the tables while binds are judged beside it.
 fn reloads_on_every_processor(s: &Sandbox) -> Result<()> {
-    take_turns(s, 2_000, None)
+    take_turns(s, times(2_000), None)
 }
 
 /// Where the agent is interrupted while it fills the tables and, on kernels that
 /// interrupt themselves, a bind while it is judged.
 fn reloads_on_one_processor(s: &Sandbox) -> Result<()> {
-    take_turns(s, 10_000, Some(0))
+    take_turns(s, times(10_000), Some(0))
 }
 
 /// Between an empty profile and one that reserves everything: a bind is judged by
@@ -155,7 +155,7 @@ fn a_policy_comes_and_goes(s: &Sandbox) -> Result<()> {
         .flat_map(|port| [tcp(port), udp(port)])
         .collect();
     let mut right = Spinner::start(&s.caller("right"), &wants)?;
-    for _ in 0..20 {
+    for _ in 0..times(20) {
         for (profile, expected) in [(full, Err(Errno::EACCES)), ("", Ok(()))] {
             s.set_policy(profile, POOLLESS)?;
             control::reload(&s.socket)?;

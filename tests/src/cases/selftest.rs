@@ -13,10 +13,9 @@ use serde_json::Value;
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, Case, Sandbox, Settings, Spinner,
-        command::PATIENCE,
-        control,
+        Agent, Binder, Case, Sandbox, Settings, Spinner, control,
         expect::{expect, judge},
+        pace::{limit, patience, times},
         snapshot::Snapshot,
         tcp,
     },
@@ -120,7 +119,7 @@ fn misses(agent: &Agent<'_>, gone: &str, left: &str, words: &str) -> Result<()> 
     let ask = || agent.sandbox.portreeve(&["status", "--format", "json"]);
     // The kernel detaches a hook some time after its pin; that a hook is missing is
     // known at once.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     loop {
         let status = ask()?.ended_with(1)?.json()?;
         ensure_eq!(status["hooks"], serde_json::json!([left]), "hooks");
@@ -195,7 +194,7 @@ fn a_proof_while_the_mode_changes(s: &Sandbox) -> Result<()> {
             }
             Ok(())
         });
-        let reloaded = (0..200).try_for_each(|number| {
+        let reloaded = (0..times(200)).try_for_each(|number| {
             let mode = if number % 2 == 0 {
                 QUIET.audit()
             } else {
@@ -236,10 +235,7 @@ fn deafened(s: &Sandbox, name: &str, settings: Settings) -> Result<()> {
         agent.ports()?;
         agent.reload(&[])?;
         let waited = asked.elapsed();
-        ensure!(
-            waited < Duration::from_secs(10),
-            "three answers took {waited:?}"
-        );
+        ensure!(waited < limit(10), "three answers took {waited:?}");
     }
     // What did not get out is at least counted.
     let before = agent.status()?["events"]["lost"].clone();

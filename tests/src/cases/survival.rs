@@ -15,6 +15,7 @@ use crate::{
         Binder, Case, Sandbox, Settings, Spinner, Want,
         expect::{expect, judge},
         neighbour::change_first,
+        pace::limit,
         request::Tally,
         syscalls::{End, kill_behind},
         tcp, udp,
@@ -432,13 +433,13 @@ fn a_cgroup_that_is_gone(s: &Sandbox) -> Result<()> {
     let path = cgroup.display().to_string();
     let start = || Ok::<_, anyhow::Error>(s.agent(PROFILE, QUIET)?.option("--cgroup", &path));
     let agent = start()?.start()?;
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + limit(5);
     while fs::remove_dir(&cgroup).is_err() {
         ensure!(Instant::now() < deadline, "the cgroup can't be removed");
         thread::sleep(Duration::from_millis(10));
     }
     // The kernel takes the hooks away some time after the cgroup.
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + limit(20);
     loop {
         let status = s
             .portreeve(&["status", "--format", "json"])?

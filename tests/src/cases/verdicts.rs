@@ -11,7 +11,7 @@ use crate::{
     actors::become_caller::NO_USER_NAMESPACE,
     ensure_eq,
     harness::{
-        Binder, Case, NOBODY, Sandbox, Settings, Want,
+        Binder, Case, NOBODY, Need, Sandbox, Settings, Want,
         expect::{expect, expect_at_once, judge},
         request::Kind,
         skip, tcp, udp,
@@ -496,7 +496,7 @@ fn anyone_omvs_and_reserved(s: &Sandbox) -> Result<()> {
 
 /// MPTCP binds through an inner TCP socket, which is what is judged.
 fn mptcp_is_tcp(s: &Sandbox) -> Result<()> {
-    supported(s, Kind::Mptcp)?;
+    Need::Mptcp.check()?;
     let profile = "PORT\n 4321 TCP RIGHT\n 4322 UDP OTHER\n";
     let want = |port| tcp(port).kind(Kind::Mptcp);
     let (right, wrong) = (s.caller("right"), s.caller("wrong"));
@@ -511,7 +511,7 @@ fn mptcp_is_tcp(s: &Sandbox) -> Result<()> {
 
 /// UDP-Lite has UDP's ports.
 fn udplite_is_udp(s: &Sandbox) -> Result<()> {
-    supported(s, Kind::UdpLite)?;
+    Need::UdpLite.check()?;
     let profile = "PORT\n 4321 UDP RIGHT\n 4322 TCP OTHER\n";
     let want = |port| udp(port).kind(Kind::UdpLite);
     let (right, wrong) = (s.caller("right"), s.caller("wrong"));
@@ -522,14 +522,6 @@ fn udplite_is_udp(s: &Sandbox) -> Result<()> {
         Case::unreserved(&wrong, want(4322)),
     ];
     judge(s, profile, LOUD, &cases).map(drop)
-}
-
-/// Skips the test where the kernel was built without this kind of socket.
-fn supported(s: &Sandbox, kind: Kind) -> Result<()> {
-    match Binder::attempt(&s.caller("probe"), &tcp(0).kind(kind)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(skip(format!("this kernel has no {kind:?} ({error:#})"))),
-    }
 }
 
 /// `SAF-03`: who a process acts as counts, not who started it.

@@ -19,9 +19,10 @@ use serde_json::Value;
 
 use super::{
     Sandbox,
-    command::{self, Finished, PATIENCE},
+    command::{self, Finished},
     host,
     launch::Launch,
+    pace::patience,
 };
 
 /// An agent that is about to be started.
@@ -147,7 +148,7 @@ impl Agent<'_> {
 
     /// Waits until `holds`, or says what it is that never came.
     pub fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         while !holds(self) {
             if Instant::now() > deadline {
                 bail!(
@@ -204,7 +205,7 @@ impl Agent<'_> {
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 
 use super::{
-    command::PATIENCE,
+    pace::{limit, patience},
     request::{Answer, Caller, Tally, Task, Want},
 };
 use crate::actors::{BIND, SPIN, spin::STOP};
@@ -53,7 +53,7 @@ impl Actor {
     }
 
     fn line(&mut self) -> Result<String> {
-        if let Ok(line) = self.lines.recv_timeout(PATIENCE) {
+        if let Ok(line) = self.lines.recv_timeout(patience()) {
             return Ok(line);
         }
         // It ended, or hangs.
@@ -70,7 +70,7 @@ impl Drop for Actor {
     fn drop(&mut self) {
         // The end of its input ends it; what hangs is killed.
         drop(self.stdin.take());
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + limit(5);
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return;
@@ -175,7 +175,7 @@ impl Spinner {
     /// Waits until it has made `more` binds from now on.
     pub fn wait_for(&mut self, more: u64) -> Result<Tally> {
         let target = self.tally()?.total() + more;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             let tally = self.tally()?;
             if tally.total() >= target {

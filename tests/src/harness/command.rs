@@ -5,14 +5,12 @@ use std::{
     process::{Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-/// Longest time for a command that should answer at once.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use super::pace::patience;
 
 /// A command that has ended.
 #[derive(Debug)]
@@ -55,12 +53,12 @@ pub fn finish(command: &mut Command) -> Result<Finished> {
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let outputs = stdout
-        .recv_timeout(PATIENCE)
-        .and_then(|stdout| Ok((stdout, stderr.recv_timeout(PATIENCE)?)));
+        .recv_timeout(patience())
+        .and_then(|stdout| Ok((stdout, stderr.recv_timeout(patience())?)));
     let Ok((stdout, stderr)) = outputs else {
         child.kill()?;
         child.wait()?;
-        bail!("{command:?} did not end within {} s", PATIENCE.as_secs());
+        bail!("{command:?} did not end within {} s", patience().as_secs());
     };
     Ok(Finished {
         code: child.wait()?.code(),

@@ -9,12 +9,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::command::PATIENCE;
+use super::pace::patience;
 
 /// Sends one line and returns the answer's line.
 pub fn raw(socket: &Path, request: &[u8]) -> Result<String> {
     let mut stream = UnixStream::connect(socket).context("no agent answers")?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience()))?;
     stream.write_all(request)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;

@@ -12,7 +12,9 @@ pub mod draw;
 pub mod expect;
 pub mod host;
 pub mod launch;
+pub mod needs;
 pub mod neighbour;
+pub mod pace;
 pub mod request;
 pub mod sandbox;
 pub mod settings;
@@ -27,6 +29,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 pub use agent::Agent;
 pub use binder::{Binder, Spinner};
 pub use expect::Case;
+pub use needs::Need;
 pub use request::{Caller, Want, tcp, udp};
 pub use sandbox::Sandbox;
 pub use settings::Settings;
@@ -77,16 +80,19 @@ pub fn skip(reason: impl Into<String>) -> anyhow::Error {
     Skipped(reason.into()).into()
 }
 
-/// The test `name` of `subject`.
-pub fn trial(subject: &str, name: &'static str, body: Body) -> Trial {
-    Trial::ignorable_test(format!("{subject}::{name}"), move || perform(name, body))
+/// The test `name` of `subject`, where the kernel has what it needs.
+pub fn trial(subject: &str, needs: &'static [Need], name: &'static str, body: Body) -> Trial {
+    Trial::ignorable_test(format!("{subject}::{name}"), move || {
+        perform(needs, name, body)
+    })
 }
 
 /// Runs a test on its own thread: a network namespace belongs to a thread, and
 /// children are born into that of the thread that starts them.
-fn perform(name: &'static str, body: Body) -> Result<Completion, Failed> {
+fn perform(needs: &'static [Need], name: &'static str, body: Body) -> Result<Completion, Failed> {
     let whole = move || -> Result<()> {
         portreeve_sandbox::isolate()?;
+        needs.iter().try_for_each(|need| need.check())?;
         let sandbox = Sandbox::new()?;
         body(&sandbox)?;
         sandbox.close()

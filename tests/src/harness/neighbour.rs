@@ -20,6 +20,7 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_LINK_CREATE: libc::c_long = 28;
 
 const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
@@ -42,7 +43,8 @@ pub struct Neighbour {
 impl Neighbour {
     /// Attaches beside whatever is there.
     pub fn attach(cgroup: &Path, answer: Always) -> Result<Self> {
-        let program = load(answer).context("a neighbour's program can't be loaded")?;
+        let program = load(&[set(0, answer as i32), EXIT])
+            .context("a neighbour's program can't be loaded")?;
         let cgroup = File::open(cgroup)?;
         #[repr(C)]
         struct Attr {
@@ -64,8 +66,47 @@ impl Neighbour {
     }
 }
 
-/// `r0 = answer; exit`
-fn load(answer: Always) -> io::Result<OwnedFd> {
+// Each instruction: operation, registers, offset, number.
+const EXIT: u64 = 0x95;
+
+/// `register = number`
+fn set(register: u8, number: i32) -> u64 {
+    0xb7 | u64::from(register) << 8 | u64::from(number.cast_unsigned()) << 32
+}
+
+fn call(helper: i32) -> u64 {
+    0x85 | u64::from(helper.cast_unsigned()) << 32
+}
+
+/// Whether a program on `bind4` may answer so.
+pub fn may_answer(answer: i32) -> Result<bool> {
+    match load(&[set(0, answer), EXIT]) {
+        Ok(_) => Ok(true),
+        // The verifier's word for what a program must not do.
+        Err(error) if refuses(&error) => Ok(false),
+        Err(error) => Err(error).context("a program can't be tried"),
+    }
+}
+
+/// Whether a program on `bind4` may call a helper. It may pass it the wrong
+/// arguments: the verifier tells that with EACCES, and EINVAL an unknown helper.
+pub fn knows_helper(helper: i32) -> Result<bool> {
+    match load(&[set(1, 0), call(helper), set(0, 1), EXIT]) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EACCES) => Ok(true),
+            Some(libc::EINVAL) => Ok(false),
+            _ => Err(error).context("a program can't be tried"),
+        },
+    }
+}
+
+fn refuses(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EINVAL))
+}
+
+/// A program on `bind4` of these instructions.
+fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         prog_type: u32,
@@ -81,10 +122,6 @@ fn load(answer: Always) -> io::Result<OwnedFd> {
         prog_ifindex: u32,
         expected_attach_type: u32,
     }
-    // Each instruction: operation, registers, offset, number.
-    let move_to_r0: u64 = 0xb7 | ((answer as u64) << 32);
-    let exit: u64 = 0x95;
-    let instructions = [move_to_r0.to_le(), exit.to_le()];
     let license = c"GPL";
     let mut attr = Attr {
         prog_type: BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
@@ -116,7 +153,7 @@ pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
         flags: u64,
     }
     let key = 0u32;
-    let mut value = vec![0u8; value_size(&map)?];
+    let mut value = vec![0u8; usize::try_from(field(&map, "value_size:")?)?];
     let mut attr = Attr {
         map_fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
@@ -133,12 +170,31 @@ pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     Ok(())
 }
 
-fn value_size(map: &OwnedFd) -> Result<usize> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_raw_fd()))?;
-    let size = info
-        .lines()
-        .find_map(|line| line.strip_prefix("value_size:"));
-    Ok(size.context("not a map")?.trim().parse()?)
+/// What the kernel says of a BPF object.
+fn field(object: &OwnedFd, name: &str) -> Result<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))?;
+    let value = info.lines().find_map(|line| line.strip_prefix(name));
+    let value = value.with_context(|| format!("no {name} in {info}"))?;
+    Ok(value.trim().parse()?)
+}
+
+/// Instructions that the verifier walked through for the program of a pinned link.
+pub fn verified(link: &Path) -> Result<u64> {
+    let link = open(link).with_context(|| link.display().to_string())?;
+    #[repr(C)]
+    struct Attr {
+        id: u32,
+        next_id: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        id: u32::try_from(field(&link, "prog_id:")?)?,
+        next_id: 0,
+        flags: 0,
+    };
+    // SAFETY: the layout is BPF_PROG_GET_FD_BY_ID's; it holds no pointer.
+    let program = owned(unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attr) }?)?;
+    field(&program, "verified_insns:")
 }
 
 fn open(pin: &Path) -> io::Result<OwnedFd> {

@@ -1,14 +1,11 @@
 //! Everything an agent counts and reports, at one moment.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::Agent;
+use super::{Agent, pace::limit};
 
 /// The agent keeps this many events; with more, new ones can't be told from old.
 const KEPT: usize = 1000;
@@ -36,7 +33,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// What `agent` says when it has at least this many events, or else won't have.
     pub fn with_events(agent: &Agent<'_>, count: usize) -> Result<Self> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + limit(5);
         loop {
             let snapshot = Self::take(agent)?;
             if snapshot.events.len() >= count || Instant::now() > deadline {

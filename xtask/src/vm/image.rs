@@ -75,7 +75,10 @@ impl Programs {
             script.push_str(&format!("export {name}={}\n", quote(value.as_ref())));
         }
         let words: Vec<String> = arguments.iter().map(|word| quote(word.as_ref())).collect();
-        script.push_str(&format!("portreeve-tests --color never {}\n", words.join(" ")));
+        script.push_str(&format!(
+            "portreeve-tests --color never {}\n",
+            words.join(" ")
+        ));
         fs::write(self.folder.join("tests"), script)?;
         self.set_modules(kernel)?;
         archive(&self.folder, image)

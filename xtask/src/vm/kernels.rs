@@ -81,9 +81,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The image to boot.
-    pub fn image(&self) -> PathBuf {
-        self.folder.join(format!("boot/vmlinuz-{}", self.release))
+    /// The image to boot: since 7.2 it is with the modules.
+    pub fn image(&self) -> Option<PathBuf> {
+        let usual = self.folder.join(format!("boot/vmlinuz-{}", self.release));
+        let newer = self.modules().map(|modules| modules.join("vmlinuz"));
+        [Some(usual), newer]
+            .into_iter()
+            .flatten()
+            .find(|image| image.is_file())
     }
 
     /// Where its modules are: the folder moved with /usr.
@@ -203,7 +208,7 @@ fn fetch(series: Series, apt: &Apt, package: &Package, place: &Path) -> Result<K
         ..kernel.clone()
     };
     ensure!(
-        complete.image().is_file() && complete.modules().is_some(),
+        complete.image().is_some() && complete.modules().is_some(),
         "{} has no image or no modules",
         package.name
     );

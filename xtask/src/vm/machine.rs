@@ -23,14 +23,14 @@ pub struct Equipment {
     pub bpf_lsm: bool,
 }
 
-/// How long a machine may be silent: the longest test, and more.
-const SILENCE: Duration = Duration::from_secs(300);
+/// How long a machine may be silent: longer than a test waits in vain.
+const SILENCE: Duration = Duration::from_secs(420);
 /// How long all may take.
 const LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// Emulated, so that it is the same everywhere: not every machine that has KVM can
 /// use it.
-fn command(kernel: &Kernel, image: &Path, equipment: Equipment, console: &Path) -> Command {
+fn command(kernel: &Kernel, image: &Path, equipment: Equipment, console: &Path) -> Result<Command> {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args([
         "-machine",
@@ -46,7 +46,8 @@ fn command(kernel: &Kernel, image: &Path, equipment: Equipment, console: &Path) 
     qemu.arg("-serial")
         .arg(format!("file:{}", console.display()));
     qemu.args(["-serial", "stdio"]);
-    qemu.arg("-kernel").arg(kernel.image());
+    let boot = kernel.image().context("the kernel has no image")?;
+    qemu.arg("-kernel").arg(boot);
     qemu.arg("-initrd").arg(image);
     let lsm = if equipment.bpf_lsm {
         "lockdown,yama,apparmor,bpf"
@@ -56,7 +57,7 @@ fn command(kernel: &Kernel, image: &Path, equipment: Equipment, console: &Path) 
     // What goes wrong ends the machine instead of being lost in its log.
     let append = format!("console=ttyS0 panic=-1 oops=panic loglevel=5 quiet lsm={lsm}");
     qemu.arg("-append").arg(append);
-    qemu
+    Ok(qemu)
 }
 
 /// How a machine ended.
@@ -82,7 +83,7 @@ pub fn run(
     console: &Path,
     mut line: impl FnMut(&str),
 ) -> Result<End> {
-    let mut qemu = command(kernel, image, equipment, console);
+    let mut qemu = command(kernel, image, equipment, console)?;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut machine = Machine(signals::spawn(&mut qemu)?);
     let stdout = machine.0.stdout.take().context("QEMU has no stdout")?;
@@ -121,7 +122,11 @@ pub fn run(
         }
     }
     signals::wait(&mut machine.0)?;
-    Ok(End::Off)
+    Ok(if signals::interrupted() {
+        End::Interrupted
+    } else {
+        End::Off
+    })
 }
 
 /// A QEMU that doesn't outlive us.

@@ -71,6 +71,11 @@ impl Record {
         }
     }
 
+    /// Whether every test came to its end.
+    pub fn is_complete(&self) -> bool {
+        self.ended && self.expected == Some(self.outcomes.len())
+    }
+
     /// Tests with this outcome.
     pub fn count(&self, holds: impl Fn(&Outcome) -> bool) -> usize {
         self.outcomes

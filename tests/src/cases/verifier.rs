@@ -1,0 +1,45 @@
+//! How far the programs are from the kernel's limit.
+
+use std::{env, fs, fs::OpenOptions, io::Write as _};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    harness::{Sandbox, Settings, neighbour},
+    tests,
+};
+
+tests![every_program_is_far_from_the_limit];
+
+/// The verifier gives up after a million instructions. Kernels differ in how many
+/// they walk through, so past half of it the next one may refuse.
+const MOST: u64 = 500_000;
+
+/// Of each program that is attached. With `PORTREEVE_TEST_NOTES` the counts are
+/// written to the file of that name.
+fn every_program_is_far_from_the_limit(s: &Sandbox) -> Result<()> {
+    let _agent = s
+        .agent("PORT\n 4321 TCP RIGHT\n", Settings::DEFAULT)?
+        .start()?;
+    let mut counts = Vec::new();
+    for link in fs::read_dir(s.bpffs.join("links"))? {
+        let link = link?;
+        let name = link.file_name().to_string_lossy().into_owned();
+        counts.push((name, neighbour::verified(&link.path())?));
+    }
+    counts.sort();
+    let text: String = counts
+        .iter()
+        .map(|(name, count)| format!("verified {name} {count}\n"))
+        .collect();
+    if let Some(path) = env::var_os("PORTREEVE_TEST_NOTES") {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        file.write_all(text.as_bytes()).context("the notes")?;
+    }
+    ensure!(counts.len() > 1, "no programs: {counts:?}");
+    for (name, count) in &counts {
+        ensure!(*count > 100, "{name}: {count} instructions can't be all");
+        ensure!(*count <= MOST, "{name}: {count} of a million instructions");
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What a test needs of the kernel. A kernel that is old enough to lack it is left
+//! out with the reason; one that should have it fails the test.
+
+use std::io;
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::utsname::uname;
+
+use super::{neighbour, request::Kind, skip};
+
+/// Something that kernels have from a release on, and some up to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// All that the product's programs call and answer.
+    Hooks,
+    /// Multipath TCP.
+    Mptcp,
+    /// UDP-Lite.
+    UdpLite,
+}
+
+/// Number of a kernel release.
+type Release = (u32, u32);
+
+/// What the programs use: bpf(2)'s number of the helper, and its name.
+const HELPERS: [(i32, &str); 5] = [
+    (187, "bpf_set_retval"),
+    (186, "bpf_get_retval"),
+    (158, "bpf_get_current_task_btf"),
+    (122, "bpf_get_netns_cookie"),
+    (131, "the BPF ring buffer"),
+];
+
+impl Need {
+    /// The first release that must have it.
+    fn since(self) -> Release {
+        (6, 1)
+    }
+
+    /// The first release that needn't have it any more.
+    fn until(self) -> Option<Release> {
+        // Removed from the kernel in 7.1.
+        (self == Self::UdpLite).then_some((7, 1))
+    }
+
+    /// What of it is missing.
+    fn missing(self) -> Result<Vec<String>> {
+        let kind = match self {
+            Self::Hooks => return missing_of_hooks(),
+            Self::Mptcp => Kind::Mptcp,
+            Self::UdpLite => Kind::UdpLite,
+        };
+        Ok(match crate::actors::can_open(kind) {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![format!("{kind:?} ({error:#})")],
+        })
+    }
+
+    /// Ends a test that needs this where the kernel lacks it.
+    ///
+    /// # Errors
+    ///
+    /// A skip on a kernel that may lack it, a failure on one that may not.
+    pub fn check(self) -> Result<()> {
+        let missing = self.missing()?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (text, release) = running()?;
+        let missing = missing.join(", ");
+        if self.is_due(release) {
+            bail!("Linux {text} lacks {missing}, which it should have");
+        }
+        Err(skip(format!("Linux {text} lacks {missing}")))
+    }
+
+    fn is_due(self, release: Release) -> bool {
+        release >= self.since() && self.until().is_none_or(|until| release < until)
+    }
+}
+
+/// What the product's programs use and this kernel lacks; found by loading programs
+/// of our own, so that nothing of the product is needed for it.
+pub fn missing_of_hooks() -> Result<Vec<String>> {
+    let mut missing = Vec::new();
+    for (helper, name) in HELPERS {
+        if !neighbour::knows_helper(helper)? {
+            missing.push(name.to_owned());
+        }
+    }
+    // The answer "allowed, whatever the capabilities".
+    if !neighbour::may_answer(3)? {
+        missing.push("grants by bind hooks".to_owned());
+    }
+    Ok(missing)
+}
+
+/// `uname -r`, and its number.
+pub fn running() -> Result<(String, Release)> {
+    let name = uname().map_err(io::Error::from)?;
+    let text = name.release().to_string_lossy().into_owned();
+    let release = parse(&text).with_context(|| format!("{text} is no release"))?;
+    Ok((text, release))
+}
+
+fn parse(text: &str) -> Option<Release> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
