@@ -16,7 +16,7 @@ use super::{
     restrictions,
     servauth::ServAuth,
     source::Files,
-    unsupported::{keep_supported, report_config},
+    unsupported::keep_supported,
 };
 use crate::{
     config::Config,
@@ -113,7 +113,6 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     }
     if purpose == Purpose::Enforce {
         rules = keep_supported(&profile, rules, diagnostics);
-        report_config(&config, diagnostics);
     }
     let with = Surroundings {
         grant: config.grant,
