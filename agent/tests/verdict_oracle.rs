@@ -76,7 +76,6 @@ fn question(ask: &Ask) -> Question {
         groups: ask.groups.clone(),
         privileged: ask.privileged,
         address: address.parse::<IpAddr>().ok(),
-        ..Question::default()
     }
 }
 

@@ -132,16 +132,6 @@ codes! {
 
     UnreservedUnsupported = "PRV301", None, "UNRSV at listen is not supported yet",
         "UNRSV entries for TCP are judged at listen unless they say WHENBIND, and listen is not hooked yet. Accepting the entry would promise too much.";
-    LowPortsUnsupported = "PRV302", None, "RESTRICTLOWPORTS is not supported yet",
-        "Unreserved ports below 1024 follow the host's own rule, CAP_NET_BIND_SERVICE.";
-    SafUnsupported = "PRV303", None, "SAF is not supported yet",
-        "Without the check on the user the entry would admit more than it says, so it is dropped.";
-    BindUnsupported = "PRV304", None, "BIND is not supported yet",
-        "Without the rewriting a server would listen on all addresses, so the entry is dropped.";
-    ShareUnsupported = "PRV305", None, "SHAREPORT is not supported yet",
-        "The entry is dropped, because sharing can't be granted.";
-    AuthportUnsupported = "PRV306", None, "AUTHPORT is not supported yet",
-        "There is no way yet to say who the FTP server is.";
     EphemeralUnsupported = "PRV307", None, "EPHEMERALPORTS can't be enforced here",
         "Linux has one range for both protocols, net.ipv4.ip_local_port_range. It is set if TCPCONFIG and UDPCONFIG say the same range and [ephemeral] manage allows it.";
     BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not enforced",
@@ -150,14 +140,10 @@ codes! {
         "Nothing is started or watched; the reservations apply all the same.";
     SnmpUnsupported = "PRV310", None, "the SNMP subagent is not supported yet",
         "Nothing is started; the reservations apply all the same.";
-    AcksUnsupported = "PRV311", None, "NODELAYACKS is not supported yet",
-        "Acknowledgements stay as the kernel sends them; who may bind is not affected.";
+    AcksShortened = "PRV311", None, "acknowledgements are still delayed, but less",
+        "Linux can't send every acknowledgement at once for a program that doesn't ask for it. On the sockets of the entry it delays them by two ticks at most, 8 ms on a kernel with 250 a second. Who may bind is not affected.";
     SmcUnsupported = "PRV312", None, "SMC is not supported",
         "Connections use plain TCP; who may bind is not affected.";
-    JobsUnsupported = "PRV313", None, "defined jobs are not supported yet",
-        "The kernel side knows a process by its name only, so a definition would not be looked at.";
-    RestrictionsUnsupported = "PRV314", None, "port restrictions are not supported yet",
-        "The kernel side doesn't look at users yet, so the restricted port would be open to all of them.";
     PoolTooSmall = "PRV320", None, "too few ports are left to hand out",
         "Every reserved port is taken out of the pool that bind to port 0, connect and sendto draw from. When the pool is empty, programs can't connect any more.";
 

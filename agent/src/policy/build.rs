@@ -18,7 +18,7 @@ use super::{
     restrictions::{self, Restriction},
     servauth::ServAuth,
     source::Files,
-    unsupported::{keep_supported, report_config},
+    unsupported::keep_supported,
 };
 use crate::{
     config::Config,
@@ -133,7 +133,6 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     if purpose == Purpose::Enforce {
         confirm(&rules, diagnostics);
         rules = keep_supported(&profile, rules, diagnostics);
-        report_config(&config, diagnostics);
         pool = pool::plan(
             &profile,
             &rules.entries,

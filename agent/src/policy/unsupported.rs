@@ -6,24 +6,13 @@
 use portreeve_common::abi::Protocol;
 
 use super::reservations::{Kind, Reservation, Rules};
-use crate::config::Config;
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span};
-use crate::profile::ast::{Profile, SaConfig, Statement, User};
+use crate::profile::ast::{Profile, SaConfig, Statement};
 
 /// Takes out of `rules`, settled from `profile`, what the kernel side can't
 /// enforce yet, and reports it.
 pub fn keep_supported(profile: &Profile, mut rules: Rules, diagnostics: &mut Diagnostics) -> Rules {
     report_settings(profile, diagnostics);
-    for (protocol, restrict) in Protocol::ALL.into_iter().zip(&mut rules.restrict_low) {
-        if let Some(span) = restrict.take() {
-            let message = format!(
-                "RESTRICTLOWPORTS is not supported yet; unreserved {} ports below 1024 follow the host's own rule",
-                protocol.name()
-            );
-            let code = Code::LowPortsUnsupported;
-            not_yet(diagnostics, Severity::Error, code, span, &message);
-        }
-    }
     let at_listen = rules.unreserved_at_listen(Protocol::Tcp);
     rules
         .entries
@@ -35,44 +24,15 @@ pub fn keep_supported(profile: &Profile, mut rules: Rules, diagnostics: &mut Dia
 /// an entry that otherwise can.
 fn is_supported(entry: &Reservation, at_listen: bool, diagnostics: &mut Diagnostics) -> bool {
     let options = &entry.options;
-    let unreserved_at_listen =
-        entry.kind == Kind::Unreserved && entry.protocol == Protocol::Tcp && at_listen;
-    let refused = [
-        unreserved_at_listen.then_some((
-            Code::UnreservedUnsupported,
-            "UNRSV judged at listen",
-            entry.span,
-        )),
-        options
-            .saf
-            .as_ref()
-            .map(|option| (Code::SafUnsupported, "SAF", option.span)),
-        options
-            .bind
-            .as_ref()
-            .map(|option| (Code::BindUnsupported, "BIND", option.span)),
-        options
-            .share
-            .as_ref()
-            .map(|option| (Code::ShareUnsupported, "SHAREPORT", option.span)),
-        (entry.user == User::Authport).then_some((
-            Code::AuthportUnsupported,
-            "AUTHPORT",
-            entry.span,
-        )),
-    ];
-    let mut supported = true;
-    for (code, what, span) in refused.into_iter().flatten() {
-        supported = false;
-        let message = format!("{what} is not supported yet; the entry is dropped");
-        not_yet(diagnostics, Severity::Error, code, span, &message);
-    }
-    if !supported {
+    if entry.kind == Kind::Unreserved && entry.protocol == Protocol::Tcp && at_listen {
+        let message = "UNRSV judged at listen is not supported yet; the entry is dropped";
+        let code = Code::UnreservedUnsupported;
+        not_yet(diagnostics, Severity::Error, code, entry.span, message);
         return false;
     }
     if let Some(acks) = options.delay_acks.filter(|acks| !acks.value) {
-        let message = "NODELAYACKS is not supported yet; the port is reserved without it";
-        let code = Code::AcksUnsupported;
+        let message = "delayed acknowledgements can't be switched off here, only shortened to two ticks of the kernel (8 ms at 250 a second)";
+        let code = Code::AcksShortened;
         not_yet(diagnostics, Severity::Warning, code, acks.span, message);
     }
     if let Some(smc) = options.smc.filter(|smc| smc.value) {
@@ -102,40 +62,6 @@ fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) {
             Statement::SaConfig(config) => subagent(config, diagnostics),
             _ => {}
         }
-    }
-}
-
-/// Reports the parts of `config` that the kernel side can't enforce yet.
-pub fn report_config(config: &Config, diagnostics: &mut Diagnostics) {
-    for job in &config.jobs {
-        let message = format!(
-            "job {} is defined, but defined jobs are not recognised in the kernel yet",
-            job.name
-        );
-        not_yet(
-            diagnostics,
-            Severity::Error,
-            Code::JobsUnsupported,
-            job.span,
-            &message,
-        );
-    }
-    for restriction in &config.restrictions {
-        let message =
-            "port restrictions are not supported yet; the port would be open to every user";
-        let code = Code::RestrictionsUnsupported;
-        not_yet(
-            diagnostics,
-            Severity::Error,
-            code,
-            restriction.span,
-            message,
-        );
-    }
-    if let Some(path) = &config.ibmi_commands {
-        let message = "IBM i commands are not supported yet; the ports would be open to every user";
-        let code = Code::RestrictionsUnsupported;
-        not_yet(diagnostics, Severity::Error, code, path.span, message);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::document::{Example, Step};
 use crate::{lines, read, root};
 
 /// Codes whose example can't be written down as a text.
-const WITHOUT_EXAMPLE: [(&str, &str); 15] = [
+const WITHOUT_EXAMPLE: [(&str, &str); 16] = [
     ("PRV101", "a Markdown file is UTF-8 itself"),
     ("PRV102", "a document with a NUL byte is no text"),
     ("PRV116", "the command line defines no symbols"),
@@ -17,6 +17,7 @@ const WITHOUT_EXAMPLE: [(&str, &str); 15] = [
     ("PRV215", "it takes hundreds of patterns"),
     ("PRV405", "the accounts of examples always answer"),
     ("PRV408", "it takes 16,385 permits"),
+    ("PRV409", "it takes thousands of jobs"),
     ("PRV511", "the host of examples has no names"),
     ("PRV513", "it points into the config, not the profile"),
     ("PRV515", "it points into the config, not the profile"),

@@ -163,20 +163,11 @@ fn deleted_entries_make_room() {
 #[test]
 fn unsupported_rules_and_options() {
     leaves(
-        "PORT 1 TCP A SAF X\n 2 TCP A BIND 192.0.2.1\n 3 TCP A SHAREPORT\n 4 TCP A SHAREPORTWLM\n\
-         PORTRANGE 10 1 TCP AUTHPORT\n\
-         TCPCONFIG RESTRICTLOWPORTS\n\n\
-         GLOBALCONFIG EXPLICITBINDPORTRANGE 5000 100\nPORT UNRSV TCP * DENY",
+        "GLOBALCONFIG EXPLICITBINDPORTRANGE 5000 100\nPORT UNRSV TCP * DENY",
         &[],
         &[
-            (Code::SafUnsupported, 1),
-            (Code::BindUnsupported, 2),
-            (Code::ShareUnsupported, 3),
-            (Code::ShareUnsupported, 4),
-            (Code::AuthportUnsupported, 5),
-            (Code::LowPortsUnsupported, 6),
-            (Code::BindRangeUnsupported, 8),
-            (Code::UnreservedUnsupported, 9),
+            (Code::BindRangeUnsupported, 1),
+            (Code::UnreservedUnsupported, 2),
         ],
     );
     let text = "PORT 1 TCP A NODELAYACKS\n 2 TCP B SMC\nSACONFIG ENABLED\nAUTOLOG 5 A ENDAUTOLOG";
@@ -184,7 +175,7 @@ fn unsupported_rules_and_options() {
         text,
         &["tcp 1-1 A", "tcp 2-2 B"],
         &[
-            (Code::AcksUnsupported, 1),
+            (Code::AcksShortened, 1),
             (Code::SmcUnsupported, 2),
             (Code::SnmpUnsupported, 3),
             (Code::AutologUnsupported, 4),
@@ -192,9 +183,17 @@ fn unsupported_rules_and_options() {
     );
     assert!(!run(text).0.diagnostics.has_errors());
     leaves(
-        "PORT 1 TCP A NOAUTOLOG DELAYACKS NOSMC\nSACONFIG DISABLED\nAUTOLOG ENDAUTOLOG\n\
-         TCPCONFIG RESTRICTLOWPORTS EPHEMERALPORTS 1024 65535\nTCPCONFIG UNRESTRICTLOWPORTS",
-        &["tcp 1-1 A"],
+        "PORT 1 TCP A NOAUTOLOG DELAYACKS NOSMC\n 2 TCP A SAF X\n 3 TCP A BIND 192.0.2.1\n\
+         4 TCP A SHAREPORT\n 5 TCP A SHAREPORTWLM\nPORTRANGE 10 1 TCP AUTHPORT\nSACONFIG DISABLED\nAUTOLOG ENDAUTOLOG\n\
+         TCPCONFIG RESTRICTLOWPORTS EPHEMERALPORTS 1024 65535",
+        &[
+            "tcp 1-1 A",
+            "tcp 2-2 A",
+            "tcp 3-3 A",
+            "tcp 4-4 A",
+            "tcp 5-5 A",
+            "tcp 10-10 AUTHPORT",
+        ],
         &[],
     );
 }
@@ -235,9 +234,9 @@ fn unreserved_entries_agree() {
 #[test]
 fn unsupported_entries_still_come_first() {
     leaves(
-        "PORT 7 TCP A SAF X\n 7 TCP A",
+        "PORT UNRSV TCP A UNRSV TCP A",
         &[],
-        &[(Code::SafUnsupported, 1), (Code::Duplicate, 2)],
+        &[(Code::UnreservedUnsupported, 1), (Code::Duplicate, 1)],
     );
 }
 
