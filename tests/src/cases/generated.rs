@@ -63,6 +63,7 @@ fn generated_policies_are_enforced(s: &Sandbox) -> Result<()> {
                 .into_iter()
                 .map(|ask| Ask {
                     comm: name.clone(),
+                    kernel: false,
                     listen: false,
                     ..ask
                 })
