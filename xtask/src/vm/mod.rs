@@ -266,10 +266,25 @@ fn summarize(runs: &[Run]) -> bool {
 struct Scratch(PathBuf);
 
 impl Scratch {
+    const PREFIX: &str = "portreeve-vmtest-";
+
     fn new() -> Result<Self> {
-        let path = env::temp_dir().join(format!("portreeve-vmtest-{}", process::id()));
+        Self::sweep();
+        let path = env::temp_dir().join(format!("{}{}", Self::PREFIX, process::id()));
         fs::create_dir(&path).with_context(|| path.display().to_string())?;
         Ok(Self(path))
+    }
+
+    /// Removes what was left by those who were killed.
+    fn sweep() {
+        let entries = fs::read_dir(env::temp_dir()).into_iter().flatten();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let run = name.strip_prefix(Self::PREFIX);
+            if run.is_some_and(|run| !Path::new("/proc").join(run).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf> {
