@@ -11,10 +11,28 @@ use crate::{
     task::{Record, read, read_field},
 };
 
-/// Leaves the inode behind `descriptor` of the current process in [`IDENTIFIED`].
-/// `None` if there is no such descriptor.
+/// Leaves in [`IDENTIFIED`] the inode behind `descriptor` of the current process;
+/// zeros if there is no such descriptor.
 #[inline(always)]
-pub fn identify(descriptor: u64) -> Option<()> {
+pub fn answer(descriptor: u64) {
+    const NOTHING: ExeKey = ExeKey {
+        half: 0,
+        device: 0,
+        inode: 0,
+        generation: 0,
+        reserved: 0,
+    };
+    let Some(place) = IDENTIFIED.get_ptr_mut(0) else {
+        return;
+    };
+    let answer = inode(descriptor).unwrap_or(NOTHING);
+    // SAFETY: the kernel gave a valid element, and the agent, which is the only one
+    // to run this, waits until it has ended.
+    unsafe { *place = answer };
+}
+
+#[inline(always)]
+fn inode(descriptor: u64) -> Option<ExeKey> {
     let table = Record::task()
         .follow(Field::TaskFiles)?
         .follow(Field::FilesTable)?;
@@ -29,16 +47,11 @@ pub fn identify(descriptor: u64) -> Option<()> {
     if file == 0 || inode == 0 || file_system == 0 {
         return None;
     }
-    let key = ExeKey {
+    Some(ExeKey {
         half: 0,
         device: read_field(file_system, Field::SuperDevice),
         inode: read_field(inode, Field::InodeNumber),
         generation: read_field(inode, Field::InodeGeneration),
         reserved: 0,
-    };
-    let place = IDENTIFIED.get_ptr_mut(0)?;
-    // SAFETY: the kernel gave a valid element, and the agent, which is the only one
-    // to run this, waits until it has ended.
-    unsafe { *place = key };
-    Some(())
+    })
 }

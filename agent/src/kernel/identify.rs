@@ -64,10 +64,11 @@ impl Identifier {
     pub fn inode(&self, file: impl AsFd) -> io::Result<Inode> {
         let descriptor = file.as_fd().as_raw_fd();
         let descriptor = u64::from(descriptor.cast_unsigned());
-        if sys::run_program(self.program.as_fd(), descriptor)? != 1 {
+        sys::run_program(self.program.as_fd(), descriptor)?;
+        let key = self.answer.read(0);
+        if (key.device, key.inode) == (0, 0) {
             return Err(io::Error::other("the kernel shows no inode of it"));
         }
-        let key = self.answer.read(0);
         Ok(Inode {
             device: key.device,
             inode: key.inode,

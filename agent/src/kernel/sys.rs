@@ -204,12 +204,12 @@ pub fn attached_programs(directory: BorrowedFd<'_>, attach_type: u32) -> io::Res
 }
 
 /// Runs the raw tracepoint program `program` once, in this thread, with `argument`
-/// as its first argument: what it returns.
+/// as its first argument.
 ///
 /// # Errors
 ///
 /// What the kernel says, `ENOTSUPP` if the program is of another kind.
-pub fn run_program(program: BorrowedFd<'_>, argument: u64) -> io::Result<u32> {
+pub fn run_program(program: BorrowedFd<'_>, argument: u64) -> io::Result<()> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -246,8 +246,7 @@ pub fn run_program(program: BorrowedFd<'_>, argument: u64) -> io::Result<u32> {
     };
     // SAFETY: the layout is BPF_PROG_TEST_RUN's; the kernel reads `ctx_size_in`
     // bytes of `arguments`, which outlives the call, and writes nothing but `attr`.
-    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }?;
-    Ok(attr.retval)
+    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }.map(drop)
 }
 
 /// Waits until every bind that was being judged when [`Grace::wait`] was called
