@@ -34,8 +34,9 @@ const BATCH: usize = 64;
 /// How often the hooks are proven to be alive.
 const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often the kernel's pool of ports is looked at.
-const POOL_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the kernel's pool of ports and the executables of jobs are looked at,
+/// whatever is told of them.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The hooks are attached, but don't do what was asked for.
 #[derive(Debug, Error)]
@@ -98,6 +99,7 @@ async fn main(options: RunOptions) -> Result<()> {
         kernel,
         tables,
         pool,
+        identifier,
         events,
         traces,
     } = up;
@@ -107,6 +109,7 @@ async fn main(options: RunOptions) -> Result<()> {
         kernel,
         tables,
         pool,
+        identifier,
         attach,
         options.source,
         options.policy,
@@ -116,6 +119,7 @@ async fn main(options: RunOptions) -> Result<()> {
     if let Some(traces) = traces {
         tokio::task::spawn_local(read_traces(traces));
     }
+    tokio::task::spawn_local(follow_executables(Rc::clone(&agent)));
 
     let proof = agent.prove().await;
     if let Some(problem) = proof.problem {
@@ -132,14 +136,17 @@ async fn main(options: RunOptions) -> Result<()> {
     ));
     let mut proofs =
         tokio::time::interval_at(tokio::time::Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
-    let mut looks = tokio::time::interval(POOL_INTERVAL);
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&agent),
             () = detached.notified() => break,
-            _ = looks.tick() => agent.tend_pool(),
+            _ = looks.tick() => {
+                agent.tend_pool();
+                agent.tend_executables();
+            }
             _ = proofs.tick() => {
                 if let Some(problem) = agent.prove().await.problem {
                     log::error!("the self-test failed: {problem}");
@@ -293,6 +300,13 @@ fn take_in(agent: &Agent, event: &Event, print: Option<fn(&EventRecord) -> Strin
     let record = agent.log.borrow_mut().add(event);
     if let (Some(record), Some(print)) = (record, print) {
         report::line(&print(&record));
+    }
+}
+
+async fn follow_executables(agent: Rc<Agent>) {
+    loop {
+        agent.executables.changed().await;
+        agent.tend_executables();
     }
 }
 

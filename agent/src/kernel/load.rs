@@ -24,6 +24,7 @@ use super::{
     cgroup::AttachPoint,
     error::chain,
     hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
+    identify::Identifier,
     object,
     pins::{Found, Lock, Pins},
     pool::Pool,
@@ -64,6 +65,8 @@ pub struct Up {
     pub tables: Tables,
     /// The kernel's pool of ports.
     pub pool: Pool,
+    /// Tells what the kernel knows executables by.
+    pub identifier: Identifier,
     /// Events.
     pub events: RingBuf<MapData>,
     /// Debug traces, if asked for.
@@ -123,6 +126,7 @@ impl Kernel {
         // Before any hook changes hands: pinned tables that are not as they should be.
         let tables = Tables::open(options.pins)?;
         let pool = Pool::open(options.pins)?;
+        let identifier = Identifier::load(&mut ebpf)?;
         for name in HOOKS {
             load_program(&mut ebpf, name)?;
         }
@@ -142,6 +146,7 @@ impl Kernel {
             kernel,
             tables,
             pool,
+            identifier,
             events,
             traces,
         })

@@ -7,6 +7,7 @@ mod tests;
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -180,6 +181,13 @@ impl Jobs {
         self.jobs.get(id.0 as usize)
     }
 
+    /// The files that definitions name; one can come several times.
+    pub fn executables(&self) -> impl Iterator<Item = &Path> {
+        let alternatives = self.jobs.iter().flat_map(|job| &job.alternatives);
+        let files = alternatives.flat_map(|alternative| &alternative.exes);
+        files.map(PathBuf::as_path)
+    }
+
     /// Whether there is no job at all.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
@@ -263,8 +271,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Whether two paths lead to one file. The kernel shows the path without links.
+/// Whether two paths lead to one file, by whatever names.
 fn is_same_file(defined: &Path, running: &Path) -> bool {
-    let resolved = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    defined == running || resolved(defined) == resolved(running)
+    let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    defined == running || file(defined).is_some_and(|defined| file(running) == Some(defined))
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod events;
+mod executables;
 mod explain;
 mod generated;
 mod input;
@@ -45,6 +46,7 @@ const SUBJECTS: &[Subject] = &[
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),
     ("input", HOOKS, input::TESTS),
+    ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),
     ("generated", HOOKS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),

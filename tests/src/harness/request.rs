@@ -23,6 +23,8 @@ pub struct Caller {
     pub elsewhere: bool,
     /// It is root in a user namespace of its own.
     pub own_users: bool,
+    /// The file that it runs; that of the tests without.
+    pub exe: Option<PathBuf>,
     /// The only processor it runs on.
     pub cpu: Option<usize>,
     /// How far it lets others go first.
@@ -81,6 +83,12 @@ impl Caller {
         let mut caller = self.user(uid);
         caller.own_users = true;
         caller
+    }
+
+    /// The same, running `file`, a copy of the tests' own or a script for one.
+    pub fn running(mut self, file: impl Into<PathBuf>) -> Self {
+        self.exe = Some(file.into());
+        self
     }
 
     /// The same on one processor.
