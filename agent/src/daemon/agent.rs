@@ -30,6 +30,7 @@ use crate::{
         cgroup::AttachPoint,
         counters::{self, Counters},
         executables::Executables,
+        hooks::HOOKS,
         identify::Identifier,
         load::Kernel,
         pool::{Pool, Recorded},
@@ -240,13 +241,26 @@ impl Agent {
                 break result;
             }
         };
+        // The test sees what judges a bind; that all of them are there is for the
+        // links to say.
+        let result = result.map_err(|error| format!("{error:#}"));
+        let problem = result.and_then(|()| self.all_attached()).err();
         let status = SelftestStatus {
             at: now(),
-            ok: result.is_ok(),
-            problem: result.err().map(|error| format!("{error:#}")),
+            ok: problem.is_none(),
+            problem,
         };
         *self.selftest.borrow_mut() = Some(status.clone());
         status
+    }
+
+    fn all_attached(&self) -> Result<(), String> {
+        let kernel = self.kernel.borrow();
+        let attached = kernel.as_ref().map_or(HOOKS.into(), Kernel::hooks);
+        match HOOKS.iter().find(|hook| !attached.contains(hook)) {
+            Some(missing) => Err(format!("hook {missing} is not attached")),
+            None => Ok(()),
+        }
     }
 
     /// Waits until what is in the ring now has been taken in, so that whoever asks
@@ -258,6 +272,22 @@ impl Agent {
             if !self.backlog.get() {
                 break;
             }
+        }
+    }
+
+    /// Takes in the refusals that made no event of their own, of every second that
+    /// is over.
+    pub fn take_in_repeats(&self) {
+        if let Some(kernel) = self.kernel.borrow().as_ref() {
+            let second = self.log.borrow().complete_before(self.backlog.get());
+            self.take_in_repeats_before(kernel, second);
+        }
+    }
+
+    fn take_in_repeats_before(&self, kernel: &Kernel, second: u32) {
+        match kernel.repeats.borrow_mut().take_before(second) {
+            Ok(repeats) => self.log.borrow_mut().add_repeats(second, repeats),
+            Err(error) => log::error!("repeated refusals can't be told: {error}"),
         }
     }
 
@@ -411,6 +441,7 @@ impl Agent {
         };
         self.tables.borrow().withdraw();
         self.detached.set(true);
+        self.take_in_repeats_before(&kernel, u32::MAX);
         match kernel.detach() {
             Ok(()) => Reply::Done(Value::Null),
             Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
@@ -465,7 +496,8 @@ impl Held<'_> {
             audited: owned(&self.counters.audited),
             events: EventStatus {
                 lost: self.counters.events_lost,
-                suppressed: 0,
+                suppressed: self.counters.events_suppressed,
+                reports_lost: self.counters.reports_lost,
             },
             selftest: None,
             pending_confirm: None,
@@ -477,7 +509,7 @@ impl Held<'_> {
 
 /// What a reader could take for enforced, and isn't.
 fn missing(held: &Held<'_>) -> Vec<String> {
-    let mut missing: Vec<String> = crate::kernel::hooks::HOOKS
+    let mut missing: Vec<String> = HOOKS
         .iter()
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))

@@ -4,6 +4,7 @@ mod audit;
 mod events;
 mod executables;
 mod explain;
+mod floods;
 mod generated;
 mod input;
 mod listeners;
@@ -51,6 +52,7 @@ const SUBJECTS: &[Subject] = &[
     ("generated", HOOKS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
     ("events", HOOKS, events::TESTS),
+    ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
