@@ -7,6 +7,7 @@ mod draw;
 pub mod launch;
 mod socket;
 pub mod spin;
+mod swarm;
 
 use std::{env, process::ExitCode};
 
@@ -20,6 +21,8 @@ pub const BIND: &str = "__bind";
 pub const SPIN: &str = "__spin";
 /// Takes every port that the kernel will choose.
 pub const DRAW: &str = "__draw";
+/// Is born into one cgroup after another, and binds.
+pub const SWARM: &str = "__swarm";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -50,6 +53,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         BIND => bind::perform(serde_json::from_str(task)?),
         SPIN => spin::perform(serde_json::from_str(task)?),
         DRAW => draw::perform(&serde_json::from_str(task)?),
+        SWARM => swarm::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }
