@@ -15,6 +15,7 @@ pub mod launch;
 pub mod needs;
 pub mod neighbour;
 pub mod pace;
+pub mod puppet;
 pub mod request;
 pub mod sandbox;
 pub mod settings;
