@@ -4,10 +4,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-    },
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
 };
 use portreeve_common::{
     Verdict,
@@ -19,6 +16,7 @@ use portreeve_common::{
 use crate::{
     judge::{Call, Kind},
     maps::{COUNTERS, EVENTS, REFUSALS, REPEATS},
+    subject::id_of_cgroup,
     task,
 };
 
@@ -56,7 +54,7 @@ fn add_one(counter: Option<*mut u64>) {
 pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
     let time = now();
     let key = RepeatKey {
-        cgroup: cgroup(),
+        cgroup: id_of_cgroup(),
         generation: call.active.generation(),
         entry: verdict.entry,
         uid: task::euid(),
@@ -125,7 +123,7 @@ fn send<K: Kind>(call: &Call<K>, verdict: &Verdict, time: u64, flags: u8, bound:
     let kernel = if task::is_kernel() { Event::KERNEL } else { 0 };
     room.write(Event {
         time,
-        cgroup: cgroup(),
+        cgroup: id_of_cgroup(),
         address: call.address,
         bound,
         comm: task::comm().unwrap_or([0; 2]),
@@ -157,10 +155,4 @@ const fn of_mode(mode: Mode) -> u8 {
 fn now() -> u64 {
     // SAFETY: the helper takes no argument.
     unsafe { bpf_ktime_get_boot_ns() }
-}
-
-#[inline(always)]
-fn cgroup() -> u64 {
-    // SAFETY: the helper takes no argument.
-    unsafe { bpf_get_current_cgroup_id() }
 }

@@ -3,11 +3,13 @@
 
 pub mod become_caller;
 mod bind;
+mod converse;
 mod draw;
 pub mod launch;
 mod puppet;
 mod socket;
 pub mod spin;
+mod swarm;
 
 use std::{env, process::ExitCode};
 
@@ -23,6 +25,10 @@ pub const SPIN: &str = "__spin";
 pub const DRAW: &str = "__draw";
 /// Is somebody else for each bind.
 pub const PUPPET: &str = "__puppet";
+/// Is born into one cgroup after another, and binds.
+pub const SWARM: &str = "__swarm";
+/// Talks to itself over MPTCP.
+pub const CONVERSE: &str = "__converse";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -55,6 +61,8 @@ fn perform(part: &str, task: &str) -> Result<()> {
         SPIN => spin::perform(serde_json::from_str(task)?),
         DRAW => draw::perform(&serde_json::from_str(task)?),
         PUPPET => puppet::perform(),
+        SWARM => swarm::perform(&serde_json::from_str(task)?),
+        CONVERSE => converse::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

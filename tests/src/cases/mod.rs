@@ -1,13 +1,16 @@
 //! The tests, one file per subject.
 
 mod audit;
+mod cgroups;
 mod events;
 mod executables;
 mod explain;
 mod floods;
 mod generated;
 mod input;
+mod jobs;
 mod listeners;
+mod low_ports;
 mod neighbours;
 mod obey;
 mod policies;
@@ -19,6 +22,7 @@ mod requirements;
 mod selftest;
 mod survival;
 mod traces;
+mod users;
 mod verdicts;
 mod verifier;
 
@@ -40,6 +44,10 @@ const SUBJECTS: &[Subject] = &[
     ("publishing", HOOKS, publishing::TESTS),
     ("verdicts", HOOKS, verdicts::TESTS),
     ("policies", HOOKS, policies::TESTS),
+    ("cgroups", HOOKS, cgroups::TESTS),
+    ("jobs", HOOKS, jobs::TESTS),
+    ("users", HOOKS, users::TESTS),
+    ("low_ports", HOOKS, low_ports::TESTS),
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),

@@ -20,6 +20,7 @@ pub mod request;
 pub mod sandbox;
 pub mod settings;
 pub mod snapshot;
+pub mod swarm;
 pub mod syscalls;
 
 use std::{fmt, panic, thread};
