@@ -5,6 +5,7 @@ pub mod become_caller;
 mod bind;
 mod draw;
 pub mod launch;
+mod puppet;
 mod socket;
 pub mod spin;
 
@@ -20,6 +21,8 @@ pub const BIND: &str = "__bind";
 pub const SPIN: &str = "__spin";
 /// Takes every port that the kernel will choose.
 pub const DRAW: &str = "__draw";
+/// Does one thing after another with its sockets, as it is told.
+pub const PUPPET: &str = "__puppet";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -50,6 +53,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         BIND => bind::perform(serde_json::from_str(task)?),
         SPIN => spin::perform(serde_json::from_str(task)?),
         DRAW => draw::perform(&serde_json::from_str(task)?),
+        PUPPET => puppet::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

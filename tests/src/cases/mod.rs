@@ -1,9 +1,13 @@
 //! The tests, one file per subject.
 
 mod audit;
+mod authport;
+mod bind_address;
 mod events;
 mod explain;
 mod generated;
+mod given_ports;
+mod grants;
 mod input;
 mod listeners;
 mod neighbours;
@@ -14,9 +18,13 @@ mod publishing;
 mod register;
 mod reload;
 mod requirements;
+mod restrictions;
+mod saf;
 mod selftest;
+mod sharing;
 mod survival;
 mod traces;
+mod unreserved;
 mod verdicts;
 mod verifier;
 
@@ -38,6 +46,14 @@ const SUBJECTS: &[Subject] = &[
     ("publishing", HOOKS, publishing::TESTS),
     ("verdicts", HOOKS, verdicts::TESTS),
     ("policies", HOOKS, policies::TESTS),
+    ("saf", HOOKS, saf::TESTS),
+    ("unreserved", HOOKS, unreserved::TESTS),
+    ("authport", HOOKS, authport::TESTS),
+    ("restrictions", HOOKS, restrictions::TESTS),
+    ("bind_address", HOOKS, bind_address::TESTS),
+    ("sharing", HOOKS, sharing::TESTS),
+    ("grants", HOOKS, grants::TESTS),
+    ("given_ports", HOOKS, given_ports::TESTS),
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),

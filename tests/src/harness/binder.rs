@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
+use serde::Serialize;
 
 use super::{
     pace::{limit, patience},
@@ -19,14 +20,14 @@ use super::{
 use crate::actors::{BIND, SPIN, spin::STOP};
 
 /// A process of ours and the lines it prints.
-struct Actor {
+pub(super) struct Actor {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
 impl Actor {
-    fn start(part: &str, task: &Task) -> Result<Self> {
+    pub(super) fn start(part: &str, task: &impl Serialize) -> Result<Self> {
         let mut child = Command::new(env::current_exe()?)
             .arg(part)
             .arg(serde_json::to_string(task)?)
@@ -52,7 +53,15 @@ impl Actor {
         })
     }
 
-    fn line(&mut self) -> Result<String> {
+    /// Says a line to it and returns its answer.
+    pub(super) fn ask(&mut self, line: &str) -> Result<String> {
+        let stdin = self.stdin.as_mut().context("an actor is deaf")?;
+        // If it has ended, its own words say why.
+        let _ = writeln!(stdin, "{line}");
+        self.line()
+    }
+
+    pub(super) fn line(&mut self) -> Result<String> {
         if let Ok(line) = self.lines.recv_timeout(patience()) {
             return Ok(line);
         }
@@ -164,12 +173,7 @@ impl Spinner {
     }
 
     fn ask(&mut self, line: &str) -> Result<Tally> {
-        let stdin = self.actor.stdin.as_mut().context("a spinner is deaf")?;
-        if writeln!(stdin, "{line}").is_err() {
-            // It has ended; its own words say why.
-            self.actor.line()?;
-        }
-        Ok(serde_json::from_str(&self.actor.line()?)?)
+        Ok(serde_json::from_str(&self.actor.ask(line)?)?)
     }
 
     /// Waits until it has made `more` binds from now on.
