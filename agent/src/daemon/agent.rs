@@ -115,7 +115,7 @@ impl Agent {
             mode: policy.config.mode,
             report_all: policy.config.report == Report::All,
             same_job_shares: policy.config.same_job == SameJob::Allow,
-            keeps_pool: false,
+            keeps_pool: policy.pool.kept.is_some(),
             profile: &profile,
             profile_hash: policy.files.profile_hash(),
             kept,
@@ -403,11 +403,6 @@ impl Held<'_> {
     }
 }
 
-/// What holds whatever the host is like.
-const NOT_DONE_YET: [&str; 1] = [
-    "sharing: SO_REUSEPORT is not switched off, so processes of one user that may bind a reserved TCP port can share it",
-];
-
 /// What a reader could take for enforced, and isn't.
 fn missing(held: &Held<'_>) -> Vec<String> {
     let mut missing: Vec<String> = crate::kernel::hooks::HOOKS
@@ -420,7 +415,6 @@ fn missing(held: &Held<'_>) -> Vec<String> {
     } else if held.info.scope_netns == 0 {
         missing.push("port 0: reserved ports are kept out of the pool in the agent's own network namespace only; in others one can be handed out".into());
     }
-    missing.extend(NOT_DONE_YET.map(str::to_owned));
     missing
 }
 

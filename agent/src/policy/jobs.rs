@@ -27,13 +27,9 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u32);
 
+#[cfg(test)]
 impl JobId {
-    /// Its number, from 0 without gaps.
-    pub const fn index(self) -> u32 {
-        self.0
-    }
-
-    /// The job with this number.
+    /// The job with this number, from 0 without gaps.
     pub const fn from_index(index: u32) -> Self {
         Self(index)
     }

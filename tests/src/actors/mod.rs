@@ -6,6 +6,7 @@ mod bind;
 mod draw;
 pub mod launch;
 mod puppet;
+mod servant;
 mod socket;
 pub mod spin;
 
@@ -21,8 +22,10 @@ pub const BIND: &str = "__bind";
 pub const SPIN: &str = "__spin";
 /// Takes every port that the kernel will choose.
 pub const DRAW: &str = "__draw";
-/// Does one thing after another with its sockets, as it is told.
+/// Is somebody else for each bind.
 pub const PUPPET: &str = "__puppet";
+/// Does one thing after another with its sockets, as it is told.
+pub const SERVANT: &str = "__servant";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -53,7 +56,8 @@ fn perform(part: &str, task: &str) -> Result<()> {
         BIND => bind::perform(serde_json::from_str(task)?),
         SPIN => spin::perform(serde_json::from_str(task)?),
         DRAW => draw::perform(&serde_json::from_str(task)?),
-        PUPPET => puppet::perform(&serde_json::from_str(task)?),
+        PUPPET => puppet::perform(),
+        SERVANT => servant::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

@@ -1,207 +1,96 @@
-//! The puppet: a process that does with its sockets what it is told, one thing at a time.
+//! A process that becomes another one for each bind, as it is told.
 
 use std::{
-    collections::HashMap,
-    io::{self, BufRead as _},
-    mem::{size_of, zeroed},
-    net::{IpAddr, SocketAddr},
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
-    process,
+    fs,
+    io::{self, BufRead as _, Write as _},
+    net::IpAddr,
+    os::fd::AsRawFd,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use nix::{
-    errno::Errno,
     libc,
-    unistd::{Gid, Uid, setresgid, setresuid},
+    sys::socket::{
+        SockaddrIn, SockaddrIn6, getsockname, getsockopt, setsockopt, sockopt::ReusePort,
+    },
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-use super::{become_caller::become_caller, socket};
+use super::{
+    become_caller::{join, name_thread},
+    socket,
+};
 use crate::harness::{
-    Caller,
-    draw::set_range,
-    puppet::{Deed, SocketOption, Yield},
+    Want,
+    puppet::{Act, Outcome},
 };
 
-/// Longest wait of a call for a peer, in seconds.
-const WAIT: libc::time_t = 10;
+/// A group that no policy of the tests knows.
+const NO_GROUP: u32 = 65533;
 
-/// Becomes the caller and obeys until its standard input is closed.
-pub fn perform(caller: &Caller) -> Result<()> {
-    become_caller(caller)?;
-    println!("{}", process::id());
-    let mut sockets = HashMap::new();
+/// Acts until its standard input is closed; each line is an [`Act`].
+pub fn perform() -> Result<()> {
+    // Nobody else's sockets are in the way here.
+    portreeve_sandbox::isolate()?;
+    // Many of them must not keep an agent from its work.
+    // SAFETY: the call takes a number.
+    unsafe { libc::nice(10) };
+    // Addresses of BIND needn't be the host's.
+    for family in ["ipv4", "ipv6"] {
+        fs::write(format!("/proc/sys/net/{family}/ip_nonlocal_bind"), "1")?;
+    }
+    let mut stdout = io::stdout();
     for line in io::stdin().lock().lines() {
-        let done = perform_one(&mut sockets, &serde_json::from_str(&line?)?)?;
-        let done: Result<Yield, i32> = done.map_err(|errno| errno as i32);
-        println!("{}", serde_json::to_string(&done)?);
+        let outcome = act(&serde_json::from_str(&line?)?)?;
+        writeln!(stdout, "{}", serde_json::to_string(&outcome)?)?;
+        stdout.flush()?;
     }
     Ok(())
 }
 
-/// The outer error is the test's mistake, the inner one what the kernel says.
-fn perform_one(
-    sockets: &mut HashMap<RawFd, OwnedFd>,
-    deed: &Deed,
-) -> Result<Result<Yield, Errno>> {
-    let mut keep = |socket: OwnedFd| {
-        let fd = socket.as_raw_fd();
-        sockets.insert(fd, socket);
-        Yield::Number(fd)
-    };
-    Ok(match deed {
-        Deed::Open { kind, v6 } => Ok(keep(socket::open_kind(*kind, *v6)?)),
-        Deed::Close { socket } => {
-            sockets.remove(socket).context("no such socket")?;
-            Ok(Yield::Nothing)
-        }
-        Deed::Set {
-            socket,
-            option,
-            value,
-        } => set(*socket, *option, *value),
-        Deed::Get { socket, option } => get(*socket, *option).map(Yield::Number),
-        Deed::Bind { socket, name } => bind(*socket, name),
-        Deed::Listen { socket } => {
-            // SAFETY: the call takes two numbers.
-            nothing(unsafe { libc::listen(*socket, 128) })
-        }
-        Deed::Name { socket } => name(*socket).map(Yield::Address),
-        Deed::Accept { socket } => accept(*socket).map(keep),
-        Deed::Receive { socket } => receive(*socket).map(Yield::Number),
-        Deed::Become { uid } => {
-            let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*uid));
-            setresgid(group, group, group)
-                .and_then(|()| setresuid(user, user, user))
-                .map(|()| Yield::Nothing)
-        }
-        Deed::SetPortRange { first, last } => {
-            set_range(*first, *last)?;
-            Ok(Yield::Nothing)
-        }
-        Deed::Take { pid, socket } => take(*pid, *socket).map(keep),
-    })
-}
-
-fn nothing(result: libc::c_int) -> Result<Yield, Errno> {
-    Errno::result(result).map(|_| Yield::Nothing)
-}
-
-fn owned(fd: libc::c_int) -> Result<OwnedFd, Errno> {
-    let fd = Errno::result(fd)?;
-    // SAFETY: the kernel made this descriptor for us; nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn of(option: SocketOption) -> (libc::c_int, libc::c_int) {
-    /// Which the headers of the libc crate don't have yet.
-    const TCP_DELACK_MAX_US: libc::c_int = 46;
-    match option {
-        SocketOption::ReusePort => (libc::SOL_SOCKET, libc::SO_REUSEPORT),
-        SocketOption::ReuseAddress => (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-        SocketOption::V6Only => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
-        SocketOption::MostDelay => (libc::IPPROTO_TCP, TCP_DELACK_MAX_US),
+fn act(act: &Act) -> Result<Outcome> {
+    become_root()?;
+    if let Some(cgroup) = &act.cgroup {
+        join(cgroup)?;
     }
-}
-
-fn set(socket: RawFd, option: SocketOption, value: i32) -> Result<Yield, Errno> {
-    let (level, option) = of(option);
-    // SAFETY: `value` outlives the call and is as long as said.
-    nothing(unsafe {
-        libc::setsockopt(
-            socket,
-            level,
-            option,
-            std::ptr::from_ref(&value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    })
-}
-
-fn get(socket: RawFd, option: SocketOption) -> Result<i32, Errno> {
-    let (level, option) = of(option);
-    let mut value = 0i32;
-    let mut length = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: both are written and outlive the call; `length` is that of `value`.
-    Errno::result(unsafe {
-        libc::getsockopt(
-            socket,
-            level,
-            option,
-            std::ptr::from_mut(&mut value).cast(),
-            &raw mut length,
-        )
-    })?;
-    Ok(value)
-}
-
-fn bind(socket: RawFd, name: &[u8]) -> Result<Yield, Errno> {
-    // SAFETY: `name` is readable and as long as said; the kernel checks what is in it.
-    nothing(unsafe { libc::bind(socket, name.as_ptr().cast(), name.len() as libc::socklen_t) })
-}
-
-fn name(socket: RawFd) -> Result<SocketAddr, Errno> {
-    // SAFETY: a sockaddr_in6 is plain data, for which all zeroes is valid.
-    let mut name: libc::sockaddr_in6 = unsafe { zeroed() };
-    let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-    // SAFETY: the kernel writes no more than `length` bytes, which `name` has.
-    Errno::result(unsafe {
-        libc::getsockname(
-            socket,
-            std::ptr::from_mut(&mut name).cast(),
-            &raw mut length,
-        )
-    })?;
-    if libc::c_int::from(name.sin6_family) == libc::AF_INET6 {
-        let address = IpAddr::from(name.sin6_addr.s6_addr);
-        return Ok(SocketAddr::new(address, u16::from_be(name.sin6_port)));
-    }
-    // SAFETY: it is the name of an IPv4 socket, which is shorter and aligned alike.
-    let name = unsafe { *std::ptr::from_ref(&name).cast::<libc::sockaddr_in>() };
-    let address = IpAddr::from(name.sin_addr.s_addr.to_ne_bytes());
-    Ok(SocketAddr::new(address, u16::from_be(name.sin_port)))
-}
-
-/// Lets calls on `socket` wait so long for a peer and no longer.
-fn wait_some_time(socket: RawFd) -> Result<(), Errno> {
-    let wait = libc::timeval {
-        tv_sec: WAIT,
-        tv_usec: 0,
+    name_thread(&act.name)?;
+    let groups: Vec<Gid> = act.groups.iter().copied().map(Gid::from_raw).collect();
+    let (own, others) = match groups.split_first() {
+        Some((own, others)) => (*own, others),
+        None => (Gid::from_raw(NO_GROUP), &[][..]),
     };
-    // SAFETY: `wait` outlives the call and is as long as said.
-    Errno::result(unsafe {
-        libc::setsockopt(
-            socket,
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            std::ptr::from_ref(&wait).cast(),
-            size_of::<libc::timeval>() as libc::socklen_t,
-        )
+    setgroups(others)?;
+    setresgid(own, own, own)?;
+    // The way back stays open; without it the effective user is all there is.
+    setresuid(
+        Uid::from_raw(act.uid),
+        Uid::from_raw(act.uid),
+        Uid::from_raw(0),
+    )?;
+    let want = &act.want;
+    let socket = socket::open(want)?;
+    if act.shares {
+        setsockopt(&socket, ReusePort, &true)?;
+    }
+    let errno = socket::bind(&socket, want).err();
+    let shared = getsockopt(&socket, ReusePort)?;
+    Ok(Outcome {
+        errno: errno.map_or(0, |errno| errno as i32),
+        address: bound_to(&socket, want)?,
+        shared,
     })
-    .map(drop)
 }
 
-fn accept(socket: RawFd) -> Result<OwnedFd, Errno> {
-    wait_some_time(socket)?;
-    // SAFETY: nobody asks for the peer's name.
-    owned(unsafe { libc::accept(socket, std::ptr::null_mut(), std::ptr::null_mut()) })
+fn become_root() -> Result<()> {
+    let (user, group) = (Uid::from_raw(0), Gid::from_raw(0));
+    setresuid(user, user, user)?;
+    Ok(setresgid(group, group, group)?)
 }
 
-fn receive(socket: RawFd) -> Result<i32, Errno> {
-    wait_some_time(socket)?;
-    let mut byte = 0u8;
-    // SAFETY: one byte is written to `byte`.
-    let length = unsafe { libc::recv(socket, std::ptr::from_mut(&mut byte).cast(), 1, 0) };
-    Errno::result(length)?;
-    Ok(i32::from(byte))
-}
-
-fn take(pid: u32, socket: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: the calls take numbers; what they return is ours.
-    let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int)?;
-    owned(
-        // SAFETY: as above.
-        unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), socket, 0) }
-            as libc::c_int,
-    )
+fn bound_to(socket: &impl AsRawFd, want: &Want) -> Result<IpAddr> {
+    let fd = socket.as_raw_fd();
+    Ok(match want.address {
+        IpAddr::V4(_) => getsockname::<SockaddrIn>(fd)?.ip().into(),
+        IpAddr::V6(_) => getsockname::<SockaddrIn6>(fd)?.ip().into(),
+    })
 }

@@ -38,7 +38,9 @@ fn by_name_and_by_definition(s: &Sandbox) -> Result<()> {
         Judged::allow(vsftpd, tcp(5099), "permitted", 2),
         Judged::allow(&placed, tcp(5050), "permitted", 2),
         Judged::allow(&user, tcp(5050), "permitted", 2),
-        Judged::allow(&placed, udp(5009), "permitted", 3),
+        // The FTP server has no use for UDP.
+        Judged::deny(&placed, udp(5009), "other-job", 3),
+        Judged::deny(ftpd1, udp(5009), "other-job", 3),
         Judged::deny(ftpd, tcp(5000), "other-job", 2),
         // A defined job's name is nobody's by calling himself so.
         Judged::deny(called_so, tcp(5000), "other-job", 2),

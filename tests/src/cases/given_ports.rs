@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Puppet, Sandbox, Watch,
+        Servant, Sandbox, Watch,
         draw::{keep_out, set_range},
         neighbour::Neighbour,
-        puppet::Said,
+        servant::Said,
         request::Kind,
     },
     tests,
@@ -42,11 +42,11 @@ fn local(v6: bool) -> IpAddr {
 }
 
 /// Binds port 0 when nothing is kept out of the pool.
-fn draw_unguarded(puppet: &Puppet, socket: i32, v6: bool) -> Result<Said<()>> {
+fn draw_unguarded(servant: &Servant, socket: i32, v6: bool) -> Result<Said<()>> {
     // The agent looks every few seconds, and may do so in this very moment.
     for _ in 0..10 {
         keep_out("")?;
-        let said = puppet.bind(socket, local(v6), 0)?;
+        let said = servant.bind(socket, local(v6), 0)?;
         if said != Err(Errno::EADDRINUSE) {
             return Ok(said);
         }
@@ -77,8 +77,8 @@ fn a_reserved_port_that_slips_through(s: &Sandbox) -> Result<()> {
     let config = "[ephemeral]\nbelow_floor = \"accept\"\n[events]\nreport = \"all\"\n";
     let agent = s.agent_with(profile, config)?.start()?;
     let (right, wrong) = (
-        Puppet::start(&s.caller("right"))?,
-        Puppet::start(&s.caller("wrong"))?,
+        Servant::start(&s.caller("right"))?,
+        Servant::start(&s.caller("wrong"))?,
     );
     for (kind, line) in [(Kind::Tcp, 2), (Kind::Udp, 3)] {
         for v6 in [false, true] {
@@ -119,8 +119,8 @@ users = [\"1042\"]
 ";
     let agent = s.agent_with("PORT 21 TCP FTPD\n", config)?.start()?;
     let (right, wrong) = (
-        Puppet::start(&s.caller("app").user(1042))?,
-        Puppet::start(&s.caller("app").user(1043))?,
+        Servant::start(&s.caller("app").user(1042))?,
+        Servant::start(&s.caller("app").user(1043))?,
     );
     let mut watch = Watch::start(&agent)?;
     for v6 in [false, true] {
@@ -151,10 +151,11 @@ fn event_allowed(v6: bool) -> Value {
 fn a_pool_that_is_not_ours(s: &Sandbox) -> Result<()> {
     set_range(40000, 40000)?;
     let profile = "PORT\n 40000 TCP RIGHT\n 40000 UDP RESERVED\n";
-    for config in ["[ephemeral]\nmanage = false\n", "mode = \"audit\"\n"] {
+    let audit = "mode = \"audit\"\n[ephemeral]\nbelow_floor = \"accept\"\n";
+    for config in ["[ephemeral]\nmanage = false\n", audit] {
         let agent = s.agent_with(profile, config)?.start()?;
         let mut watch = Watch::start(&agent)?;
-        let wrong = Puppet::start(&s.caller("wrong"))?;
+        let wrong = Servant::start(&s.caller("wrong"))?;
         for kind in [Kind::Tcp, Kind::Udp] {
             for v6 in [false, true] {
                 let socket = wrong.socket(kind, v6)?;
@@ -173,7 +174,7 @@ fn a_pool_that_is_not_ours(s: &Sandbox) -> Result<()> {
     set_range(40000, 40001)?;
     let agent = s.agent_with("PORT 40000 TCP RIGHT\n", &config)?.start()?;
     let mut watch = Watch::start(&agent)?;
-    let elsewhere = Puppet::start(&s.caller("wrong").elsewhere())?;
+    let elsewhere = Servant::start(&s.caller("wrong").elsewhere())?;
     elsewhere.set_port_range(40000, 40000)?;
     let socket = elsewhere.socket(Kind::Tcp, false)?;
     ensure_eq!(elsewhere.bind(socket, LOCAL, 0)?, Ok(()), "elsewhere");
@@ -192,8 +193,8 @@ PORT
 fn a_port_that_others_put_there(s: &Sandbox) -> Result<()> {
     let agent = s.agent_with(MOVED, "")?.start()?;
     let (right, wrong) = (
-        Puppet::start(&s.caller("right"))?,
-        Puppet::start(&s.caller("wrong"))?,
+        Servant::start(&s.caller("right"))?,
+        Servant::start(&s.caller("wrong"))?,
     );
     for v6 in [false, true] {
         let _neighbour = Neighbour::attach_moving(&s.cgroup, v6, 4321)?;
@@ -225,7 +226,7 @@ fn a_port_that_others_put_there(s: &Sandbox) -> Result<()> {
 fn from_one_right_port_to_another(s: &Sandbox) -> Result<()> {
     let agent = s.agent_with(MOVED, "[events]\nreport = \"all\"\n")?.start()?;
     let mut watch = Watch::start(&agent)?;
-    let right = Puppet::start(&s.caller("right"))?;
+    let right = Servant::start(&s.caller("right"))?;
     let moved = |hook: &str, port: u16| json!({"hook": hook, "reason": "permitted", "port": port});
     let socket = right.socket(Kind::Tcp, false)?;
     ensure_eq!(right.bind(socket, LOCAL, 4322)?, Ok(()), "not moved");
@@ -243,7 +244,7 @@ fn to_a_port_that_is_nobodys(s: &Sandbox) -> Result<()> {
     let agent = s.agent_with(MOVED, "")?.start()?;
     let mut watch = Watch::start(&agent)?;
     let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4400)?;
-    let wrong = Puppet::start(&s.caller("wrong"))?;
+    let wrong = Servant::start(&s.caller("wrong"))?;
     let socket = wrong.socket(Kind::Tcp, false)?;
     ensure_eq!(wrong.bind(socket, LOCAL, 4321)?, REFUSED, "asked for");
     ensure_eq!(wrong.bind(socket, LOCAL, 4322)?, Ok(()), "moved");
@@ -256,7 +257,7 @@ fn to_a_port_that_is_nobodys(s: &Sandbox) -> Result<()> {
 fn others_in_audit_mode(s: &Sandbox) -> Result<()> {
     let agent = s.agent_with(MOVED, "mode = \"audit\"\n")?.start()?;
     let mut watch = Watch::start(&agent)?;
-    let wrong = Puppet::start(&s.caller("wrong"))?;
+    let wrong = Servant::start(&s.caller("wrong"))?;
     let would = |hook: &str| {
         json!({"hook": hook, "verdict": "would-deny", "reason": "other-job", "port": 4321})
     };

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::{
     ensure_eq,
     harness::{
-        NOBODY, Puppet, Sandbox,
+        NOBODY, Servant, Sandbox,
         request::Kind,
         tcp, udp,
         watch::{Judged, free, judged},
@@ -101,7 +101,7 @@ fn any_reservation_will_do(s: &Sandbox) -> Result<()> {
 /// the host's as ever.
 fn for_one_port_and_one_protocol(s: &Sandbox) -> Result<()> {
     let _agent = s.agent_with(PROFILE, &config(s, ""))?.start()?;
-    let owned = Puppet::start(&s.caller("any").user(1042))?;
+    let owned = Servant::start(&s.caller("any").user(1042))?;
     let local = std::net::Ipv4Addr::LOCALHOST;
     for (kind, port, result) in [
         (Kind::Tcp, 22, Ok(())),
@@ -120,7 +120,7 @@ fn for_one_port_and_one_protocol(s: &Sandbox) -> Result<()> {
 /// nor does one that succeeded in its process.
 fn for_one_bind(s: &Sandbox) -> Result<()> {
     let _agent = s.agent_with(PROFILE, &config(s, ""))?.start()?;
-    let owned = Puppet::start(&s.caller("any").user(1042))?;
+    let owned = Servant::start(&s.caller("any").user(1042))?;
     let local = std::net::Ipv4Addr::LOCALHOST;
     let socket = owned.socket(Kind::Tcp, false)?;
     let missing = owned.bind(socket, [192, 0, 2, 9], 22)?;
@@ -137,7 +137,7 @@ fn for_one_bind(s: &Sandbox) -> Result<()> {
 fn none_in_audit_mode(s: &Sandbox) -> Result<()> {
     let config = format!("mode = \"audit\"\n{}", config(s, ""));
     let _agent = s.agent_with(PROFILE, &config)?.start()?;
-    let owned = Puppet::start(&s.caller("any").user(1042))?;
+    let owned = Servant::start(&s.caller("any").user(1042))?;
     let socket = owned.socket(Kind::Tcp, false)?;
     let result = owned.bind(socket, std::net::Ipv4Addr::LOCALHOST, 22)?;
     ensure_eq!(result, Err(Errno::EACCES), "in audit mode");

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::{
     ensure_eq,
     harness::{
-        Agent, NOBODY, Need, Puppet, Sandbox, Watch,
-        puppet::SocketOption::{MostDelay, ReuseAddress, ReusePort},
+        Agent, NOBODY, Need, Servant, Sandbox, Watch,
+        servant::SocketOption::{MostDelay, ReuseAddress, ReusePort},
         request::Kind,
         skip,
     },
@@ -43,20 +43,20 @@ fn agent<'s>(s: &'s Sandbox, profile: &str) -> Result<Agent<'s>> {
 }
 
 /// Connects until both have accepted.
-fn both_accept(port: u16, one: (&Puppet, i32), two: (&Puppet, i32)) -> Result<()> {
+fn both_accept(port: u16, one: (&Servant, i32), two: (&Servant, i32)) -> Result<()> {
     // The kernel spreads by a hash: that all go to one of two happens once in 2^63.
     let streams: std::io::Result<Vec<TcpStream>> =
         (0..64).map(|_| TcpStream::connect((LOCAL, port))).collect();
     let _streams = streams?;
-    for (puppet, socket) in [one, two] {
-        ensure!(puppet.accept(socket)?.is_ok(), "one of two gets nothing");
+    for (servant, socket) in [one, two] {
+        ensure!(servant.accept(socket)?.is_ok(), "one of two gets nothing");
     }
     Ok(())
 }
 
 /// `PRT-14`, `PRT-15`: without asking for it, and in one process or in two.
 fn listeners_of_one_job_share(s: &Sandbox) -> Result<()> {
-    let (one, two) = (Puppet::start(&s.caller("web"))?, Puppet::start(&s.caller("web"))?);
+    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
     let first = one.serve(Kind::Tcp, LOCAL, 4321)??;
     let second = two.serve(Kind::Tcp, LOCAL, 4321)?;
     ensure_eq!(second.map(drop), IN_USE, "without an agent");
@@ -80,11 +80,11 @@ fn listeners_of_one_job_share(s: &Sandbox) -> Result<()> {
 fn every_job_of_the_port_shares(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4321 TCP ONE\n 4321 TCP TWO SHAREPORT\n 4322 TCP ONE\n 4322 TCP TWO\n";
     let _agent = agent(s, profile)?;
-    let (one, two) = (Puppet::start(&s.caller("one"))?, Puppet::start(&s.caller("two"))?);
+    let (one, two) = (Servant::start(&s.caller("one"))?, Servant::start(&s.caller("two"))?);
     for v6 in [false, true] {
-        let listen = |puppet: &Puppet| match v6 {
-            false => puppet.serve(Kind::Tcp, LOCAL, 4321),
-            true => puppet.serve(Kind::Tcp, Ipv6Addr::UNSPECIFIED, 4321),
+        let listen = |servant: &Servant| match v6 {
+            false => servant.serve(Kind::Tcp, LOCAL, 4321),
+            true => servant.serve(Kind::Tcp, Ipv6Addr::UNSPECIFIED, 4321),
         };
         let (first, second) = (listen(&one)??, listen(&two)??);
         both_accept(4321, (&one, first), (&two, second))?;
@@ -101,13 +101,13 @@ fn every_job_of_the_port_shares(s: &Sandbox) -> Result<()> {
 fn jobs_with_a_common_prefix(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, "PORT 4321 TCP ZCHA* SHAREPORT\n")?;
     let (one, two) = (
-        Puppet::start(&s.caller("zcha1"))?,
-        Puppet::start(&s.caller("zcha2"))?,
+        Servant::start(&s.caller("zcha1"))?,
+        Servant::start(&s.caller("zcha2"))?,
     );
     let first = one.serve(Kind::Tcp, LOCAL, 4321)??;
     let second = two.serve(Kind::Tcp, LOCAL, 4321)??;
     both_accept(4321, (&one, first), (&two, second))?;
-    let other = Puppet::start(&s.caller("zchb"))?.serve(Kind::Tcp, LOCAL, 4321)?;
+    let other = Servant::start(&s.caller("zchb"))?.serve(Kind::Tcp, LOCAL, 4321)?;
     ensure_eq!(other, Err(Errno::EACCES), "another job");
     Ok(())
 }
@@ -115,11 +115,11 @@ fn jobs_with_a_common_prefix(s: &Sandbox) -> Result<()> {
 /// `PRT-14`: Linux shares within one effective user only, and never with somebody
 /// who was there before the policy.
 fn users_do_not_share(s: &Sandbox) -> Result<()> {
-    let early = Puppet::start(&s.caller("web"))?;
+    let early = Servant::start(&s.caller("web"))?;
     let held = early.serve(Kind::Tcp, LOCAL, 4321)??;
     let _agent = agent(s, "PORT 4321 TCP WEB SHAREPORT\n")?;
-    let root = Puppet::start(&s.caller("web"))?;
-    let user = Puppet::start(&s.caller("web").user(NOBODY))?;
+    let root = Servant::start(&s.caller("web"))?;
+    let user = Servant::start(&s.caller("web").user(NOBODY))?;
     let result = root.serve(Kind::Tcp, LOCAL, 4321)?;
     ensure_eq!(result.map(drop), IN_USE, "beside an old listener");
     early.close(held)?;
@@ -133,22 +133,22 @@ fn users_do_not_share(s: &Sandbox) -> Result<()> {
 /// that its option was switched off.
 fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4321 TCP WEB\n 4400 UDP OTHER SAF NOBODYS\n";
-    let ask = |puppet: &Puppet, v6: bool| -> Result<i32> {
-        let socket = puppet.socket(Kind::Tcp, v6)?;
-        puppet.set(socket, ReusePort, 1)?;
+    let ask = |servant: &Servant, v6: bool| -> Result<i32> {
+        let socket = servant.socket(Kind::Tcp, v6)?;
+        servant.set(socket, ReusePort, 1)?;
         Ok(socket)
     };
-    let (one, two) = (Puppet::start(&s.caller("web"))?, Puppet::start(&s.caller("web"))?);
-    for puppet in [&one, &two] {
-        let socket = ask(puppet, false)?;
-        ensure_eq!(puppet.bind(socket, LOCAL, 4321)?, Ok(()), "without an agent");
-        ensure_eq!(puppet.listen(socket)?, Ok(()), "without an agent");
+    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
+    for servant in [&one, &two] {
+        let socket = ask(servant, false)?;
+        ensure_eq!(servant.bind(socket, LOCAL, 4321)?, Ok(()), "without an agent");
+        ensure_eq!(servant.listen(socket)?, Ok(()), "without an agent");
     }
     drop((one, two));
 
     let agent = agent(s, profile)?;
     let mut watch = Watch::start(&agent)?;
-    let (one, two) = (Puppet::start(&s.caller("web"))?, Puppet::start(&s.caller("web"))?);
+    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
     let event = |hook: &str, pid: u32| {
         json!({
             "verdict": "allow", "reason": "permitted", "hook": hook, "pid": pid,
@@ -156,10 +156,10 @@ fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
         })
     };
     for v6 in [false, true] {
-        let (hook, bind): (_, &dyn Fn(&Puppet, i32) -> _) = match v6 {
-            false => ("bind4", &|puppet, socket| puppet.bind(socket, LOCAL, 4321)),
-            true => ("bind6", &|puppet, socket| {
-                puppet.bind(socket, Ipv6Addr::LOCALHOST, 4321)
+        let (hook, bind): (_, &dyn Fn(&Servant, i32) -> _) = match v6 {
+            false => ("bind4", &|servant, socket| servant.bind(socket, LOCAL, 4321)),
+            true => ("bind6", &|servant, socket| {
+                servant.bind(socket, Ipv6Addr::LOCALHOST, 4321)
             }),
         };
         let first = ask(&one, v6)?;
@@ -177,10 +177,10 @@ fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
         ensure_eq!(bind(&two, third)?, IN_USE, "the third");
         watch.expect(&[("permitted", 1)], &[])?;
         // Ports that nobody reserved are shared as ever.
-        for puppet in [&one, &two] {
-            let socket = ask(puppet, false)?;
-            ensure_eq!(puppet.bind(socket, LOCAL, 4330 + u16::from(v6))?, Ok(()), "");
-            ensure!(puppet.is_shared(socket)?, "switched off");
+        for servant in [&one, &two] {
+            let socket = ask(servant, false)?;
+            ensure_eq!(servant.bind(socket, LOCAL, 4330 + u16::from(v6))?, Ok(()), "");
+            ensure!(servant.is_shared(socket)?, "switched off");
         }
         watch.expect(&[], &[])?;
     }
@@ -195,13 +195,13 @@ fn one_job_may_share_if_the_config_says_so(s: &Sandbox) -> Result<()> {
     )?;
     let agent = agent.start()?;
     let mut watch = Watch::start(&agent)?;
-    let (one, two) = (Puppet::start(&s.caller("web"))?, Puppet::start(&s.caller("web"))?);
+    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
     let mut listeners = Vec::new();
-    for puppet in [&one, &two] {
-        let socket = puppet.socket(Kind::Tcp, false)?;
-        puppet.set(socket, ReusePort, 1)?;
-        ensure_eq!(puppet.bind(socket, LOCAL, 4321)?, Ok(()), "both ask");
-        ensure_eq!(puppet.listen(socket)?, Ok(()), "both ask");
+    for servant in [&one, &two] {
+        let socket = servant.socket(Kind::Tcp, false)?;
+        servant.set(socket, ReusePort, 1)?;
+        ensure_eq!(servant.bind(socket, LOCAL, 4321)?, Ok(()), "both ask");
+        ensure_eq!(servant.listen(socket)?, Ok(()), "both ask");
         listeners.push(socket);
     }
     both_accept(4321, (&one, listeners[0]), (&two, listeners[1]))?;
@@ -214,7 +214,7 @@ fn one_job_may_share_if_the_config_says_so(s: &Sandbox) -> Result<()> {
 fn udp_is_left_alone(s: &Sandbox) -> Result<()> {
     let agent = agent(s, "PORT 4321 UDP WEB\n")?;
     let mut watch = Watch::start(&agent)?;
-    let web = Puppet::start(&s.caller("web"))?;
+    let web = Servant::start(&s.caller("web"))?;
     for _ in 0..2 {
         let socket = web.socket(Kind::Udp, false)?;
         web.set(socket, ReusePort, 1)?;
@@ -237,7 +237,7 @@ PORT
 /// by taking it back: on an unreserved port, a port of one listener, and a refusal.
 fn what_is_set_for_a_bind_that_fails(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, UNDONE)?;
-    let web = Puppet::start(&s.caller("web"))?;
+    let web = Servant::start(&s.caller("web"))?;
     for (port, result) in [
         (4400, Ok(())),
         (4322, Ok(())),
@@ -253,7 +253,7 @@ fn what_is_set_for_a_bind_that_fails(s: &Sandbox) -> Result<()> {
         web.close(socket)?;
     }
     // EADDRINUSE, by somebody who doesn't share.
-    let holder = Puppet::start(&s.caller("web").user(NOBODY))?;
+    let holder = Servant::start(&s.caller("web").user(NOBODY))?;
     holder.serve(Kind::Tcp, LOCAL, 4321)??;
     let socket = web.socket(Kind::Tcp, false)?;
     ensure_eq!(web.bind(socket, LOCAL, 4321)?, IN_USE, "of another user");
@@ -266,7 +266,7 @@ fn what_is_set_for_a_bind_that_fails(s: &Sandbox) -> Result<()> {
 /// `PRT-18`: and the other way round: who asked for sharing has it elsewhere.
 fn what_is_switched_off_for_a_bind_that_fails(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, UNDONE)?;
-    let web = Puppet::start(&s.caller("web"))?;
+    let web = Servant::start(&s.caller("web"))?;
     let holder = web.serve(Kind::Tcp, LOCAL, 4322)??;
     for (port, shared) in [(4400, true), (4321, true), (4322, false)] {
         let socket = web.socket(Kind::Tcp, false)?;
@@ -286,7 +286,7 @@ fn what_is_switched_off_for_a_bind_that_fails(s: &Sandbox) -> Result<()> {
 /// What the application has set since is its own.
 fn what_the_application_sets_itself_stays(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, UNDONE)?;
-    let web = Puppet::start(&s.caller("web"))?;
+    let web = Servant::start(&s.caller("web"))?;
     // Switched on by the hook, off by the application.
     let socket = web.socket(Kind::Tcp, false)?;
     web.set(socket, ReuseAddress, 1)?;
@@ -317,7 +317,7 @@ fn what_the_application_sets_itself_stays(s: &Sandbox) -> Result<()> {
 /// A bind on top of a bind fails and changes nothing.
 fn a_socket_that_is_bound_already(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, UNDONE)?;
-    let web = Puppet::start(&s.caller("web"))?;
+    let web = Servant::start(&s.caller("web"))?;
     let again = Err(Errno::EINVAL);
     let shared = web.serve(Kind::Tcp, LOCAL, 4321)??;
     ensure_eq!(web.bind(shared, LOCAL, 4322)?, again, "a shared one");
@@ -335,15 +335,15 @@ fn a_socket_that_is_bound_already(s: &Sandbox) -> Result<()> {
 fn multipath_tcp(s: &Sandbox) -> Result<()> {
     Need::Mptcp.check()?;
     let _agent = agent(s, UNDONE)?;
-    let (one, two) = (Puppet::start(&s.caller("web"))?, Puppet::start(&s.caller("web"))?);
+    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
     let first = one.serve(Kind::Mptcp, LOCAL, 4321)??;
     let second = two.serve(Kind::Mptcp, LOCAL, 4321)??;
     both_accept(4321, (&one, first), (&two, second))?;
     let mut results = Vec::new();
-    for puppet in [&one, &two] {
-        let socket = puppet.socket(Kind::Mptcp, false)?;
-        puppet.set(socket, ReusePort, 1)?;
-        results.push(puppet.bind(socket, LOCAL, 4322)?);
+    for servant in [&one, &two] {
+        let socket = servant.socket(Kind::Mptcp, false)?;
+        servant.set(socket, ReusePort, 1)?;
+        results.push(servant.bind(socket, LOCAL, 4322)?);
     }
     ensure_eq!(results, [Ok(()), IN_USE], "without SHAREPORT");
     Ok(())
@@ -355,8 +355,8 @@ const LONG: i32 = 200_000;
 const SHORT: i32 = 20_000;
 
 /// The socket's longest delay, where the kernel lets it be read.
-fn delay(puppet: &Puppet, socket: i32) -> Result<i32> {
-    puppet.get(socket, MostDelay)?.map_err(|errno| {
+fn delay(servant: &Servant, socket: i32) -> Result<i32> {
+    servant.get(socket, MostDelay)?.map_err(|errno| {
         skip(format!("this kernel doesn't say how long acknowledgements are held back: {errno}"))
     })
 }
@@ -372,7 +372,7 @@ PORT
 PORTRANGE
   4330 10 TCP WEB NODELAYACKS
 ";
-    let web = Puppet::start(&s.caller("web"))?;
+    let web = Servant::start(&s.caller("web"))?;
     let probe = web.socket(Kind::Tcp, false)?;
     ensure_eq!(delay(&web, probe)?, LONG, "without an agent");
     let _agent = agent(s, profile)?;
@@ -396,7 +396,7 @@ PORTRANGE
 /// `PRT-13`: after a bind that failed, the next begins with the kernel's own delay.
 fn acknowledgements_are_the_kernels_again(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, "PORT\n 4321 TCP WEB NODELAYACKS\n 4322 TCP WEB\n")?;
-    let web = Puppet::start(&s.caller("web"))?;
+    let web = Servant::start(&s.caller("web"))?;
     let probe = web.socket(Kind::Tcp, false)?;
     ensure_eq!(delay(&web, probe)?, LONG, "at first");
     for port in [4400, 4322] {

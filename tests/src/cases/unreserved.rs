@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::{
     ensure_eq,
     harness::{
-        Binder, NOBODY, Puppet, Sandbox,
+        Binder, NOBODY, Sandbox, Servant,
         request::Kind,
         tcp, udp,
         watch::{Judged, Watch, free, judged},
@@ -118,10 +118,10 @@ fn assigned_ports_are_exempt(s: &Sandbox) -> Result<()> {
     ];
     let binder = Binder::start(&s.caller("app"), &wants)?;
     ensure_eq!(binder.results, [Ok(()); 3], "port 0");
-    let puppet = Puppet::start(&s.caller("app"))?;
-    let socket = puppet.socket(Kind::Tcp, false)?;
-    ensure_eq!(puppet.listen(socket)?, Ok(()), "listen without bind");
-    ensure!(puppet.name(socket)?.port() != 0, "no port");
+    let servant = Servant::start(&s.caller("app"))?;
+    let socket = servant.socket(Kind::Tcp, false)?;
+    ensure_eq!(servant.listen(socket)?, Ok(()), "listen without bind");
+    ensure!(servant.name(socket)?.port() != 0, "no port");
     watch.expect(&[], &[])
 }
 
@@ -176,7 +176,7 @@ fn toggled_while_running(s: &Sandbox) -> Result<()> {
     free(&free_of_rules)?;
     let agent = s.agent_with(open, LOUD)?.start()?;
     judged(&agent, &free_of_rules)?;
-    let held = Puppet::start(&user)?;
+    let held = Servant::start(&user)?;
     let early = held.socket(Kind::Tcp, false)?;
     ensure_eq!(held.bind(early, [127, 0, 0, 9], 901)?, Ok(()), "before");
     for (profile, is_low) in [

@@ -18,6 +18,7 @@ pub mod pace;
 pub mod puppet;
 pub mod request;
 pub mod sandbox;
+pub mod servant;
 pub mod settings;
 pub mod snapshot;
 pub mod syscalls;
@@ -32,9 +33,9 @@ pub use agent::Agent;
 pub use binder::{Binder, Spinner};
 pub use expect::Case;
 pub use needs::Need;
-pub use puppet::Puppet;
 pub use request::{Caller, Want, tcp, udp};
 pub use sandbox::Sandbox;
+pub use servant::Servant;
 pub use settings::Settings;
 pub use watch::Watch;
 
