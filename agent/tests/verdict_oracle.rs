@@ -91,6 +91,11 @@ fn ask_product(policy: &Policy, ask: &Ask) -> (Answer, model::Answer) {
         line: answer.entry.as_ref().map_or(0, |entry| entry.line),
         grant: answer.grant,
         rewritten: answer.address.clone().filter(|_| answer.address != asked),
+        shared: answer
+            .sharing
+            .as_ref()
+            .filter(|_| answer.reason == "permitted")
+            .map(|sharing| sharing == "shared"),
     };
     (answer, seen)
 }

@@ -143,22 +143,6 @@ pub fn simple_policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-/// Policies that the kernel side enforces in full: entries without options, and
-/// UNRSV judged at bind.
-pub fn enforced_policy() -> impl Strategy<Value = Policy> {
-    let unreserved = (protocol(), user(), any::<bool>()).prop_map(|(protocol, user, deny)| Line {
-        deny: deny && user == "*",
-        when: Some(When::Bind),
-        ..Line::new(Ports::Unreserved, protocol, &user)
-    });
-    let line = prop_oneof![8 => simple_line(), 1 => unreserved];
-    proptest::collection::vec(line, 0..12).prop_map(|lines| Policy {
-        lines,
-        grant_any: true,
-        ..Policy::default()
-    })
-}
-
 /// Policies that use the whole language.
 pub fn policy() -> impl Strategy<Value = Policy> {
     let line = prop_oneof![5 => reserved_line(), 1 => unreserved_line()];
@@ -181,6 +165,18 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 restrictions,
             },
         )
+}
+
+/// The same, with UNRSV judged at bind always: what hooks of bind can enforce.
+pub fn policy_at_bind() -> impl Strategy<Value = Policy> {
+    policy().prop_map(|mut policy| {
+        for line in &mut policy.lines {
+            if line.ports == Ports::Unreserved {
+                line.when = Some(When::Bind);
+            }
+        }
+        policy
+    })
 }
 
 /// A caller, asking for a port that entries are likely to name.

@@ -174,6 +174,8 @@ pub struct Answer {
     pub grant: bool,
     /// The address that takes the wildcard's place.
     pub rewritten: Option<String>,
+    /// Of a reserved TCP port that is given: whether several listeners may have it.
+    pub shared: Option<bool>,
 }
 
 impl Line {

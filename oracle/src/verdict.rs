@@ -12,6 +12,7 @@ fn plain(reason: &'static str, line: u32) -> Answer {
         line,
         grant: false,
         rewritten: None,
+        shared: None,
     }
 }
 
@@ -77,7 +78,17 @@ fn reserved(policy: &Policy, ask: &Ask, of_port: &[(u32, &Line)]) -> Answer {
         line: *number,
         grant: ask.port < 1024 && (policy.grant_any || is_verified(policy, ask, line)),
         rewritten: rewritten(ask, line),
+        shared: (ask.protocol == Protocol::Tcp).then(|| is_shared(of_port)),
     }
+}
+
+/// Section 4.6, and `PRT-29`: SHAREPORT on any entry of the port, or a server with
+/// BIND beside one without.
+fn is_shared(of_port: &[(u32, &Line)]) -> bool {
+    let any = |asks: fn(&Line) -> bool| of_port.iter().any(|(_, line)| asks(line));
+    let of_one_port = any(|line| matches!(line.ports, Ports::One(_)));
+    any(|line| line.share)
+        || (of_one_port && any(|line| line.bind.is_some()) && any(|line| line.bind.is_none()))
 }
 
 /// Section 4.3.

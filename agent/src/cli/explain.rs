@@ -217,6 +217,8 @@ fn running(pid: u32) -> Result<Question> {
             .map(str::trim)
             .with_context(|| format!("/proc/{pid}/status has no {name}"))
     };
+    let stat = read(&pid.to_string(), "stat").unwrap_or_default();
+    let jobs = is_kernel_thread(&stat).then(|| KERNEL.to_owned());
     // A thread's number shows the thread's own name; the job is its process.
     let leader = field("Tgid:")?;
     let comm =
@@ -235,6 +237,7 @@ fn running(pid: u32) -> Result<Question> {
         .filter_map(|id| id.parse().ok());
     let capabilities = u64::from_str_radix(field("CapEff:")?, 16).unwrap_or(0);
     Ok(Question {
+        jobs: jobs.into_iter().collect(),
         comm: Some(comm.trim_end_matches('\n').to_owned()),
         // The file itself: its name may be another file's by now.
         exe: Some(format!("/proc/{leader}/exe").into()),
@@ -244,6 +247,17 @@ fn running(pid: u32) -> Result<Question> {
         privileged: capabilities & CAP_NET_BIND_SERVICE != 0,
         ..Question::default()
     })
+}
+
+/// Whether `/proc/PID/stat` is that of one of the kernel's own threads.
+fn is_kernel_thread(stat: &str) -> bool {
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    // The name may hold anything, parentheses and blanks included.
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let flags = behind_name.split_whitespace().nth(6);
+    flags
+        .and_then(|flags| flags.parse().ok())
+        .is_some_and(|flags: u32| flags & PF_KTHREAD != 0)
 }
 
 /// The answer of a profile that need not be in force; `None` if it has errors.
@@ -262,4 +276,21 @@ fn offline(paths: &Paths, changes: Vec<PathBuf>, question: &Question) -> Result<
     explain(policy, question, first_unprivileged)
         .map(Some)
         .context("the protocol is not judged")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_threads_are_the_kernel() {
+        assert!(is_kernel_thread("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0"));
+        assert!(!is_kernel_thread(
+            "7 (a) S 2 (x) S 1 7 7 0 -1 4194560 0 0 0"
+        ));
+        assert!(!is_kernel_thread(
+            "7 (2129984) 2129984) S 1 7 7 0 -1 4194560"
+        ));
+        assert!(!is_kernel_thread(""));
+    }
 }

@@ -30,6 +30,7 @@ use crate::{
         cgroup::AttachPoint,
         counters::{self, Counters},
         executables::Executables,
+        hooks::HOOKS,
         identify::Identifier,
         load::Kernel,
         pool::{Pool, Recorded},
@@ -163,7 +164,7 @@ impl Agent {
             mode: policy.config.mode,
             report_all: policy.config.report == Report::All,
             same_job_shares: policy.config.same_job == SameJob::Allow,
-            keeps_pool: false,
+            keeps_pool: policy.pool.kept.is_some(),
             profile: &policy.config.profile.display().to_string(),
             profile_hash: policy.files.profile_hash(),
             kept,
@@ -240,13 +241,26 @@ impl Agent {
                 break result;
             }
         };
+        // The test sees what judges a bind; that all of them are there is for the
+        // links to say.
+        let result = result.map_err(|error| format!("{error:#}"));
+        let problem = result.and_then(|()| self.all_attached()).err();
         let status = SelftestStatus {
             at: now(),
-            ok: result.is_ok(),
-            problem: result.err().map(|error| format!("{error:#}")),
+            ok: problem.is_none(),
+            problem,
         };
         *self.selftest.borrow_mut() = Some(status.clone());
         status
+    }
+
+    fn all_attached(&self) -> Result<(), String> {
+        let kernel = self.kernel.borrow();
+        let attached = kernel.as_ref().map_or(HOOKS.into(), Kernel::hooks);
+        match HOOKS.iter().find(|hook| !attached.contains(hook)) {
+            Some(missing) => Err(format!("hook {missing} is not attached")),
+            None => Ok(()),
+        }
     }
 
     /// Waits until what is in the ring now has been taken in, so that whoever asks
@@ -258,6 +272,22 @@ impl Agent {
             if !self.backlog.get() {
                 break;
             }
+        }
+    }
+
+    /// Takes in the refusals that made no event of their own, of every second that
+    /// is over.
+    pub fn take_in_repeats(&self) {
+        if let Some(kernel) = self.kernel.borrow().as_ref() {
+            let second = self.log.borrow().complete_before(self.backlog.get());
+            self.take_in_repeats_before(kernel, second);
+        }
+    }
+
+    fn take_in_repeats_before(&self, kernel: &Kernel, second: u32) {
+        match kernel.repeats.borrow_mut().take_before(second) {
+            Ok(repeats) => self.log.borrow_mut().add_repeats(second, repeats),
+            Err(error) => log::error!("repeated refusals can't be told: {error}"),
         }
     }
 
@@ -411,6 +441,7 @@ impl Agent {
         };
         self.tables.borrow().withdraw();
         self.detached.set(true);
+        self.take_in_repeats_before(&kernel, u32::MAX);
         match kernel.detach() {
             Ok(()) => Reply::Done(Value::Null),
             Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
@@ -465,7 +496,8 @@ impl Held<'_> {
             audited: owned(&self.counters.audited),
             events: EventStatus {
                 lost: self.counters.events_lost,
-                suppressed: 0,
+                suppressed: self.counters.events_suppressed,
+                reports_lost: self.counters.reports_lost,
             },
             selftest: None,
             pending_confirm: None,
@@ -475,14 +507,9 @@ impl Held<'_> {
     }
 }
 
-/// What holds whatever the host is like.
-const NOT_DONE_YET: [&str; 1] = [
-    "sharing: SO_REUSEPORT is not switched off, so processes of one user that may bind a reserved TCP port can share it",
-];
-
 /// What a reader could take for enforced, and isn't.
 fn missing(held: &Held<'_>) -> Vec<String> {
-    let mut missing: Vec<String> = crate::kernel::hooks::HOOKS
+    let mut missing: Vec<String> = HOOKS
         .iter()
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))
@@ -492,7 +519,6 @@ fn missing(held: &Held<'_>) -> Vec<String> {
     } else if held.info.scope_netns == 0 {
         missing.push("port 0: reserved ports are kept out of the pool in the agent's own network namespace only; in others one can be handed out".into());
     }
-    missing.extend(NOT_DONE_YET.map(str::to_owned));
     missing
 }
 

@@ -48,7 +48,7 @@ half_keys!(
 /// An element as the map has it: its bytes.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Bytes<T: Element>(T);
+pub(super) struct Bytes<T: Element>(pub T);
 
 // SAFETY: any bytes are a `T`, and it has no padding: that is what `Element` promises.
 unsafe impl<T: Element> Pod for Bytes<T> {}

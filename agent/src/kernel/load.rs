@@ -1,6 +1,7 @@
 //! Loading, attaching, adopting and detaching the hooks.
 
 use std::{
+    cell::RefCell,
     fs::File,
     os::fd::{AsFd as _, BorrowedFd},
 };
@@ -28,6 +29,7 @@ use super::{
     object,
     pins::{Found, Lock, Pins},
     pool::Pool,
+    repeats::RepeatTable,
     requirements, sys,
     tables::Tables,
 };
@@ -51,6 +53,8 @@ pub struct Options<'a> {
 pub struct Kernel {
     /// The counters; read with [`super::counters::read`].
     pub counters: PerCpuArray<MapData, u64>,
+    /// Refusals that make no event of their own.
+    pub repeats: RefCell<RepeatTable>,
     /// Whether hooks of an earlier agent were adopted.
     pub adopted: bool,
     pins: Pins,
@@ -135,9 +139,11 @@ impl Kernel {
         }
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
+        let repeats = take(&mut ebpf, names::REPEATS)?;
         let events = take(&mut ebpf, names::EVENTS)?;
         let kernel = Self {
             counters,
+            repeats: RefCell::new(repeats),
             adopted,
             pins: options.pins.clone(),
             _lock: lock,

@@ -21,6 +21,7 @@ pub mod netns;
 mod object;
 pub mod pins;
 pub mod pool;
+pub mod repeats;
 pub mod requirements;
 pub mod stream;
 mod sys;

@@ -216,11 +216,14 @@ impl Source {
             },
             &mut diagnostics,
         );
-        // There is no entry whose loss would mend that.
-        let too_small =
-            |d: &Diagnostic| d.code == Code::PoolTooSmall && d.severity == Severity::Error;
+        // There is no entry whose loss would mend these: a pool too small, or
+        // tables that don't know all jobs, which entries are meant to refuse too.
+        let is_of_the_whole = |d: &Diagnostic| {
+            d.severity == Severity::Error
+                && matches!(d.code, Code::PoolTooSmall | Code::TooManyJobs)
+        };
         let refused = diagnostics.has_errors()
-            && (on_error == OnError::Refuse || diagnostics.iter().any(too_small));
+            && (on_error == OnError::Refuse || diagnostics.iter().any(is_of_the_whole));
         policy.files = Files {
             profile: profile_files.into_read(),
             changes: changed,

@@ -21,7 +21,7 @@ pub const MAX_STEPS: u32 = 32_768;
 /// Most [`WildKey`]s of one policy.
 pub const MAX_WILD_STEPS: u32 = 8192;
 /// Words of one policy's automata, kept four to an element.
-pub const MAX_AUTOMATON_WORDS: u32 = 131_072;
+pub const MAX_AUTOMATON_WORDS: u32 = 524_288;
 /// Most executables in the definitions of one policy, former files included.
 pub const MAX_EXES: u32 = 4096;
 /// Most users in the definitions of one policy.

@@ -5,8 +5,11 @@ pub mod become_caller;
 mod bind;
 mod draw;
 pub mod launch;
+mod puppet;
+mod servant;
 mod socket;
 pub mod spin;
+mod swarm;
 
 use std::{env, process::ExitCode};
 
@@ -20,6 +23,12 @@ pub const BIND: &str = "__bind";
 pub const SPIN: &str = "__spin";
 /// Takes every port that the kernel will choose.
 pub const DRAW: &str = "__draw";
+/// Is somebody else for each bind.
+pub const PUPPET: &str = "__puppet";
+/// Is born into one cgroup after another, and binds.
+pub const SWARM: &str = "__swarm";
+/// Does one thing after another with its sockets, as it is told.
+pub const SERVANT: &str = "__servant";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -51,6 +60,9 @@ fn perform(part: &str, task: &str) -> Result<()> {
         BIND => bind::perform(serde_json::from_str(task)?),
         SPIN => spin::perform(serde_json::from_str(task)?),
         DRAW => draw::perform(&serde_json::from_str(task)?),
+        PUPPET => puppet::perform(),
+        SWARM => swarm::perform(&serde_json::from_str(task)?),
+        SERVANT => servant::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

@@ -4,6 +4,7 @@ mod apt;
 mod image;
 mod kernels;
 mod machine;
+mod plan;
 mod record;
 mod report;
 pub mod tools;
@@ -24,6 +25,7 @@ use apt::Mirror;
 use image::Programs;
 use kernels::{Kernel, Series};
 use machine::{End, Equipment};
+use plan::Plan;
 use record::{Outcome, Record};
 use report::Run;
 
@@ -41,7 +43,7 @@ pub struct Arguments {
     kernels: Vec<Series>,
     /// Only the floor and the newest, and no test that takes long or depends little on
     /// the kernel
-    #[arg(long, conflicts_with = "kernels")]
+    #[arg(long, conflicts_with_all = ["kernels", "smp"])]
     quick: bool,
     /// Only machines with this many processors
     #[arg(long, value_name = "N")]
@@ -55,76 +57,27 @@ pub struct Arguments {
 /// is repeated many times is done.
 const SLOWDOWN: &str = "10";
 
-/// What depends least on the kernel, or takes longest in there. It is left out on one
-/// processor, where all takes twice as long, and of the quick ones.
-const LEFT_OUT: [&str; 8] = [
-    "explain::",
-    "generated::",
-    "input::",
-    "policies::",
-    "publishing::reloads_on_every",
-    "register::",
-    "reload::",
-    "survival::killed_at_every",
-];
-/// Of the quick ones this is left out, too.
-const NOT_QUICK: [&str; 2] = ["publishing::reloads", "selftest::a_flood"];
-
-/// A machine to be booted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Plan {
-    series: Series,
-    equipment: Equipment,
-}
-
-const fn plan(series: Series, processors: u8, bpf_lsm: bool) -> Plan {
-    let equipment = Equipment {
-        processors,
-        bpf_lsm,
-    };
-    Plan { series, equipment }
-}
-
-/// Every kernel as it usually is; the floor and the newest also on one processor and
-/// without BPF among the security modules.
-const PLANS: [Plan; 6] = [
-    plan(Series::V5_10, 2, true),
-    plan(Series::V6_1, 2, true),
-    plan(Series::V6_1, 1, false),
-    plan(Series::V6_12, 2, true),
-    plan(Series::Newest, 2, true),
-    plan(Series::Newest, 1, false),
-];
-
 impl Arguments {
     fn plans(&self) -> Vec<Plan> {
+        if self.quick {
+            return plan::QUICK.to_vec();
+        }
         let wanted = |plan: &&Plan| {
-            let series = if self.quick {
-                [Series::V6_1, Series::Newest].contains(&plan.series)
-                    && plan.equipment.processors == 2
-            } else {
-                self.kernels.is_empty() || self.kernels.contains(&plan.series)
-            };
-            series && self.smp.is_none_or(|n| n == plan.equipment.processors)
+            (self.kernels.is_empty() || self.kernels.contains(&plan.series))
+                && self.smp.is_none_or(|n| n == plan.equipment.processors)
         };
-        PLANS.iter().filter(wanted).copied().collect()
+        plan::ALL.iter().filter(wanted).copied().collect()
     }
 
     fn tests(&self, plan: &Plan) -> Vec<String> {
-        let mut tests = self.tests.clone();
-        let mut skip = |names: &[&str]| {
-            for name in names {
-                tests.extend(["--skip".to_owned(), (*name).to_owned()]);
-            }
-        };
         // Who asks for tests by their names gets all of those.
-        if self.tests.is_empty() && (self.quick || plan.equipment.processors == 1) {
-            skip(&LEFT_OUT);
+        if !self.tests.is_empty() {
+            return self.tests.clone();
         }
-        if self.tests.is_empty() && self.quick {
-            skip(&NOT_QUICK);
-        }
-        tests
+        let left_out = plan.part.left_out().into_iter();
+        left_out
+            .flat_map(|name| ["--skip".to_owned(), name.to_owned()])
+            .collect()
     }
 }
 
@@ -313,10 +266,25 @@ fn summarize(runs: &[Run]) -> bool {
 struct Scratch(PathBuf);
 
 impl Scratch {
+    const PREFIX: &str = "portreeve-vmtest-";
+
     fn new() -> Result<Self> {
-        let path = env::temp_dir().join(format!("portreeve-vmtest-{}", process::id()));
+        Self::sweep();
+        let path = env::temp_dir().join(format!("{}{}", Self::PREFIX, process::id()));
         fs::create_dir(&path).with_context(|| path.display().to_string())?;
         Ok(Self(path))
+    }
+
+    /// Removes what was left by those who were killed.
+    fn sweep() {
+        let entries = fs::read_dir(env::temp_dir()).into_iter().flatten();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let run = name.strip_prefix(Self::PREFIX);
+            if run.is_some_and(|run| !Path::new("/proc").join(run).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf> {

@@ -7,12 +7,13 @@ use portreeve_toolchain::command::in_path;
 use portreeve_toolchain::packages;
 
 /// Programs, and Debian's packages that have them.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("xz", "xz-utils"),
     ("strip", "binutils"),
+    ("setpriv", "util-linux"),
 ];
 
 /// The packages that are missing.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::{Lint, once};
 use crate::{
+    config::KERNEL,
     diagnostics::{Code, Diagnostic, Diagnostics, quoted},
     policy::{jobs::Jobs, reservations::Reservation},
     profile::ast::{Procedure, Statement, User},
@@ -31,15 +32,15 @@ pub(super) fn name_only(lint: &Lint<'_>, diagnostics: &mut Diagnostics) {
     );
 }
 
-/// A defined job's name is reached by its definition only; a SAF check looks at
-/// the user.
+/// A defined job's name is reached by its definition only, and the kernel's by
+/// nobody; a SAF check looks at the user.
 fn rests_on_name(entry: &Reservation, jobs: &Jobs) -> bool {
     let User::Job(name) = &entry.user else {
         return false;
     };
     let is_exact = !name.contains(['*', '?']);
     let by_definition = is_exact && jobs.named(name).iter().any(|job| jobs.is_verified(*job));
-    !by_definition && entry.options.saf.is_none()
+    !by_definition && name != KERNEL && entry.options.saf.is_none()
 }
 
 /// Exact names that nothing on this host has.
@@ -51,7 +52,7 @@ pub(super) fn unknown_names(lint: &Lint<'_>, diagnostics: &mut Diagnostics) {
         .entries
         .iter()
         .filter_map(|entry| exact(entry))
-        .filter(|name| !names.contains(*name) && !lint.jobs.is_defined(name))
+        .filter(|name| !names.contains(*name) && !lint.jobs.is_defined(name) && *name != KERNEL)
         .collect::<HashSet<_>>()
         .into_iter()
         .collect();

@@ -205,6 +205,8 @@ fn names_that_nothing_has_are_told() {
     assert!(unknown[0].2.contains("called FTPD1,"), "{unknown:?}");
     assert!(!codes(&with(text, jobs, Some(&["SSHD", "FTPD1"]))).contains(&Code::UnknownNames));
     assert!(!codes(&with(text, jobs, None)).contains(&Code::UnknownNames));
+    // The kernel is no process, and no process can take its name.
+    assert_eq!(with("PORT 700 TCP KERNEL\n", jobs, Some(&[])), []);
 }
 
 /// `PRT-46`: what AUTOLOG starts is not always what listens.
