@@ -97,7 +97,10 @@ fn keep_capabilities(set: u64) -> Result<()> {
     Errno::result(unsafe {
         libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr())
     })?;
-    for (half, keep) in sets.chunks_exact_mut(3).zip([set as u32, (set >> 32) as u32]) {
+    for (half, keep) in sets
+        .chunks_exact_mut(3)
+        .zip([set as u32, (set >> 32) as u32])
+    {
         let kept = half[1] & keep;
         half.copy_from_slice(&[kept, kept, 0]);
     }

@@ -7,6 +7,7 @@ mod explain;
 mod generated;
 mod input;
 mod jobs;
+mod kernel_threads;
 mod listeners;
 mod low_ports;
 mod neighbours;
@@ -44,6 +45,7 @@ const SUBJECTS: &[Subject] = &[
     ("policies", HOOKS, policies::TESTS),
     ("cgroups", HOOKS, cgroups::TESTS),
     ("jobs", HOOKS, jobs::TESTS),
+    ("kernel_threads", HOOKS, kernel_threads::TESTS),
     ("users", HOOKS, users::TESTS),
     ("low_ports", HOOKS, low_ports::TESTS),
     ("audit", HOOKS, audit::TESTS),
