@@ -41,8 +41,9 @@ pub fn can_open(kind: Kind) -> Result<()> {
 pub fn play() -> Option<ExitCode> {
     let mut arguments = env::args().skip(1);
     let part = arguments.next().filter(|part| part.starts_with("__"))?;
+    // The last one: before it can stand the script that we are the interpreter of.
     let played = arguments
-        .next()
+        .next_back()
         .context("a part comes with its task in JSON")
         .and_then(|task| perform(&part, &task));
     Some(match played {

@@ -3,7 +3,9 @@
 mod audit;
 mod cgroups;
 mod events;
+mod executables;
 mod explain;
+mod floods;
 mod generated;
 mod input;
 mod jobs;
@@ -55,10 +57,12 @@ const SUBJECTS: &[Subject] = &[
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),
     ("input", HOOKS, input::TESTS),
+    ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),
     ("generated", HOOKS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
     ("events", HOOKS, events::TESTS),
+    ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),

@@ -27,7 +27,11 @@ struct Actor {
 
 impl Actor {
     fn start(part: &str, task: &Task) -> Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
+        let exe = match &task.caller.exe {
+            Some(exe) => exe.clone(),
+            None => env::current_exe()?,
+        };
+        let mut child = Command::new(exe)
             .arg(part)
             .arg(serde_json::to_string(task)?)
             .stdin(Stdio::piped())

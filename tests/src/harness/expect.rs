@@ -257,6 +257,29 @@ pub fn expect_at_once(
     step(agent, &lines, settings, cases, &before).map(drop)
 }
 
+/// Refusals of one rule, cgroup and user that make an event each within a second,
+/// and fewer.
+const TOLD: usize = 30;
+
+/// Makes the binds in several processes, each in a cgroup of its own, so that each
+/// refusal makes an event of its own, and checks what comes of them.
+pub fn expect_apart(
+    agent: &Agent<'_>,
+    profile: &str,
+    settings: Settings,
+    cases: &[Case<'_>],
+) -> Result<()> {
+    for (number, cases) in cases.chunks(TOLD).enumerate() {
+        let cgroup = agent.sandbox.cgroup_below(&format!("apart{number}"))?;
+        let mut cases = cases.to_vec();
+        for case in &mut cases {
+            case.caller.cgroup.clone_from(&cgroup);
+        }
+        expect_at_once(agent, profile, settings, &cases)?;
+    }
+    Ok(())
+}
+
 fn step(
     agent: &Agent<'_>,
     lines: &Lines,
@@ -394,9 +417,12 @@ fn event(
         "pid": pid,
         "comm": caller.name,
         "job": caller.name.to_ascii_uppercase(),
+        "kernel": false,
         "uid": caller.uid(),
         "cgroup": cgroup,
         "granted": granted,
+        "rewritten": null,
+        "sharing": null,
         "generation": before.generation,
         "entry": entry,
         "repeated": 0,

@@ -23,6 +23,8 @@ pub struct Caller {
     pub elsewhere: bool,
     /// It is root in a user namespace of its own.
     pub own_users: bool,
+    /// The file that it runs; that of the tests without.
+    pub exe: Option<PathBuf>,
     /// Real, effective and saved group id; the users' numbers without.
     pub gids: Option<[u32; 3]>,
     /// Its supplementary groups.
@@ -93,6 +95,12 @@ impl Caller {
         let mut caller = self.user(uid);
         caller.own_users = true;
         caller
+    }
+
+    /// The same, running `file`, a copy of the tests' own or a script for one.
+    pub fn running(mut self, file: impl Into<PathBuf>) -> Self {
+        self.exe = Some(file.into());
+        self
     }
 
     /// The same with these real, effective and saved groups.

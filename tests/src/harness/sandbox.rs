@@ -74,6 +74,7 @@ impl Sandbox {
             cgroup: self.cgroup.clone(),
             elsewhere: false,
             own_users: false,
+            exe: None,
             gids: None,
             groups: Vec::new(),
             capabilities: None,
