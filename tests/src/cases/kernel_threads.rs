@@ -97,6 +97,11 @@ user = \"root\"
             ensure_eq!(event["address"], "127.0.0.5", "{event}");
             let comm = event["comm"].as_str().unwrap_or_default();
             ensure!(comm.starts_with("kworker"), "{event}");
+            ensure_eq!(event["job"], "KERNEL", "{event}");
+            ensure_eq!(event["kernel"], true, "{event}");
+            // Loops of the kernel go on to the next port for nothing else.
+            let errno = (reason != "permitted").then_some("EADDRINUSE");
+            ensure_eq!(event["errno"], serde_json::json!(errno), "{event}");
         }
     }
     Ok(())
