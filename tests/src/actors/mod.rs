@@ -3,10 +3,10 @@
 
 pub mod become_caller;
 mod bind;
-mod converse;
 mod draw;
 pub mod launch;
 mod puppet;
+mod servant;
 mod socket;
 pub mod spin;
 mod swarm;
@@ -27,8 +27,8 @@ pub const DRAW: &str = "__draw";
 pub const PUPPET: &str = "__puppet";
 /// Is born into one cgroup after another, and binds.
 pub const SWARM: &str = "__swarm";
-/// Talks to itself over MPTCP.
-pub const CONVERSE: &str = "__converse";
+/// Does one thing after another with its sockets, as it is told.
+pub const SERVANT: &str = "__servant";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -62,7 +62,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         DRAW => draw::perform(&serde_json::from_str(task)?),
         PUPPET => puppet::perform(),
         SWARM => swarm::perform(&serde_json::from_str(task)?),
-        CONVERSE => converse::perform(&serde_json::from_str(task)?),
+        SERVANT => servant::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

@@ -1,12 +1,16 @@
 //! The tests, one file per subject.
 
 mod audit;
+mod authport;
+mod bind_address;
 mod cgroups;
 mod events;
 mod executables;
 mod explain;
 mod floods;
 mod generated;
+mod given_ports;
+mod grants;
 mod input;
 mod jobs;
 mod kernel_threads;
@@ -20,9 +24,13 @@ mod publishing;
 mod register;
 mod reload;
 mod requirements;
+mod restrictions;
+mod saf;
 mod selftest;
+mod sharing;
 mod survival;
 mod traces;
+mod unreserved;
 mod users;
 mod verdicts;
 mod verifier;
@@ -50,6 +58,14 @@ const SUBJECTS: &[Subject] = &[
     ("kernel_threads", HOOKS, kernel_threads::TESTS),
     ("users", HOOKS, users::TESTS),
     ("low_ports", HOOKS, low_ports::TESTS),
+    ("saf", HOOKS, saf::TESTS),
+    ("unreserved", HOOKS, unreserved::TESTS),
+    ("authport", HOOKS, authport::TESTS),
+    ("restrictions", HOOKS, restrictions::TESTS),
+    ("bind_address", HOOKS, bind_address::TESTS),
+    ("sharing", HOOKS, sharing::TESTS),
+    ("grants", HOOKS, grants::TESTS),
+    ("given_ports", HOOKS, given_ports::TESTS),
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),

@@ -124,6 +124,13 @@ impl Sandbox {
         Start::new(self)
     }
 
+    /// An agent for this profile and this config, to be started.
+    pub fn agent_with(&self, profile: &str, config: &str) -> Result<Start<'_>> {
+        self.write("profile.tcpip", profile)?;
+        self.write("portreeve.toml", config)?;
+        self.agent_again()
+    }
+
     /// An agent for the policy that the sandbox's files hold, to be started.
     pub fn agent_again(&self) -> Result<Start<'_>> {
         Start::new(self)
