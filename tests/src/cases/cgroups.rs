@@ -49,6 +49,11 @@ fn by_cgroup(s: &Sandbox, job: &str, patterns: &[&str]) -> String {
     format!("[jobs.{job}]\ncgroup = [{}]\n", patterns.join(", "))
 }
 
+/// The job of an entry that says nothing behind it.
+fn job_of(entry: &str) -> &str {
+    entry.rsplit(' ').next().unwrap_or_default()
+}
+
 /// `PRT-02`, `PRT-39`: by cgroup a job is proven: its reservation is all it needs.
 /// Its own cgroup or any above counts; a name that only begins alike doesn't, nor
 /// the same name elsewhere.
@@ -64,6 +69,7 @@ fn a_cgroup_with_all_below_it_and_none_beside(s: &Sandbox) -> Result<()> {
         "also/here",
     ] {
         let caller = s.caller("httpd").cgroup(s.cgroup_below(inside)?);
+        let caller = caller.job("WEB");
         cases.push(Case::permitted(&caller, tcp(4321), high));
         cases.push(Case::granted(&caller.user(NOBODY), tcp(21), low));
     }
@@ -137,7 +143,10 @@ PORT
     s.set_policy_with(profile, QUIET, &config)?;
     let agent = s.agent_again()?.start()?;
     for (cgroup, meant) in cgroups {
-        let caller = s.caller("any").cgroup(s.cgroup_below(cgroup)?);
+        let mut caller = s.caller("any").cgroup(s.cgroup_below(cgroup)?);
+        if let Some(index) = meant {
+            caller = caller.job(job_of(entries[index]));
+        }
         let case = |(index, entry)| {
             let want = tcp(4001 + index as u16);
             match meant == Some(index) {
@@ -344,7 +353,15 @@ fn deeper_than_any_pattern(s: &Sandbox) -> Result<()> {
         (deep("top2", 40), [false; 3]),
     ];
     for (cgroup, meant) in cgroups {
-        let caller = s.caller("any").cgroup(s.cgroup_below(&cgroup)?);
+        let jobs: Vec<&str> = entries
+            .into_iter()
+            .zip(meant)
+            .filter_map(|(entry, is_meant)| is_meant.then_some(job_of(entry)))
+            .collect();
+        let mut caller = s.caller("any").cgroup(s.cgroup_below(&cgroup)?);
+        if !jobs.is_empty() {
+            caller = caller.job(&jobs.join(" "));
+        }
         let case = |((port, entry), is_meant)| match is_meant {
             true => Case::permitted(&caller, tcp(port), entry),
             false => Case::other_job(&caller, tcp(port), entry),
@@ -458,8 +475,12 @@ fn a_socket_from_elsewhere_counts_for_nothing(s: &Sandbox) -> Result<()> {
     let caller = |cgroup: &Path| s.caller("any").cgroup(cgroup);
     let cases = [
         Case::other_job(&caller(&right), tcp(4321).from(&wrong), entry),
-        Case::permitted(&caller(&wrong), tcp(4321).from(&right), entry),
-        Case::permitted(&caller(&s.cgroup), tcp(4321).from(&right), entry),
+        Case::permitted(&caller(&wrong).job("RIGHT"), tcp(4321).from(&right), entry),
+        Case::permitted(
+            &caller(&s.cgroup).job("RIGHT"),
+            tcp(4321).from(&right),
+            entry,
+        ),
         Case::other_job(&caller(&right), tcp(4321).from(&s.cgroup), entry),
     ];
     judge_with(s, profile, LOUD, &config, &cases).map(drop)
@@ -482,7 +503,10 @@ fn a_thread_is_where_its_process_is(s: &Sandbox) -> Result<()> {
         let domain = s.cgroup_below(domain)?;
         let threaded = s.cgroup_below(threaded)?;
         fs::write(threaded.join("cgroup.type"), "threaded")?;
-        let caller = s.caller("any").cgroup(&domain).thread("worker");
+        let mut caller = s.caller("any").cgroup(&domain).thread("worker");
+        if meant[0] {
+            caller = caller.job("DOMAIN");
+        }
         for caller in [caller.clone(), caller.thread_cgroup(&threaded)] {
             let case = |((port, entry), is_meant)| match is_meant {
                 true => Case::permitted(&caller, tcp(port), entry),
@@ -505,7 +529,7 @@ fn a_process_without_its_leader_is_where_it_was(s: &Sandbox) -> Result<()> {
         Ok(s.caller("main").cgroup(cgroup).survivor("right"))
     };
     let cases = [
-        Case::permitted(&caller("right")?, tcp(4321), entry),
+        Case::permitted(&caller("right")?.job("RIGHT"), tcp(4321), entry),
         Case::other_job(&caller("wrong")?, tcp(4321), entry),
     ];
     judge_with(s, profile, LOUD, &config, &cases).map(drop)
@@ -523,10 +547,10 @@ fn a_reload_changes_what_a_cgroup_is(s: &Sandbox) -> Result<()> {
     let (a, b) = (s.caller("one").cgroup(a), s.caller("two").cgroup(b));
     for round in 0..6 {
         let (in_a, in_b, config) = match round % 3 {
-            0 => (Some(0), Some(1), policy("a", "b")),
-            1 => (Some(1), Some(0), policy("b", "a")),
+            0 => (0, 1, policy("a", "b")),
+            1 => (1, 0, policy("b", "a")),
             // Now they are their names.
-            _ => (Some(0), Some(1), String::new()),
+            _ => (0, 1, String::new()),
         };
         if round > 0 {
             s.set_policy_with(profile, QUIET, &config)?;
@@ -534,11 +558,12 @@ fn a_reload_changes_what_a_cgroup_is(s: &Sandbox) -> Result<()> {
             ensure_eq!(code, 0, "{answer}");
         }
         for (caller, meant) in [(&a, in_a), (&b, in_b)] {
+            let caller = caller.clone().job(["ONE", "TWO"][meant]);
             let case = |(index, entry)| {
                 let want = tcp(4001 + index as u16);
-                match meant == Some(index) {
-                    true => Case::permitted(caller, want, entry),
-                    false => Case::other_job(caller, want, entry),
+                match meant == index {
+                    true => Case::permitted(&caller, want, entry),
+                    false => Case::other_job(&caller, want, entry),
                 }
             };
             let cases = [first, second].into_iter().enumerate().map(case);

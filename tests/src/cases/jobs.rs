@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
+    ensure_eq,
     harness::{
         Caller, Case, NOBODY, Sandbox, Settings,
         expect::{expect, expect_at_once, judge_with},
@@ -52,11 +53,11 @@ PORT
     let exact = "4001 TCP FTPD1";
     let patterns = ["4002 TCP FTP*", "4003 TCP F?PD1", "4004 TCP *D1"];
     let mut cases = Vec::new();
-    let right = caller(s, "whatever", "ftp")?;
+    let right = caller(s, "whatever", "ftp")?.job("FTPD1");
     cases.push(Case::permitted(&right, tcp(4001), exact));
     cases.push(Case::permitted(&right, udp(4006), "4006 UDP FTPD1"));
-    let same_name = caller(s, "ftpd1", "plain")?;
-    let other_job = caller(s, "FTPD1", "other")?;
+    let same_name = caller(s, "ftpd1", "plain")?.no_job();
+    let other_job = caller(s, "FTPD1", "other")?.job("OTHER");
     for liar in [&same_name, &other_job] {
         cases.push(Case::other_job(liar, tcp(4001), exact));
         cases.push(Case::other_job(liar, udp(4006), "4006 UDP FTPD1"));
@@ -78,7 +79,8 @@ PORT
 fn a_defined_process_has_no_name_any_more(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4001 TCP SSHD\n 4002 TCP SS*\n 4003 TCP S?HD\n 4004 TCP WEB\n";
     let config = format!("[jobs.WEB]\ncgroup = \"{}/web\"\n", s.cgroup_name());
-    let (job, name) = (caller(s, "sshd", "web")?, caller(s, "sshd", "plain")?);
+    let job = caller(s, "sshd", "web")?.job("WEB");
+    let name = caller(s, "sshd", "plain")?;
     let mut cases = vec![Case::permitted(&job, tcp(4004), "4004 TCP WEB")];
     for (port, entry) in (4001..).zip(["4001 TCP SSHD", "4002 TCP SS*", "4003 TCP S?HD"]) {
         cases.push(Case::other_job(&job, tcp(port), entry));
@@ -102,11 +104,12 @@ comm = [\"with space\", \"ä*\", \"fifteen-letters\", \"(sd-*)\"]
     for name in [
         "postgres", "POSTGRES", "mysql", "mysqld", "MARIA", "abc", "aXbXbYc",
     ] {
-        cases.push(Case::permitted(&s.caller(name), tcp(4001), db));
-        cases.push(Case::other_job(&s.caller(name), tcp(4002), odd));
+        let caller = s.caller(name).job("DB");
+        cases.push(Case::permitted(&caller, tcp(4001), db));
+        cases.push(Case::other_job(&caller, tcp(4002), odd));
     }
     for name in ["with space", "WITH SPACE", "fifteen-letters", "(sd-listen)"] {
-        cases.push(Case::permitted(&s.caller(name), tcp(4002), odd));
+        cases.push(Case::permitted(&s.caller(name).job("ODD"), tcp(4002), odd));
     }
     for name in [
         "postgre",
@@ -118,10 +121,14 @@ comm = [\"with space\", \"ä*\", \"fifteen-letters\", \"(sd-*)\"]
         "sql",
         "b",
     ] {
-        cases.push(Case::other_job(&s.caller(name), tcp(4001), db));
-        cases.push(Case::other_job(&s.caller(name), tcp(4002), odd));
+        let caller = match name {
+            "db" => s.caller(name).no_job(),
+            _ => s.caller(name),
+        };
+        cases.push(Case::other_job(&caller, tcp(4001), db));
+        cases.push(Case::other_job(&caller, tcp(4002), odd));
     }
-    let leader = s.caller("postgres");
+    let leader = s.caller("postgres").job("DB");
     cases.push(Case::permitted(
         &leader.clone().thread("worker"),
         tcp(4001),
@@ -144,10 +151,11 @@ fn a_process_name_is_no_proof(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 21 TCP FTPD1\n";
     let entry = "21 TCP FTPD1";
     let config = "[jobs.FTPD1]\ncomm = \"vsftpd\"\n";
-    let user = s.caller("vsftpd").user(NOBODY);
+    let root = s.caller("vsftpd").job("FTPD1");
+    let user = root.clone().user(NOBODY);
     let cases = [
         Case::left_to_host(&user, tcp(21), entry),
-        Case::permitted(&s.caller("vsftpd"), tcp(21), entry),
+        Case::permitted(&root, tcp(21), entry),
     ];
     drop(judge_with(s, profile, LOUD, config, &cases)?);
     let cases = [Case::granted(&user, tcp(21), entry)];
@@ -208,7 +216,15 @@ user = \"1000\"
                     g && u,
                     c && g && u,
                 ];
-                let caller = caller(s, name, cgroup)?.user(uid);
+                let jobs: Vec<&str> = ["GROUPED", "CG", "CU", "GU", "CGU"]
+                    .into_iter()
+                    .zip(meant)
+                    .filter_map(|(job, is_meant)| is_meant.then_some(job))
+                    .collect();
+                let mut caller = caller(s, name, cgroup)?.user(uid);
+                if !jobs.is_empty() {
+                    caller = caller.job(&jobs.join(" "));
+                }
                 let case = |((port, entry), is_meant)| match is_meant {
                     true => Case::permitted(&caller, tcp(port), entry),
                     false => Case::other_job(&caller, tcp(port), entry),
@@ -240,10 +256,18 @@ comm = \"ftp-debug\"
     );
     let who = |name, cgroup, uid| Ok::<_, anyhow::Error>(caller(s, name, cgroup)?.user(uid));
     let cases = [
-        Case::permitted(&who("a", "ftp.service", 1000)?, tcp(4321), entry),
-        Case::permitted(&who("a", "ftp.socket", 0)?, tcp(4321), entry),
-        Case::permitted(&who("ftp-debug", "out", 7)?, tcp(4321), entry),
-        Case::permitted(&who("ftp-debug", "ftp.service", 7)?, tcp(4321), entry),
+        Case::permitted(
+            &who("a", "ftp.service", 1000)?.job("FTPD1"),
+            tcp(4321),
+            entry,
+        ),
+        Case::permitted(&who("a", "ftp.socket", 0)?.job("FTPD1"), tcp(4321), entry),
+        Case::permitted(&who("ftp-debug", "out", 7)?.job("FTPD1"), tcp(4321), entry),
+        Case::permitted(
+            &who("ftp-debug", "ftp.service", 7)?.job("FTPD1"),
+            tcp(4321),
+            entry,
+        ),
         Case::other_job(&who("a", "ftp.service", 0)?, tcp(4321), entry),
         Case::other_job(&who("a", "ftp.socket", 1000)?, tcp(4321), entry),
         Case::other_job(&who("a", "out", 1000)?, tcp(4321), entry),
@@ -268,7 +292,8 @@ comm = \"user-*\"
 user = \"1000\"
 "
     );
-    let who = |name, cgroup, uid| Ok::<_, anyhow::Error>(caller(s, name, cgroup)?.user(uid));
+    let who =
+        |name, cgroup, uid| Ok::<_, anyhow::Error>(caller(s, name, cgroup)?.user(uid).job("FTPD1"));
     let cases = [
         Case::granted(&who("any", "ftp", NOBODY)?, tcp(21), entry),
         Case::granted(&who("ftp", "ftp", NOBODY)?, tcp(21), entry),
@@ -306,9 +331,11 @@ comm = \"name\"
 cgroup = \"{root}/nowhere\"
 "
     );
-    let all = caller(s, "name", "pods/1/main")?.user(1000);
-    let outer = caller(s, "other", "pods/1/side")?;
-    let name = caller(s, "name", "out")?;
+    let all = caller(s, "name", "pods/1/main")?
+        .user(1000)
+        .job("OUTER INNER USER NAME");
+    let outer = caller(s, "other", "pods/1/side")?.job("OUTER");
+    let name = caller(s, "name", "out")?.job("NAME");
     let cases = [
         Case::permitted(&all, tcp(4001), "4001 TCP OUTER"),
         Case::permitted(&all, tcp(4002), "4002 TCP INNER"),
@@ -353,15 +380,19 @@ cgroup = \"{root}/other\"
 user = \"1000\"
 "
     );
-    let granted = |name, cgroup, entry| {
+    let granted = |name, cgroup: &str, entry| {
         let caller = caller(s, name, cgroup)?.user(NOBODY);
+        let caller = caller.job(&cgroup.to_ascii_uppercase());
         Ok::<_, anyhow::Error>(Case::granted(&caller, tcp(500), entry))
     };
     let by_name = |name, entry| {
-        let caller = caller(s, name, "plain")?.user(NOBODY);
+        let mut caller = caller(s, name, "plain")?.user(NOBODY);
+        if ["websrv", "website"].contains(&name) {
+            caller = caller.no_job();
+        }
         Ok::<_, anyhow::Error>(Case::left_to_host(&caller, tcp(500), entry))
     };
-    let both = caller(s, "any", "weak")?.user(1000);
+    let both = caller(s, "any", "weak")?.user(1000).job("WEAK MAIL");
     let cases = [
         granted("any", "websrv", "500 TCP WEBSRV")?,
         granted("any", "website", "500 TCP WEBS*")?,
@@ -379,30 +410,40 @@ user = \"1000\"
 /// its name, not through a pattern, and not by a definition.
 fn the_kernel_is_no_process(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4001 TCP KERNEL\n 4002 TCP KERN*\n 4003 TCP *\n 4004 TCP DRIVER\n";
-    let config = "[jobs.DRIVER]\ncomm = \"kernel\"\n";
     let (exact, pattern) = ("4001 TCP KERNEL", "4002 TCP KERN*");
+    let kernel = s.caller("kernel").no_job();
     let liars = [
-        s.caller("kernel"),
-        s.caller("KERNEL"),
-        s.caller("kernel").user(NOBODY),
+        kernel.clone(),
+        s.caller("KERNEL").no_job(),
+        kernel.clone().user(NOBODY),
         s.caller("main").thread("kernel"),
-        s.caller("kernel").survivor("kernel"),
+        kernel.survivor("kernel"),
     ];
-    let mut cases = Vec::new();
-    for liar in &liars {
-        cases.push(Case::other_job(liar, tcp(4001), exact));
-        cases.push(Case::other_job(liar, tcp(4002), pattern));
-        cases.push(Case::permitted(liar, tcp(4003), "4003 TCP *"));
-    }
+    let refused = |liars: &[Caller]| -> Vec<Case<'_>> {
+        let three = |liar| {
+            [
+                Case::other_job(liar, tcp(4001), exact),
+                Case::other_job(liar, tcp(4002), pattern),
+                Case::permitted(liar, tcp(4003), "4003 TCP *"),
+            ]
+        };
+        liars.iter().flat_map(three).collect()
+    };
+    let mut cases = refused(&liars);
     cases.push(Case::permitted(&s.caller("kernels"), tcp(4002), pattern));
+    let agent = judge_with(s, profile, LOUD, "", &cases)?;
     // A process by that name is a process, and can be a job by it.
-    cases.push(Case::permitted(&liars[0], tcp(4004), "4004 TCP DRIVER"));
-    judge_with(s, profile, LOUD, config, &cases).map(drop)?;
+    s.set_policy_with(profile, LOUD, "[jobs.DRIVER]\ncomm = \"kernel\"\n")?;
+    ensure_eq!(agent.reload(&[])?.0, 0, "a reload");
+    let driver = s.caller("kernel").job("DRIVER");
+    let mut cases = refused(std::slice::from_ref(&driver));
+    cases.push(Case::permitted(&driver, tcp(4004), "4004 TCP DRIVER"));
+    expect(&agent, profile, LOUD, &cases)?;
     s.set_policy_with(profile, LOUD, "[jobs.KERNEL]\nuser = \"root\"\n")?;
-    let refused = s.agent_again()?.finish()?;
+    let (code, answer) = agent.reload(&[])?;
     ensure!(
-        refused.code == Some(1) && refused.stderr.contains("that is the kernel itself"),
-        "{refused:?}"
+        code == 1 && answer.to_string().contains("that is the kernel itself"),
+        "{code}: {answer}"
     );
     Ok(())
 }
@@ -421,8 +462,8 @@ fn more_definitions_than_there_is_room_for(s: &Sandbox) -> Result<()> {
     let agent = s.agent_again()?.start()?;
     let user = |uid| s.caller("any").user(uid);
     let cases = [
-        Case::permitted(&user(1), tcp(4321), entry),
-        Case::permitted(&user(USERS), tcp(4321), entry),
+        Case::permitted(&user(1).job("MANY"), tcp(4321), entry),
+        Case::permitted(&user(USERS).job("MANY"), tcp(4321), entry),
         Case::other_job(&user(USERS + 1), tcp(4321), entry),
         Case::other_job(&user(0), tcp(4321), entry),
     ];

@@ -13,6 +13,7 @@ mod given_ports;
 mod grants;
 mod input;
 mod jobs;
+mod kernel_threads;
 mod listeners;
 mod low_ports;
 mod neighbours;
@@ -54,6 +55,7 @@ const SUBJECTS: &[Subject] = &[
     ("policies", HOOKS, policies::TESTS),
     ("cgroups", HOOKS, cgroups::TESTS),
     ("jobs", HOOKS, jobs::TESTS),
+    ("kernel_threads", HOOKS, kernel_threads::TESTS),
     ("users", HOOKS, users::TESTS),
     ("low_ports", HOOKS, low_ports::TESTS),
     ("saf", HOOKS, saf::TESTS),

@@ -49,9 +49,9 @@ fn the_effective_user_is_the_job(s: &Sandbox) -> Result<()> {
     let (low, high) = ("21 TCP FTPD1", "4321 TCP FTPD1");
     let config = "[jobs.FTPD1]\nuser = \"1000\"\n";
     let who = |[real, effective, saved]: [u32; 3]| s.caller("any").users(real, effective, saved);
-    let mut cases = vec![Case::granted(&who([1000; 3]), tcp(21), low)];
+    let mut cases = vec![Case::granted(&who([1000; 3]).job("FTPD1"), tcp(21), low)];
     for users in [[1000, 1000, 1000], [7, 1000, 7], [0, 1000, 0], [1, 1000, 0]] {
-        cases.push(Case::permitted(&who(users), tcp(4321), high));
+        cases.push(Case::permitted(&who(users).job("FTPD1"), tcp(4321), high));
     }
     for users in [
         [1000, 7, 1000],
@@ -75,14 +75,16 @@ user = \"root\"
 [jobs.MANY]
 user = [\"0\", \"4000000000\", \"1000\", \"65534\"]
 ";
-    let user = |uid| s.caller("root").user(uid);
+    let user = |uid| s.caller("any").user(uid);
+    let root = user(0).job("ROOTS MANY");
+    let of_many = |uid| user(uid).job("MANY");
     let cases = [
-        Case::permitted(&user(0), tcp(4001), roots),
-        Case::other_job(&user(1000), tcp(4001), roots),
-        Case::permitted(&user(0), tcp(4002), many),
-        Case::permitted(&user(1000), tcp(4002), many),
-        Case::permitted(&user(65534), tcp(4002), many),
-        Case::permitted(&user(4_000_000_000), tcp(4002), many),
+        Case::permitted(&root, tcp(4001), roots),
+        Case::permitted(&root, tcp(4002), many),
+        Case::other_job(&of_many(1000), tcp(4001), roots),
+        Case::permitted(&of_many(1000), tcp(4002), many),
+        Case::permitted(&of_many(65534), tcp(4002), many),
+        Case::permitted(&of_many(4_000_000_000), tcp(4002), many),
         Case::other_job(&user(1), tcp(4002), many),
         Case::other_job(&user(3_999_999_999), tcp(4002), many),
     ];
@@ -91,7 +93,7 @@ user = [\"0\", \"4000000000\", \"1000\", \"65534\"]
 
 /// Numbers are the host's, whatever the process calls itself.
 fn root_of_a_user_namespace_is_not_root(s: &Sandbox) -> Result<()> {
-    let root_inside = with_own_users(s, "any", 1000)?;
+    let root_inside = with_own_users(s, "any", 1000)?.job("USERS");
     let profile =
         "PORT\n 4001 TCP ROOTS\n 4002 TCP USERS\n 4003 TCP * SAF ROOT\n 4004 TCP * SAF USER\n";
     let config = "\

@@ -416,7 +416,7 @@ fn event(
         "port": want.port,
         "pid": pid,
         "comm": caller.name,
-        "job": caller.name.to_ascii_uppercase(),
+        "job": caller.job,
         "kernel": false,
         "uid": caller.uid(),
         "cgroup": cgroup,

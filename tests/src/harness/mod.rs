@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod command;
 pub mod control;
 pub mod draw;
+pub mod endpoints;
 pub mod expect;
 pub mod host;
 pub mod launch;

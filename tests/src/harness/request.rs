@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Caller {
     /// Its process name.
     pub name: String,
+    /// The job that events say it is, if they say any.
+    pub job: Option<String>,
     /// Which of its threads binds.
     pub thread: Thread,
     /// Real, effective and saved user id; root without.
@@ -55,6 +57,18 @@ pub enum Thread {
 }
 
 impl Caller {
+    /// The same, being these defined jobs to the policy in force.
+    pub fn job(mut self, jobs: &str) -> Self {
+        self.job = Some(jobs.to_owned());
+        self
+    }
+
+    /// The same, whose name is one that a process can't have to the policy in force.
+    pub fn no_job(mut self) -> Self {
+        self.job = None;
+        self
+    }
+
     /// The same with this user as real, effective and saved one.
     pub fn user(self, uid: u32) -> Self {
         self.users(uid, uid, uid)

@@ -69,6 +69,7 @@ impl Sandbox {
     pub fn caller(&self, name: &str) -> Caller {
         Caller {
             name: name.to_owned(),
+            job: Some(name.to_ascii_uppercase()),
             thread: Thread::Leader,
             uids: None,
             cgroup: self.cgroup.clone(),
