@@ -40,10 +40,7 @@ pub fn perform(caller: &Caller) -> Result<()> {
 }
 
 /// The outer error is the test's mistake, the inner one what the kernel says.
-fn perform_one(
-    sockets: &mut HashMap<RawFd, OwnedFd>,
-    deed: &Deed,
-) -> Result<Result<Yield, Errno>> {
+fn perform_one(sockets: &mut HashMap<RawFd, OwnedFd>, deed: &Deed) -> Result<Result<Yield, Errno>> {
     let mut keep = |socket: OwnedFd| {
         let fd = socket.as_raw_fd();
         sockets.insert(fd, socket);

@@ -10,10 +10,7 @@ use crate::{
     tests,
 };
 
-tests![
-    by_name_and_by_definition,
-    nobody_is_the_ftp_server,
-];
+tests![by_name_and_by_definition, nobody_is_the_ftp_server,];
 
 const PROFILE: &str = "PORTRANGE\n 5000 100 TCP AUTHPORT\n 5000 10 UDP AUTHPORT\n";
 

@@ -12,9 +12,9 @@ use serde_json::json;
 use crate::{
     ensure_eq,
     harness::{
-        Agent, NOBODY, Need, Servant, Sandbox, Watch,
-        servant::{SocketOption, name},
+        Agent, NOBODY, Need, Sandbox, Servant, Watch,
         request::Kind,
+        servant::{SocketOption, name},
     },
     tests,
 };
@@ -158,7 +158,11 @@ fn an_address_the_host_lacks(s: &Sandbox) -> Result<()> {
             ensure_eq!(web.name(socket)?, SocketAddr::from((ANY4, 0)), "{kind:?}");
         }
         ensure_eq!(web.bind(socket, ANY4, 4322)?, Ok(()), "{kind:?} elsewhere");
-        ensure_eq!(web.name(socket)?, SocketAddr::from((ANY4, 4322)), "{kind:?}");
+        ensure_eq!(
+            web.name(socket)?,
+            SocketAddr::from((ANY4, 4322)),
+            "{kind:?}"
+        );
         ensure!(!web.is_shared(socket)?, "{kind:?}: the option is still set");
     }
     watch.expect(&[("permitted", 4)], &[])
@@ -276,7 +280,11 @@ fn beside_a_server_on_the_wildcard(s: &Sandbox) -> Result<()> {
         ] {
             ensure!(answers(to, 4321), "nobody answers at {to}");
             let connection = servant.accept(socket)?.with_context(|| to.to_string())?;
-            ensure_eq!(servant.name(connection)?, SocketAddr::from((to, 4321)), "of it");
+            ensure_eq!(
+                servant.name(connection)?,
+                SocketAddr::from((to, 4321)),
+                "of it"
+            );
         }
     }
     Ok(())
@@ -292,7 +300,10 @@ PORT
   4322 UDP ONE BIND 127.0.0.2
 ";
     let _agent = agent(s, profile)?;
-    let (one, two) = (Servant::start(&s.caller("one"))?, Servant::start(&s.caller("two"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("one"))?,
+        Servant::start(&s.caller("two"))?,
+    );
     let first = one.serve(Kind::Tcp, ANY4, 4321)??;
     let second = two.serve(Kind::Tcp, ANY4, 4321)??;
     for (to, servant, socket) in [(V4, &one, first), (OTHER, &two, second)] {
@@ -308,9 +319,11 @@ PORT
 }
 
 /// `PRT-29`: Linux shares a port within one effective user only; of two users the
-/// second gets EADDRINUSE, whoever it is.
+/// second gets EADDRINUSE, whoever it is, and `check` has said so.
 fn beside_a_server_of_another_user(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, BESIDE)?;
+    let checked = s.portreeve(&["check", &s.profile().display().to_string()])?;
+    ensure!(checked.stderr.contains("PRV516"), "{checked:?}");
     let callers = [s.caller("inetd1").user(NOBODY), s.caller("tn3270")];
     for turn in 0..2 {
         let [first, second] = [&callers[turn], &callers[1 - turn]];
@@ -332,7 +345,10 @@ fn two_entries_with_one_address(s: &Sandbox) -> Result<()> {
     let profile = s.profile().display().to_string();
     let checked = s.portreeve(&["check", &profile])?;
     ensure!(checked.stderr.contains("PRV508"), "{checked:?}");
-    let (one, two) = (Servant::start(&s.caller("one"))?, Servant::start(&s.caller("two"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("one"))?,
+        Servant::start(&s.caller("two"))?,
+    );
     one.serve(Kind::Tcp, ANY4, 4321)??;
     let second = two.serve(Kind::Tcp, ANY4, 4321)?;
     ensure_eq!(second, Err(Errno::EADDRINUSE), "the second");

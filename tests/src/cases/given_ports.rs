@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Servant, Sandbox, Watch,
+        Sandbox, Servant, Watch,
         draw::{keep_out, set_range},
         neighbour::Neighbour,
-        servant::Said,
         request::Kind,
+        servant::Said,
     },
     tests,
 };
@@ -178,7 +178,11 @@ fn a_pool_that_is_not_ours(s: &Sandbox) -> Result<()> {
     elsewhere.set_port_range(40000, 40000)?;
     let socket = elsewhere.socket(Kind::Tcp, false)?;
     ensure_eq!(elsewhere.bind(socket, LOCAL, 0)?, Ok(()), "elsewhere");
-    ensure_eq!(elsewhere.name(socket)?, SocketAddr::from((LOCAL, 40000)), "");
+    ensure_eq!(
+        elsewhere.name(socket)?,
+        SocketAddr::from((LOCAL, 40000)),
+        ""
+    );
     watch.expect(&[], &[])
 }
 
@@ -224,7 +228,9 @@ fn a_port_that_others_put_there(s: &Sandbox) -> Result<()> {
 
 /// Judged twice, as two ports are asked for; a bind that isn't moved is judged once.
 fn from_one_right_port_to_another(s: &Sandbox) -> Result<()> {
-    let agent = s.agent_with(MOVED, "[events]\nreport = \"all\"\n")?.start()?;
+    let agent = s
+        .agent_with(MOVED, "[events]\nreport = \"all\"\n")?
+        .start()?;
     let mut watch = Watch::start(&agent)?;
     let right = Servant::start(&s.caller("right"))?;
     let moved = |hook: &str, port: u16| json!({"hook": hook, "reason": "permitted", "port": port});
@@ -258,9 +264,7 @@ fn others_in_audit_mode(s: &Sandbox) -> Result<()> {
     let agent = s.agent_with(MOVED, "mode = \"audit\"\n")?.start()?;
     let mut watch = Watch::start(&agent)?;
     let wrong = Servant::start(&s.caller("wrong"))?;
-    let would = |hook: &str| {
-        json!({"hook": hook, "verdict": "would-deny", "reason": "other-job", "port": 4321})
-    };
+    let would = |hook: &str| json!({"hook": hook, "verdict": "would-deny", "reason": "other-job", "port": 4321});
     let bind = |asked: u16| -> Result<()> {
         let socket = wrong.socket(Kind::Tcp, false)?;
         ensure_eq!(wrong.bind(socket, LOCAL, asked)?, Ok(()), "{asked}");
@@ -274,6 +278,9 @@ fn others_in_audit_mode(s: &Sandbox) -> Result<()> {
     watch.expect_audited(&[("other-job", 1)], &[would("post_bind4")])?;
     bind(4321)?;
     watch.expect_audited(&[("other-job", 1)], &[would("bind4")])?;
-    ensure!(agent.status()?["counters"]["other-job"] == 0, "counted as refused");
+    ensure!(
+        agent.status()?["counters"]["other-job"] == 0,
+        "counted as refused"
+    );
     Ok(())
 }

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::{
     ensure_eq,
     harness::{
-        NOBODY, Servant, Sandbox,
+        NOBODY, Sandbox, Servant,
         request::Kind,
         tcp, udp,
         watch::{Judged, free, judged},
@@ -54,10 +54,16 @@ PORT
 /// proof, a name is none. Without proof the host's own rule stands; the event says
 /// that the policy allowed it and granted nothing.
 fn what_proves_a_caller(s: &Sandbox) -> Result<()> {
-    let placed = s.caller("any").user(NOBODY).cgroup(s.cgroup_below("web.service/worker")?);
+    let placed = s
+        .caller("any")
+        .user(NOBODY)
+        .cgroup(s.cgroup_below("web.service/worker")?);
     let owned = s.caller("any").user(1042);
     let permitted = s.caller("web").user(1043);
-    let (web, called) = (s.caller("web").user(NOBODY), s.caller("called").user(NOBODY));
+    let (web, called) = (
+        s.caller("web").user(NOBODY),
+        s.caller("called").user(NOBODY),
+    );
     let v6 = tcp(21).on(Ipv6Addr::LOCALHOST);
     let cases = [
         Judged::grant(&placed, tcp(21), 2),
@@ -78,7 +84,10 @@ fn what_proves_a_caller(s: &Sandbox) -> Result<()> {
 
 /// `PRT-39`: `require = "any"` is z/OS's rule.
 fn any_reservation_will_do(s: &Sandbox) -> Result<()> {
-    let (web, called) = (s.caller("web").user(NOBODY), s.caller("called").user(NOBODY));
+    let (web, called) = (
+        s.caller("web").user(NOBODY),
+        s.caller("called").user(NOBODY),
+    );
     let cases = [
         Judged::grant(&web, tcp(24), 6),
         Judged::grant(&called, tcp(25), 7),

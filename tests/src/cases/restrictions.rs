@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, NOBODY, Servant, Sandbox, Watch,
+        Agent, Binder, NOBODY, Sandbox, Servant, Watch,
         draw::{Way, draw, kept_out, set_range},
         request::Kind,
         tcp, udp,
@@ -79,7 +79,10 @@ ADDTCPPORT PORT(8500 *ONLY) PROTOCOL(*UDP) USRPRF(0)
         Judged::deny(&appadm, tcp(8601).on_any_v6(true), no, 0),
     ];
     free(&cases)?;
-    judged(&s.agent_with("PORT 21 TCP FTPD\n", &config)?.start()?, &cases)
+    judged(
+        &s.agent_with("PORT 21 TCP FTPD\n", &config)?.start()?,
+        &cases,
+    )
 }
 
 /// `IBI-20`: the job is looked at first, and a grant is for those who may have both.
@@ -180,7 +183,9 @@ fn added_and_removed_while_running(s: &Sandbox) -> Result<()> {
     let add = |port, user| format!("ADDTCPPORT PORT({port}) PROTOCOL(*TCP) USRPRF({user})\n");
     let one = add(8400, APPADM) + &add(8401, BOB);
     let both = one.clone() + &add(8400, BOB);
-    let agent = s.agent_with("PORT 21 TCP FTPD\n", &config(s, "", "")?)?.start()?;
+    let agent = s
+        .agent_with("PORT 21 TCP FTPD\n", &config(s, "", "")?)?
+        .start()?;
     let (appadm, bob) = (s.caller("app").user(APPADM), s.caller("app").user(BOB));
     let may = |result: Result<(), Errno>, caller| -> Result<()> {
         ensure_eq!(Binder::attempt(caller, &tcp(8400))?, result, "8400");
@@ -218,7 +223,9 @@ fn added_and_removed_while_running(s: &Sandbox) -> Result<()> {
 /// `IBI-16`, `IBI-19`: whoever has a port and may not have it again is named with
 /// process and user, so that it can be ended.
 fn who_has_to_be_ended(s: &Sandbox) -> Result<()> {
-    let agent = s.agent_with("PORT 21 TCP FTPD\n", &config(s, "", "")?)?.start()?;
+    let agent = s
+        .agent_with("PORT 21 TCP FTPD\n", &config(s, "", "")?)?
+        .start()?;
     let wants = [tcp(8400).listening(), udp(8401)];
     let bob = Binder::start(&s.caller("app").user(BOB), &wants)?;
     let right = Binder::start(&s.caller("own").user(APPADM), &[tcp(8402).listening()])?;
@@ -229,7 +236,10 @@ ADDTCPPORT PORT(8400 8402) PROTOCOL(*TCP) USRPRF(1042)
 ADDTCPPORT PORT(8401) PROTOCOL(*UDP) USRPRF(1042)
 ";
     let answer = reload(&agent, commands)?;
-    let said = answer["diagnostics"].as_array().cloned().unwrap_or_default();
+    let said = answer["diagnostics"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let said: Vec<&str> = said
         .iter()
         .filter(|said| said["code"] == "PRV530")

@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::{
     ensure_eq,
     harness::{
-        Agent, NOBODY, Need, Servant, Sandbox, Watch,
-        servant::SocketOption::{MostDelay, ReuseAddress, ReusePort},
+        Agent, NOBODY, Need, Sandbox, Servant, Watch,
         request::Kind,
+        servant::SocketOption::{MostDelay, ReuseAddress, ReusePort},
         skip,
     },
     tests,
@@ -56,7 +56,10 @@ fn both_accept(port: u16, one: (&Servant, i32), two: (&Servant, i32)) -> Result<
 
 /// `PRT-14`, `PRT-15`: without asking for it, and in one process or in two.
 fn listeners_of_one_job_share(s: &Sandbox) -> Result<()> {
-    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("web"))?,
+        Servant::start(&s.caller("web"))?,
+    );
     let first = one.serve(Kind::Tcp, LOCAL, 4321)??;
     let second = two.serve(Kind::Tcp, LOCAL, 4321)?;
     ensure_eq!(second.map(drop), IN_USE, "without an agent");
@@ -80,7 +83,10 @@ fn listeners_of_one_job_share(s: &Sandbox) -> Result<()> {
 fn every_job_of_the_port_shares(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4321 TCP ONE\n 4321 TCP TWO SHAREPORT\n 4322 TCP ONE\n 4322 TCP TWO\n";
     let _agent = agent(s, profile)?;
-    let (one, two) = (Servant::start(&s.caller("one"))?, Servant::start(&s.caller("two"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("one"))?,
+        Servant::start(&s.caller("two"))?,
+    );
     for v6 in [false, true] {
         let listen = |servant: &Servant| match v6 {
             false => servant.serve(Kind::Tcp, LOCAL, 4321),
@@ -138,17 +144,27 @@ fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
         servant.set(socket, ReusePort, 1)?;
         Ok(socket)
     };
-    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("web"))?,
+        Servant::start(&s.caller("web"))?,
+    );
     for servant in [&one, &two] {
         let socket = ask(servant, false)?;
-        ensure_eq!(servant.bind(socket, LOCAL, 4321)?, Ok(()), "without an agent");
+        ensure_eq!(
+            servant.bind(socket, LOCAL, 4321)?,
+            Ok(()),
+            "without an agent"
+        );
         ensure_eq!(servant.listen(socket)?, Ok(()), "without an agent");
     }
     drop((one, two));
 
     let agent = agent(s, profile)?;
     let mut watch = Watch::start(&agent)?;
-    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("web"))?,
+        Servant::start(&s.caller("web"))?,
+    );
     let event = |hook: &str, pid: u32| {
         json!({
             "verdict": "allow", "reason": "permitted", "hook": hook, "pid": pid,
@@ -157,7 +173,9 @@ fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
     };
     for v6 in [false, true] {
         let (hook, bind): (_, &dyn Fn(&Servant, i32) -> _) = match v6 {
-            false => ("bind4", &|servant, socket| servant.bind(socket, LOCAL, 4321)),
+            false => ("bind4", &|servant, socket| {
+                servant.bind(socket, LOCAL, 4321)
+            }),
             true => ("bind6", &|servant, socket| {
                 servant.bind(socket, Ipv6Addr::LOCALHOST, 4321)
             }),
@@ -179,7 +197,11 @@ fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
         // Ports that nobody reserved are shared as ever.
         for servant in [&one, &two] {
             let socket = ask(servant, false)?;
-            ensure_eq!(servant.bind(socket, LOCAL, 4330 + u16::from(v6))?, Ok(()), "");
+            ensure_eq!(
+                servant.bind(socket, LOCAL, 4330 + u16::from(v6))?,
+                Ok(()),
+                ""
+            );
             ensure!(servant.is_shared(socket)?, "switched off");
         }
         watch.expect(&[], &[])?;
@@ -189,13 +211,13 @@ fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
 
 /// `PRT-18`: `[sharing] same_job = "allow"` leaves it to Linux.
 fn one_job_may_share_if_the_config_says_so(s: &Sandbox) -> Result<()> {
-    let agent = s.agent_with(
-        "PORT 4321 TCP WEB\n",
-        "[sharing]\nsame_job = \"allow\"\n",
-    )?;
+    let agent = s.agent_with("PORT 4321 TCP WEB\n", "[sharing]\nsame_job = \"allow\"\n")?;
     let agent = agent.start()?;
     let mut watch = Watch::start(&agent)?;
-    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("web"))?,
+        Servant::start(&s.caller("web"))?,
+    );
     let mut listeners = Vec::new();
     for servant in [&one, &two] {
         let socket = servant.socket(Kind::Tcp, false)?;
@@ -335,7 +357,10 @@ fn a_socket_that_is_bound_already(s: &Sandbox) -> Result<()> {
 fn multipath_tcp(s: &Sandbox) -> Result<()> {
     Need::Mptcp.check()?;
     let _agent = agent(s, UNDONE)?;
-    let (one, two) = (Servant::start(&s.caller("web"))?, Servant::start(&s.caller("web"))?);
+    let (one, two) = (
+        Servant::start(&s.caller("web"))?,
+        Servant::start(&s.caller("web"))?,
+    );
     let first = one.serve(Kind::Mptcp, LOCAL, 4321)??;
     let second = two.serve(Kind::Mptcp, LOCAL, 4321)??;
     both_accept(4321, (&one, first), (&two, second))?;
@@ -357,7 +382,9 @@ const SHORT: i32 = 20_000;
 /// The socket's longest delay, where the kernel lets it be read.
 fn delay(servant: &Servant, socket: i32) -> Result<i32> {
     servant.get(socket, MostDelay)?.map_err(|errno| {
-        skip(format!("this kernel doesn't say how long acknowledgements are held back: {errno}"))
+        skip(format!(
+            "this kernel doesn't say how long acknowledgements are held back: {errno}"
+        ))
     })
 }
 

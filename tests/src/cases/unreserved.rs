@@ -31,7 +31,11 @@ const LOUD: &str = "[events]\nreport = \"all\"\n";
 /// `UNR-01`, `UNR-06`, `UNR-11`, `UNR-18`: for root too; reservations stand apart.
 fn deny_closes_what_nobody_reserved(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n UNRSV TCP * DENY WHENBIND\n UNRSV UDP * DENY\n 4321 TCP WEB\n";
-    let (root, user, web) = (s.caller("app"), s.caller("app").user(NOBODY), s.caller("web"));
+    let (root, user, web) = (
+        s.caller("app"),
+        s.caller("app").user(NOBODY),
+        s.caller("web"),
+    );
     let denied = "unreserved-denied";
     let cases = [
         Judged::deny(&root, tcp(1), denied, 2),

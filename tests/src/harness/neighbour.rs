@@ -65,8 +65,8 @@ impl Neighbour {
     }
 
     fn attach_to(attach_type: u32, cgroup: &Path, instructions: &[u64]) -> Result<Self> {
-        let program = load_for(attach_type, instructions)
-            .context("a neighbour's program can't be loaded")?;
+        let program =
+            load_for(attach_type, instructions).context("a neighbour's program can't be loaded")?;
         let cgroup = File::open(cgroup)?;
         #[repr(C)]
         struct Attr {

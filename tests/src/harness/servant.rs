@@ -235,12 +235,7 @@ impl Servant {
     }
 
     /// A new socket, bound, and listening if it is TCP's.
-    pub fn serve(
-        &self,
-        kind: Kind,
-        address: impl Into<IpAddr>,
-        port: u16,
-    ) -> Result<Said<i32>> {
+    pub fn serve(&self, kind: Kind, address: impl Into<IpAddr>, port: u16) -> Result<Said<i32>> {
         let address = address.into();
         let socket = self.socket(kind, address.is_ipv6())?;
         if let Err(errno) = self.bind(socket, address, port)? {

@@ -168,7 +168,10 @@ impl fmt::Display for Judged<'_> {
         let Self { caller, want, .. } = self;
         let (name, uid) = (&caller.name, caller.uid());
         let (reason, line) = (self.reason, self.line.unwrap_or(0));
-        write!(formatter, "{want} by {name}, user {uid}: {reason}, line {line}")
+        write!(
+            formatter,
+            "{want} by {name}, user {uid}: {reason}, line {line}"
+        )
     }
 }
 
@@ -195,7 +198,11 @@ pub fn judged(agent: &Agent<'_>, cases: &[Judged<'_>]) -> Result<()> {
             Some(line) => event["entry/line"] = line.into(),
             None => event["entry"] = Value::Null,
         }
-        let counts = if is_counted { &[(case.reason, 1)][..] } else { &[] };
+        let counts = if is_counted {
+            &[(case.reason, 1)][..]
+        } else {
+            &[]
+        };
         watch
             .expect(counts, &[event])
             .with_context(|| case.to_string())?;
