@@ -2,7 +2,8 @@
 //!
 //! Entry points only: [`bind`] and [`post_bind`] say what happens in a call,
 //! `judge` what they have in common, `subject` who is calling, `socket` what for,
-//! `policy` what the maps say, `events` how it is told. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
+//! `policy` what the maps say, `events` how it is told, `identify` what the agent
+//! asks of the kernel. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
 
 #![no_std]
 #![no_main]
@@ -20,6 +21,7 @@
 
 mod bind;
 mod events;
+mod identify;
 mod judge;
 mod maps;
 mod policy;
@@ -29,8 +31,8 @@ mod subject;
 mod task;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr},
-    programs::{SockAddrContext, SockContext},
+    macros::{cgroup_sock, cgroup_sock_addr, raw_tracepoint},
+    programs::{RawTracePointContext, SockAddrContext, SockContext},
 };
 use portreeve_common::abi::Hook;
 
@@ -86,6 +88,14 @@ pub fn post_bind4(ctx: SockContext) -> i32 {
 #[cgroup_sock(post_bind6)]
 pub fn post_bind6(ctx: SockContext) -> i32 {
     post_bind::judge::<PostBind6>(&ctx)
+}
+
+/// Tells the agent what the kernel knows one of its open files by.
+/// Never attached; the agent runs it. The macro drops what it returns.
+#[raw_tracepoint]
+pub fn identify(ctx: RawTracePointContext) -> i32 {
+    identify::answer(ctx.arg(0));
+    0
 }
 
 /// Nothing here can panic; the verifier would refuse a program that could.

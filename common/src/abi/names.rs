@@ -55,6 +55,10 @@ pub const SELFTEST: &str = "SELFTEST";
 /// What was changed in the kernel's pool of ports ([`super::pool`]).
 pub const POOL: &str = "POOL";
 
+/// The [`super::jobs::ExeKey`] of the file that was identified last. Not pinned: each
+/// agent has its own.
+pub const IDENTIFIED: &str = "IDENTIFIED";
+
 /// Every map that is pinned, in the order in which they are.
 pub const PINNED_MAPS: [&str; 26] = [
     INFO,
@@ -93,3 +97,5 @@ pub const BIND6: &str = "bind6";
 pub const POST_BIND4: &str = "post_bind4";
 /// The `cgroup/post_bind6` program.
 pub const POST_BIND6: &str = "post_bind6";
+/// The program that tells what the kernel knows a file by; it is run and never attached.
+pub const IDENTIFY: &str = "identify";

@@ -12,7 +12,7 @@ mod privilege;
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use portreeve_common::{Subject, abi::Hook, decide::Asked};
 
-pub use self::jobs::Known;
+pub use self::{cgroup::id_of_cgroup, jobs::Known};
 use crate::{
     judge::{Call, Kind},
     maps::SCOPE_NETNS,

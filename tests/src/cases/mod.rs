@@ -3,13 +3,18 @@
 mod audit;
 mod authport;
 mod bind_address;
+mod cgroups;
 mod events;
+mod executables;
 mod explain;
+mod floods;
 mod generated;
 mod given_ports;
 mod grants;
 mod input;
+mod jobs;
 mod listeners;
+mod low_ports;
 mod neighbours;
 mod obey;
 mod policies;
@@ -25,6 +30,7 @@ mod sharing;
 mod survival;
 mod traces;
 mod unreserved;
+mod users;
 mod verdicts;
 mod verifier;
 
@@ -46,6 +52,10 @@ const SUBJECTS: &[Subject] = &[
     ("publishing", HOOKS, publishing::TESTS),
     ("verdicts", HOOKS, verdicts::TESTS),
     ("policies", HOOKS, policies::TESTS),
+    ("cgroups", HOOKS, cgroups::TESTS),
+    ("jobs", HOOKS, jobs::TESTS),
+    ("users", HOOKS, users::TESTS),
+    ("low_ports", HOOKS, low_ports::TESTS),
     ("saf", HOOKS, saf::TESTS),
     ("unreserved", HOOKS, unreserved::TESTS),
     ("authport", HOOKS, authport::TESTS),
@@ -61,10 +71,12 @@ const SUBJECTS: &[Subject] = &[
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),
     ("input", HOOKS, input::TESTS),
+    ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),
     ("generated", HOOKS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
     ("events", HOOKS, events::TESTS),
+    ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),

@@ -27,8 +27,13 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn start(part: &str, task: &impl Serialize) -> Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
+    /// A process that plays `part`, running the file that `caller` runs.
+    pub(super) fn start(part: &str, caller: &Caller, task: &impl Serialize) -> Result<Self> {
+        let exe = match &caller.exe {
+            Some(exe) => exe.clone(),
+            None => env::current_exe()?,
+        };
+        let mut child = Command::new(exe)
             .arg(part)
             .arg(serde_json::to_string(task)?)
             .stdin(Stdio::piped())
@@ -123,7 +128,7 @@ impl Binder {
     }
 
     fn perform(task: &Task) -> Result<Self> {
-        let mut actor = Actor::start(BIND, task)?;
+        let mut actor = Actor::start(BIND, &task.caller, task)?;
         let answer: Answer = serde_json::from_str(&actor.line()?)?;
         let result = |errno| match errno {
             0 => Ok(()),
@@ -155,7 +160,7 @@ pub struct Spinner {
 impl Spinner {
     /// Starts `caller` on `wants`, in turn.
     pub fn start(caller: &Caller, wants: &[Want]) -> Result<Self> {
-        let actor = Actor::start(SPIN, &task(caller, wants))?;
+        let actor = Actor::start(SPIN, caller, &task(caller, wants))?;
         let mut spinner = Self { actor };
         // It is at it only when it has answered with something.
         spinner.wait_for(1)?;

@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod servant;
 pub mod settings;
 pub mod snapshot;
+pub mod swarm;
 pub mod syscalls;
 pub mod watch;
 

@@ -74,6 +74,12 @@ impl Sandbox {
             cgroup: self.cgroup.clone(),
             elsewhere: false,
             own_users: false,
+            exe: None,
+            gids: None,
+            groups: Vec::new(),
+            capabilities: None,
+            own_network: false,
+            thread_cgroup: None,
             cpu: None,
             nice: 0,
         }
@@ -101,6 +107,13 @@ impl Sandbox {
     pub fn set_policy(&self, profile: &str, settings: Settings) -> Result<()> {
         self.write("profile.tcpip", profile)?;
         self.write("portreeve.toml", settings.toml())?;
+        Ok(())
+    }
+
+    /// The same, with more text behind the settings in the config.
+    pub fn set_policy_with(&self, profile: &str, settings: Settings, more: &str) -> Result<()> {
+        self.set_policy(profile, settings)?;
+        self.write("portreeve.toml", settings.toml() + more)?;
         Ok(())
     }
 

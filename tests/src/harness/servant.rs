@@ -129,7 +129,7 @@ pub type Said<T> = Result<T, Errno>;
 impl Servant {
     /// Starts `caller`.
     pub fn start(caller: &Caller) -> Result<Self> {
-        let mut actor = Actor::start(SERVANT, caller)?;
+        let mut actor = Actor::start(SERVANT, caller, caller)?;
         let pid = actor.line()?.parse().context("a servant says its number")?;
         let actor = RefCell::new(actor);
         Ok(Self { actor, pid })
