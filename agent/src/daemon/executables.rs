@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     kernel::{
-        executables::{Change, Executables},
+        executables::{Change, Executables, make_room},
         folders::Folders,
         identify::Identifier,
     },
@@ -35,6 +35,7 @@ pub struct ExecutableKeeper {
 impl ExecutableKeeper {
     /// Knows no executable yet.
     pub fn new(identifier: Identifier) -> Self {
+        make_room();
         let keeper = Self {
             identifier,
             in_force: RefCell::default(),

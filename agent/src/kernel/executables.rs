@@ -15,7 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::libc;
+use nix::{
+    libc,
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
+use portreeve_common::abi::jobs::MAX_EXES;
 
 use super::identify::Identifier;
 use crate::policy::identity::exes::{Inode, Inodes};
@@ -23,6 +27,21 @@ use crate::policy::identity::exes::{Inode, Inodes};
 /// How long a file that was replaced stays known if nobody is seen to run it: it may
 /// just be being started.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Descriptors that the agent needs besides those of executables.
+const OTHERS: u64 = 1024;
+
+/// Lets this process have as many files open as there can be executables, as far as
+/// its hard limit goes; what is beyond it says itself when it can't be opened.
+pub fn make_room() {
+    let wanted = u64::from(MAX_EXES) + OTHERS;
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < wanted
+        && let Err(errno) = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)
+    {
+        log::warn!("the limit of open files can't be raised: {errno}");
+    }
+}
 
 /// What the kernel appends to the path of a running file that was removed.
 const DELETED: &str = " (deleted)";

@@ -115,7 +115,9 @@ fn takes_most(
     let restrictions = restrictions
         .iter()
         .map(|restriction| (taken(restriction.first, restriction.last), restriction.span));
-    let (most, span) = entries.chain(restrictions).max_by_key(|(taken, _)| *taken)?;
+    let (most, span) = entries
+        .chain(restrictions)
+        .max_by_key(|(taken, _)| *taken)?;
     (most > 0).then_some(span)
 }
 

@@ -93,3 +93,88 @@ fn details(event: &EventRecord) -> Vec<String> {
     }
     details
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::protocol::{EventEntry, Rewritten};
+
+    fn event() -> EventRecord {
+        EventRecord {
+            time: "T".into(),
+            hook: Some("bind4".into()),
+            verdict: "deny".into(),
+            reason: "other-job".into(),
+            errno: Some("EACCES".into()),
+            protocol: Some("tcp".into()),
+            address: Some("0.0.0.0".into()),
+            port: Some(21),
+            pid: Some(7),
+            comm: Some("wrong".into()),
+            job: Some("WRONG".into()),
+            kernel: false,
+            uid: 5,
+            cgroup: "/a".into(),
+            granted: false,
+            rewritten: None,
+            sharing: None,
+            generation: 1,
+            entry: Some(EventEntry {
+                file: Some("p".into()),
+                line: 2,
+                text: Some("21 TCP FTPD1".into()),
+            }),
+            repeated: 0,
+        }
+    }
+
+    #[test]
+    fn one_event_is_one_sentence() {
+        let why = "the port is reserved for another job [p:2: 21 TCP FTPD1]";
+        assert_eq!(
+            text(&event()),
+            format!("T refused tcp/21 to wrong (pid 7, uid 5, address 0.0.0.0, cgroup /a): {why}")
+        );
+        let changed = EventRecord {
+            verdict: "allow".into(),
+            reason: "permitted".into(),
+            job: Some("FTPD1".into()),
+            granted: true,
+            rewritten: Some(Rewritten {
+                from: "0.0.0.0".into(),
+                to: "10.0.0.1".into(),
+            }),
+            sharing: Some("switched-off".into()),
+            entry: None,
+            ..event()
+        };
+        assert_eq!(
+            text(&changed),
+            "T granted tcp/21 to wrong (pid 7, job FTPD1, uid 5, address 10.0.0.1 in the place of \
+             0.0.0.0, cgroup /a, SO_REUSEPORT switched off): the port is reserved for this job"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let unknown = EventRecord {
+            hook: None,
+            protocol: None,
+            address: None,
+            port: None,
+            pid: None,
+            comm: None,
+            job: None,
+            entry: None,
+            repeated: 4711,
+            ..event()
+        };
+        assert_eq!(
+            line(&EventLine::Event(Box::new(unknown))),
+            "T ... and 4711 more like it within a second: refused a port to somebody \
+             (uid 5, cgroup /a): the port is reserved for another job"
+        );
+        let missed = line(&EventLine::Missed { missed: 3 });
+        assert!(missed.starts_with("3 events were MISSED"));
+    }
+}

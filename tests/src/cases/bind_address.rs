@@ -319,9 +319,11 @@ PORT
 }
 
 /// `PRT-29`: Linux shares a port within one effective user only; of two users the
-/// second gets EADDRINUSE, whoever it is.
+/// second gets EADDRINUSE, whoever it is, and `check` has said so.
 fn beside_a_server_of_another_user(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, BESIDE)?;
+    let checked = s.portreeve(&["check", &s.profile().display().to_string()])?;
+    ensure!(checked.stderr.contains("PRV516"), "{checked:?}");
     let callers = [s.caller("inetd1").user(NOBODY), s.caller("tn3270")];
     for turn in 0..2 {
         let [first, second] = [&callers[turn], &callers[1 - turn]];

@@ -32,7 +32,9 @@ tests![
     a_replaced_file_counts_as_long_as_it_runs,
     a_removed_file_counts_as_long_as_it_runs,
     a_file_that_appears_is_taken_up,
+    what_nobody_tells_is_noticed,
     a_link_that_is_turned_leads_to_the_new_file,
+    as_many_files_as_there_may_be,
     a_script_is_its_interpreter,
     the_file_alone_grants_nothing,
     a_restarted_agent_knows_what_still_runs,
@@ -334,6 +336,66 @@ fn a_file_that_appears_is_taken_up(s: &Sandbox) -> Result<()> {
     logged(&agent, "later/second is there now", 1)?;
     is_job(&agent, &s.caller("any").running(&second))?;
     is_not_job(&agent, &s.caller("any").running(&file))
+}
+
+/// A mount and the renaming of a folder further up say nothing to who watches the
+/// folder of the file.
+fn what_nobody_tells_is_noticed(s: &Sandbox) -> Result<()> {
+    let mut mounts = Mounts::new()?;
+    let at = |name: &str| s.dir.join(name);
+    install(&at("opt/bin/server"))?;
+    install(&at("other/server"))?;
+    let caller = s.caller("any").running(at("opt/bin/server"));
+    let agent = start(s, &[&at("opt/bin/server")], &[&caller])?;
+    is_job(&agent, &caller)?;
+    mounts.add("bind", &at("other"), &at("opt/bin"), "")?;
+    logged(&agent, "bin/server was replaced", 1)?;
+    is_job(&agent, &caller)?;
+    drop(mounts);
+    logged(&agent, "bin/server was replaced", 2)?;
+    is_job(&agent, &caller)?;
+    fs::rename(at("opt"), at("away"))?;
+    logged(&agent, "bin/server is gone", 1)?;
+    logged(&agent, "runs no more", 1)?;
+    fs::rename(at("away"), at("opt"))?;
+    logged(&agent, "bin/server is there now", 1)?;
+    is_job(&agent, &caller)
+}
+
+/// The tables' limit, each of them open; and one more, which is refused whole.
+fn as_many_files_as_there_may_be(s: &Sandbox) -> Result<()> {
+    const MOST: usize = 4096;
+    let folder = s.dir.join("many");
+    fs::create_dir(&folder)?;
+    let mut files: Vec<PathBuf> = (0..MOST).map(|n| folder.join(format!("f{n}"))).collect();
+    for file in &files[1..] {
+        fs::write(file, "")?;
+    }
+    install(&files[0])?;
+    fs::hard_link(&files[0], s.dir.join("server"))?;
+    let caller = s.caller("any").running(s.dir.join("server"));
+    let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let agent = start(s, &paths, &[&caller])?;
+    is_job(&agent, &caller)?;
+    // All in one go, and none of them runs.
+    for file in &files[1..] {
+        fs::remove_file(file)?;
+    }
+    logged(&agent, "is gone", MOST - 1)?;
+    is_job(&agent, &caller)?;
+    agent.terminate()?;
+
+    files.push(folder.join("more"));
+    for file in &files[1..] {
+        fs::write(file, "")?;
+    }
+    let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    set_policy(s, &paths, "")?;
+    let refused = s.agent_again()?.finish()?.ended_with(1)?;
+    ensure!(refused.stderr.contains("PRV409"), "{}", refused.stderr);
+    let result = Binder::attempt(&s.caller("srv"), &tcp(4321))?;
+    ensure_eq!(result, Err(Errno::EACCES), "what was in force still is");
+    Ok(())
 }
 
 /// Releases beside each other and a link to the one that counts.

@@ -18,6 +18,7 @@ tests![
     a_range_has_one_resource,
     who_has_access_by_default,
     groups_and_root,
+    the_closest_profile_decides,
     unreserved_ports_with_a_resource_per_entry,
 ];
 
@@ -156,6 +157,39 @@ fn groups_and_root(s: &Sandbox) -> Result<()> {
     ];
     free(&cases)?;
     judged(&s.agent_with(profile, CONFIG)?.start()?, &cases)
+}
+
+/// `SAF-01`, `SAF-04` to `SAF-07`, `SAF-09`: discrete before generic, of this system
+/// and stack before any; what permits elsewhere permits nothing here.
+fn the_closest_profile_decides(s: &Sandbox) -> Result<()> {
+    let config = "\
+sysname = \"HOST1\"
+tcpname = \"TCPIPA\"
+[events]
+report = \"all\"
+[servauth.\"EZB.PORTACCESS.HOST1.TCPIPA.ONE\"]
+permit = [\"1042\"]
+[servauth.\"EZB.PORTACCESS.HOST1.*.ONE\"]
+permit = [\"1043\"]
+[servauth.\"EZB.PORTACCESS.*.*.TW%\"]
+permit = [\"1043\"]
+[servauth.\"EZB.PORTACCESS.HOST2.TCPIPA.THREE\"]
+permit = [\"1043\"]
+[servauth.\"EZB.PORTACCESS.**\"]
+permit = [\"1042\"]
+";
+    let profile = "PORT\n 4321 TCP * SAF ONE\n 4322 TCP * SAF TWO\n 4323 TCP * SAF THREE\n";
+    let (one, two) = (s.caller("a").user(PERMITTED), s.caller("a").user(OTHER));
+    let cases = [
+        Judged::allow(&one, tcp(4321), "permitted", 2),
+        Judged::deny(&two, tcp(4321), "no-permit", 2),
+        Judged::deny(&one, tcp(4322), "no-permit", 3),
+        Judged::allow(&two, tcp(4322), "permitted", 3),
+        Judged::allow(&one, tcp(4323), "permitted", 4),
+        Judged::deny(&two, tcp(4323), "no-permit", 4),
+    ];
+    free(&cases)?;
+    judged(&s.agent_with(profile, config)?.start()?, &cases)
 }
 
 /// `UNR-08`, `SAF-11`: at bind, which is UDP's only and TCP's if it says WHENBIND.

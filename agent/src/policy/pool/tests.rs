@@ -125,7 +125,10 @@ fn what_is_restricted_is_kept_back() {
     let all = [restriction(Protocol::Udp, 1024, 65535)];
     let (plan, said) = planned_with(text, &all, &Config::default(), &host);
     assert_eq!(plan.left.unwrap().free, 0);
-    let codes: Vec<_> = said.iter().map(|(code, severity, _)| (*code, *severity)).collect();
+    let codes: Vec<_> = said
+        .iter()
+        .map(|(code, severity, _)| (*code, *severity))
+        .collect();
     assert_eq!(codes, [(Code::PoolTooSmall, Severity::Error)]);
 }
 
