@@ -3,6 +3,7 @@
 
 pub mod become_caller;
 mod bind;
+mod child;
 mod converse;
 mod draw;
 pub mod launch;
