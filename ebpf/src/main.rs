@@ -1,6 +1,6 @@
-//! The programs that judge every bind, run by the kernel.
+//! The programs that judge every bind and listen, run by the kernel.
 //!
-//! Entry points only: [`bind`] and [`post_bind`] say what happens in a call,
+//! Entry points only: [`bind`], [`post_bind`] and [`listen`] say what happens in a call,
 //! `judge` what they have in common, `subject` who is calling, `socket` what for,
 //! `policy` what the maps say, `events` how it is told. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
 
@@ -21,6 +21,7 @@
 mod bind;
 mod events;
 mod judge;
+mod listen;
 mod maps;
 mod policy;
 mod post_bind;
@@ -29,8 +30,8 @@ mod subject;
 mod task;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr},
-    programs::{SockAddrContext, SockContext},
+    macros::{cgroup_sock, cgroup_sock_addr, lsm},
+    programs::{LsmContext, SockAddrContext, SockContext},
 };
 use portreeve_common::abi::Hook;
 
@@ -86,6 +87,22 @@ pub fn post_bind4(ctx: SockContext) -> i32 {
 #[cgroup_sock(post_bind6)]
 pub fn post_bind6(ctx: SockContext) -> i32 {
     post_bind::judge::<PostBind6>(&ctx)
+}
+
+/// Lets [`judge_listen`] judge. This one stays attached from agent to agent: the link
+/// of such a program can't be given another one.
+#[lsm(hook = "socket_listen")]
+pub fn listen(ctx: LsmContext) -> i32 {
+    let earlier = listen::earlier(&ctx);
+    // SAFETY: nothing here must be dropped.
+    unsafe { maps::LISTENING.tail_call(&ctx, 0) };
+    earlier
+}
+
+/// Judges TCP sockets that begin to listen.
+#[lsm(hook = "socket_listen")]
+pub fn judge_listen(ctx: LsmContext) -> i32 {
+    listen::judge(&ctx)
 }
 
 /// Nothing here can panic; the verifier would refuse a program that could.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use portreeve_common::abi::{Active, Mode};
+use portreeve_common::abi::{Active, Mode, Protocol, names};
 use serde_json::Value;
 
 use super::{
@@ -27,6 +27,7 @@ use crate::{
         KernelError,
         cgroup::AttachPoint,
         counters::{self, Counters},
+        listen,
         load::Kernel,
         pool::{Pool, Recorded},
         sysctl::PortSettings,
@@ -102,7 +103,21 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Refuses a policy that has rules for listen where nothing is judged then.
+    fn check_listen(&self, policy: &Policy) -> Result<(), KernelError> {
+        let tcp = &policy.compiled.image.unreserved[Protocol::Tcp as usize];
+        let kernel = self.kernel.borrow();
+        let hooks = kernel.as_ref().map(Kernel::hooks).unwrap_or_default();
+        if !tcp.at_listen() || tcp.entries.count() == 0 || hooks.contains(&names::LISTEN) {
+            return Ok(());
+        }
+        Err(KernelError::NotAtListen {
+            why: listen::why_not(),
+        })
+    }
+
     fn publish(&self, policy: Rc<Policy>, kept: &[(u32, u32)]) -> Result<Active, KernelError> {
+        self.check_listen(&policy)?;
         let profile = policy.config.profile.display().to_string();
         let mut pool = self.pool.borrow_mut();
         // Before the policy: no port is handed out any more when it is reserved.
@@ -410,6 +425,12 @@ fn missing(held: &Held<'_>) -> Vec<String> {
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))
         .collect();
+    if !held.hooks.contains(&names::LISTEN) {
+        missing.push(format!(
+            "listen: UNRSV for TCP can be judged at bind only: {}",
+            listen::why_not()
+        ));
+    }
     if !held.pool.managed {
         missing.push("port 0: the kernel's pool is not managed ([ephemeral] manage = false, or audit mode), so a reserved port in net.ipv4.ip_local_port_range can be handed out; list it in net.ipv4.ip_local_reserved_ports".into());
     } else if held.info.scope_netns == 0 {

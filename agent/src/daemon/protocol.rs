@@ -68,7 +68,7 @@ pub enum Reply {
 pub struct EventRecord {
     /// When, as RFC 3339.
     pub time: String,
-    /// `bind4` or `bind6`.
+    /// `bind4`, `bind6`, `post_bind4`, `post_bind6` or `listen`.
     pub hook: String,
     /// `deny`, `would-deny` (audit) or `allow`.
     pub verdict: String,

@@ -46,7 +46,9 @@ pub fn open(want: &Want) -> Result<OwnedFd> {
 
 /// Binds `socket` as wanted, and listens if that is wanted too.
 pub fn bind(socket: &OwnedFd, want: &Want) -> Result<(), Errno> {
-    bind_only(socket, want)?;
+    if !want.unbound {
+        bind_only(socket, want)?;
+    }
     if want.listens {
         // SAFETY: the call takes two numbers.
         Errno::result(unsafe { libc::listen(socket.as_raw_fd(), 1) })?;

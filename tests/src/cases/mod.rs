@@ -5,6 +5,7 @@ mod events;
 mod explain;
 mod generated;
 mod input;
+mod listen;
 mod listeners;
 mod neighbours;
 mod obey;
@@ -32,6 +33,7 @@ type Subject = (
 );
 
 const HOOKS: &[Need] = &[Need::Hooks];
+const LISTEN: &[Need] = &[Need::Hooks, Need::BpfLsm];
 
 const SUBJECTS: &[Subject] = &[
     // What takes longest comes first; the others run beside it.
@@ -41,6 +43,8 @@ const SUBJECTS: &[Subject] = &[
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),
+    ("listen", LISTEN, listen::TESTS),
+    ("listen", HOOKS, listen::WITHOUT),
     ("listeners", HOOKS, listeners::TESTS),
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),

@@ -129,6 +129,8 @@ pub struct Want {
     pub no_family: bool,
     /// Listens when it is bound.
     pub listens: bool,
+    /// Isn't bound.
+    pub unbound: bool,
 }
 
 /// TCP port `port` on 127.0.0.1.
@@ -140,6 +142,7 @@ pub fn tcp(port: u16) -> Want {
         v6_only: None,
         no_family: false,
         listens: false,
+        unbound: false,
     }
 }
 
@@ -177,6 +180,12 @@ impl Want {
     pub fn listening(mut self) -> Self {
         self.listens = true;
         self
+    }
+
+    /// The same, listening without a bind of its own.
+    pub fn listening_only(mut self) -> Self {
+        self.unbound = true;
+        self.listening()
     }
 
     /// The table that judges it.
