@@ -97,14 +97,17 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
     }
 }
 
-/// Whether the post_bind hook must know which port was judged. Port 0 is told only
-/// where the agent can't keep reserved ports from being chosen.
+/// Whether the post_bind hook must know which port was judged: one that it would
+/// judge itself, or be it twice. Port 0 is told only where the agent can't keep
+/// reserved ports from being chosen.
 #[inline(always)]
 fn tells<K: Kind>(call: &Call<K>, verdict: &Verdict) -> bool {
     if call.port != 0 {
         // In audit mode the bind goes on, whatever the verdict.
-        return verdict.reason == Reason::Permitted
-            || (verdict.refuses() && call.mode == Mode::Audit);
+        let goes_on = !verdict.refuses() || call.mode == Mode::Audit;
+        return goes_on
+            && verdict.reason != Reason::NotJudged
+            && Half(call.active.half()).names(call.protocol, call.port);
     }
     // SAFETY: the helper reads the namespace of the socket the call is about.
     !call.active.keeps_pool() || OWN_NETNS.load() != unsafe { bpf_get_netns_cookie(call.ctx) }

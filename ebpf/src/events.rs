@@ -4,10 +4,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-    },
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
 };
 use portreeve_common::{
     Verdict,
@@ -19,6 +16,7 @@ use portreeve_common::{
 use crate::{
     judge::{Call, Kind},
     maps::{COUNTERS, EVENTS, REFUSALS, REPEATS},
+    subject::id_of_cgroup,
     task,
 };
 
@@ -50,12 +48,13 @@ fn add_one(counter: Option<*mut u64>) {
 }
 
 /// Tells a refusal, or only counts it if this second has told enough like it:
-/// somebody who is refused without end leaves room for others.
+/// somebody who is refused without end leaves room for others. The first of a
+/// second may have the ring's last room, those that repeat it may not.
 #[inline(always)]
 pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
     let time = now();
     let key = RepeatKey {
-        cgroup: cgroup(),
+        cgroup: id_of_cgroup(),
         generation: call.active.generation(),
         entry: verdict.entry,
         uid: task::euid(),
@@ -63,14 +62,13 @@ pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
         reason: verdict.reason as u32,
         audit: u32::from(of_mode(call.mode)),
     };
-    // It may be there already, and it may have to give way to others later.
-    let _ = REPEATS.insert(&key, &Repeats::default(), u64::from(BPF_NOEXIST));
-    if let Some(repeats) = REPEATS.get_ptr_mut(&key) {
+    // Without room for the key it is told as if it were the first.
+    if let Some(repeats) = repeats(&key) {
         // SAFETY: the pointers are to the two aligned words of a value in the map,
         // which everybody changes by atomic additions only. Two that come at once
         // may both find room for the last event.
-        let is_told = unsafe { (&raw const (*repeats).told).read_volatile() } < TOLD_PER_SECOND;
-        if !is_told {
+        let told = unsafe { (&raw const (*repeats).told).read_volatile() };
+        if told >= TOLD_PER_SECOND || (told > 0 && is_filled(ROOM_FOR_REPEATS)) {
             // SAFETY: as above.
             add_one(Some(unsafe { &raw mut (*repeats).suppressed }));
             count(counter::EVENTS_SUPPRESSED);
@@ -84,12 +82,34 @@ pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
     }
 }
 
+/// The counts of `key`, which may have to give way to others later. It is looked
+/// up before it is made: to make what is there costs another its place.
+#[inline(always)]
+fn repeats(key: &RepeatKey) -> Option<*mut Repeats> {
+    if let Some(known) = REPEATS.get_ptr_mut(key) {
+        return Some(known);
+    }
+    // Another CPU may be faster.
+    let _ = REPEATS.insert(key, &Repeats::default(), u64::from(BPF_NOEXIST));
+    REPEATS.get_ptr_mut(key)
+}
+
+/// Bytes of the ring that binds that go on may fill.
+const ROOM_FOR_ALLOWED: u32 = EVENT_RING_BYTES / 2;
+/// Bytes of the ring that refusals like one of the same second may fill.
+const ROOM_FOR_REPEATS: u32 = EVENT_RING_BYTES / 4 * 3;
+
+/// Whether more of the ring than `room` waits to be read.
+#[inline(always)]
+fn is_filled(room: u32) -> bool {
+    EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(room)
+}
+
 /// Tells a bind that goes on, unless the ring is half full: the other half is for
 /// refusals.
 #[inline(always)]
 pub fn report_allowed<K: Kind>(call: &Call<K>, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
-    let is_half_full = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) > u64::from(EVENT_RING_BYTES) / 2;
-    if is_half_full || !send(call, verdict, now(), flags, bound) {
+    if is_filled(ROOM_FOR_ALLOWED) || !send(call, verdict, now(), flags, bound) {
         count(counter::REPORTS_LOST);
     }
 }
@@ -103,7 +123,7 @@ fn send<K: Kind>(call: &Call<K>, verdict: &Verdict, time: u64, flags: u8, bound:
     let kernel = if task::is_kernel() { Event::KERNEL } else { 0 };
     room.write(Event {
         time,
-        cgroup: cgroup(),
+        cgroup: id_of_cgroup(),
         address: call.address,
         bound,
         comm: task::comm().unwrap_or([0; 2]),
@@ -135,10 +155,4 @@ const fn of_mode(mode: Mode) -> u8 {
 fn now() -> u64 {
     // SAFETY: the helper takes no argument.
     unsafe { bpf_ktime_get_boot_ns() }
-}
-
-#[inline(always)]
-fn cgroup() -> u64 {
-    // SAFETY: the helper takes no argument.
-    unsafe { bpf_get_current_cgroup_id() }
 }

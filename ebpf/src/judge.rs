@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
 use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
-        Active, Event, Hook, Mode, NO_ENTRY, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
+        Active, Event, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
         SELFTEST_V6, counter,
     },
     decide,
@@ -120,7 +120,7 @@ impl<K: Kind> Call<K> {
     /// `bound` is the address it gets.
     #[inline(always)]
     pub fn allow(&self, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
-        if verdict.entry != NO_ENTRY {
+        if !matches!(verdict.reason, Reason::NotJudged | Reason::Unreserved) {
             events::count(counter::of(verdict.reason, self.mode));
         }
         // Somebody who set SO_REUSEPORT should find out why it isn't.

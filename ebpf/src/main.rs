@@ -2,7 +2,8 @@
 //!
 //! Entry points only: [`bind`], [`post_bind`] and [`listen`] say what happens in a call,
 //! `judge` what they have in common, `subject` who is calling, `socket` what for,
-//! `policy` what the maps say, `events` how it is told. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
+//! `policy` what the maps say, `events` how it is told, `identify` what the agent
+//! asks of the kernel. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
 
 #![no_std]
 #![no_main]
@@ -20,6 +21,7 @@
 
 mod bind;
 mod events;
+mod identify;
 mod judge;
 mod listen;
 mod maps;
@@ -30,8 +32,8 @@ mod subject;
 mod task;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr, lsm},
-    programs::{LsmContext, SockAddrContext, SockContext},
+    macros::{cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint},
+    programs::{LsmContext, RawTracePointContext, SockAddrContext, SockContext},
 };
 use portreeve_common::abi::Hook;
 
@@ -103,6 +105,14 @@ pub fn listen(ctx: LsmContext) -> i32 {
 #[lsm(hook = "socket_listen")]
 pub fn judge_listen(ctx: LsmContext) -> i32 {
     listen::judge(&ctx)
+}
+
+/// Tells the agent what the kernel knows one of its open files by.
+/// Never attached; the agent runs it. The macro drops what it returns.
+#[raw_tracepoint]
+pub fn identify(ctx: RawTracePointContext) -> i32 {
+    identify::answer(ctx.arg(0));
+    0
 }
 
 /// Nothing here can panic; the verifier would refuse a program that could.

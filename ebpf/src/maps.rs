@@ -97,6 +97,10 @@ pub static SOCKETS: SkStorage<Remembered> = SkStorage::new();
 #[map]
 pub static SELFTEST: Array<u64> = Array::with_max_entries(2, POLICY);
 
+/// What a file was identified as.
+#[map]
+pub static IDENTIFIED: Array<ExeKey> = Array::with_max_entries(1, POLICY);
+
 /// For user space alone: what to set back when enforcement ends.
 #[map]
 pub static POOL: Array<u64> = Array::with_max_entries(pool::WORDS, POLICY);

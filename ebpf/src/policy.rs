@@ -45,6 +45,14 @@ impl Half {
         }
     }
 
+    /// Whether the policy has a word for this very port: it is reserved, or
+    /// restricted to users.
+    #[inline(always)]
+    pub fn names(self, protocol: Protocol, port: u16) -> bool {
+        self.slot(protocol, port)
+            .is_some_and(|slot| slot != Slot::default())
+    }
+
     /// What defines jobs.
     #[inline(always)]
     pub fn job_rules(self) -> Option<&'static JobRules> {

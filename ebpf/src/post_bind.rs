@@ -6,10 +6,7 @@
 use core::marker::PhantomData;
 
 use aya_ebpf::programs::SockContext;
-use portreeve_common::{
-    PolicyView as _,
-    abi::{Protocol, Slot},
-};
+use portreeve_common::abi::Protocol;
 
 use crate::{
     judge::{ALLOW, Call, Kind},
@@ -30,12 +27,9 @@ pub fn judge<K: Kind>(ctx: &SockContext) -> i32 {
     };
     // SAFETY: as above. Unlike in the bind hooks, it is in host order.
     let port = unsafe { (*ctx.sock).src_port } as u16;
-    // Ports that the kernel chose are open to everybody, unless an entry names
+    // Ports that the kernel chose are open to everybody, unless the policy names
     // them (`EPH-10`).
-    if Half(active.half())
-        .slot(protocol, port)
-        .is_none_or(|slot| slot == Slot::default())
-    {
+    if !Half(active.half()).names(protocol, port) {
         return ALLOW;
     }
     let call = Call::<K> {

@@ -20,10 +20,10 @@ pub struct Events {
 
 impl Events {
     pub fn run(self, paths: &Paths) -> Result<u8> {
-        let shown = client::events(&paths.socket, self.follow, |line, event| {
+        let shown = client::events(&paths.socket, self.follow, |json, line| {
             match paths.format {
-                Format::Json => report::try_line(line),
-                Format::Text => report::try_line(&report::events::text(&event)),
+                Format::Json => report::try_line(json),
+                Format::Text => report::try_line(&report::events::line(&line)),
             }
         });
         match shown {

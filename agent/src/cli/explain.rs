@@ -239,7 +239,8 @@ fn running(pid: u32) -> Result<Question> {
     Ok(Question {
         jobs: jobs.into_iter().collect(),
         comm: Some(comm.trim_end_matches('\n').to_owned()),
-        exe: fs::read_link(format!("/proc/{leader}/exe")).ok(),
+        // The file itself: its name may be another file's by now.
+        exe: Some(format!("/proc/{leader}/exe").into()),
         cgroup: cgroup.map(str::to_owned),
         uid: effective("Uid:")?,
         groups: groups.chain([effective("Gid:")?]).collect(),

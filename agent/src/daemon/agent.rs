@@ -1,6 +1,7 @@
 //! The agent's state and what each request does with it.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     collections::BTreeMap,
     path::Path,
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     events::EventLog,
+    executables::ExecutableKeeper,
     pool::{PoolKeeper, held_status},
     protocol::{
         AttachStatus, EventStatus, PortRow, ProfileStatus, Reloaded, Reply, SelftestStatus, Status,
@@ -20,13 +22,16 @@ use super::{
     selftest,
 };
 use crate::{
-    config::{Report, SameJob, ScopeNetns},
-    diagnostics::{json, render},
+    config::{OnError, Report, SameJob, ScopeNetns},
+    diagnostics::{Diagnostics, json, render},
     files::hex,
     kernel::{
         KernelError,
         cgroup::AttachPoint,
         counters::{self, Counters},
+        executables::Executables,
+        hooks::HOOKS,
+        identify::Identifier,
         listen,
         load::Kernel,
         pool::{Pool, Recorded},
@@ -37,7 +42,7 @@ use crate::{
         build::Policy,
         diff::{Diff, kept_entries},
         explain::{self, Question},
-        identity::exes::Presence,
+        identity::{JobImage, exes::Presence},
         source::{Outcome, Source},
     },
     profile::ReadError,
@@ -50,6 +55,8 @@ pub struct Agent {
     kernel: RefCell<Option<Kernel>>,
     tables: RefCell<Tables>,
     pool: RefCell<PoolKeeper>,
+    /// The executables that jobs are defined by.
+    pub executables: ExecutableKeeper,
     attach: AttachPoint,
     source: Source,
     policy: RefCell<Rc<Policy>>,
@@ -67,11 +74,13 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// See [`Tables::publish`] and [`Pool::admit`].
+    /// See [`Tables::publish`] and [`Pool::admit`]; [`KernelError::Executables`] if
+    /// one can't be recognised any more.
     pub fn start(
         kernel: Kernel,
         tables: Tables,
         pool: Pool,
+        identifier: Identifier,
         attach: AttachPoint,
         source: Source,
         policy: Policy,
@@ -82,6 +91,7 @@ impl Agent {
             kernel: RefCell::new(Some(kernel)),
             tables: RefCell::new(tables),
             pool: RefCell::new(PoolKeeper::new(pool)),
+            executables: ExecutableKeeper::new(identifier),
             attach,
             source,
             policy: RefCell::new(Rc::new(policy)),
@@ -92,13 +102,13 @@ impl Agent {
             backlog: Cell::new(false),
         };
         let policy = Rc::clone(&agent.policy.borrow());
-        let kept: Vec<(u32, u32)> = if same {
-            (0..policy.compiled.image.entries.len() as u32)
-                .map(|index| (index, index))
-                .collect()
+        let kept = if same {
+            every_entry(&policy)
         } else {
             Vec::new()
         };
+        let known = agent.tables.borrow().executables()?;
+        agent.executables.recover(&policy, &known);
         agent.publish(policy, &kept)?;
         Ok(agent)
     }
@@ -107,8 +117,9 @@ impl Agent {
     fn check_listen(&self, policy: &Policy) -> Result<(), KernelError> {
         let tcp = &policy.compiled.image.unreserved[Protocol::Tcp as usize];
         let kernel = self.kernel.borrow();
-        let hooks = kernel.as_ref().map(Kernel::hooks).unwrap_or_default();
-        if !tcp.at_listen() || tcp.entries.count() == 0 || hooks.contains(&names::LISTEN) {
+        let judges = |kernel: &Kernel| kernel.hooks().contains(&names::LISTEN);
+        let is_there = kernel.as_ref().is_none_or(judges);
+        if !tcp.at_listen() || tcp.entries.count() == 0 || is_there {
             return Ok(());
         }
         Err(KernelError::NotAtListen {
@@ -118,36 +129,90 @@ impl Agent {
 
     fn publish(&self, policy: Rc<Policy>, kept: &[(u32, u32)]) -> Result<Active, KernelError> {
         self.check_listen(&policy)?;
-        let profile = policy.config.profile.display().to_string();
         let mut pool = self.pool.borrow_mut();
         // Before the policy: no port is handed out any more when it is reserved.
         if let Err(error) = pool.admit(policy.pool.kept.as_ref()) {
             self.back_out(&mut pool, &policy);
             return Err(error);
         }
-        let published = self.tables.borrow_mut().publish(&Publication {
-            image: &policy.compiled.image,
-            mode: policy.config.mode,
-            report_all: policy.config.report == Report::All,
-            same_job_shares: policy.config.same_job == SameJob::Allow,
-            keeps_pool: policy.pool.kept.is_some(),
-            profile: &profile,
-            profile_hash: policy.files.profile_hash(),
-            kept,
-        });
-        let active = match published {
+        let lenient = policy.config.on_error == OnError::Skip;
+        let executables = self.executables.look(&policy);
+        let active = match self.put_in_force(&policy, executables, kept, lenient) {
             Ok(active) => active,
             Err(error) => {
                 self.back_out(&mut pool, &policy);
+                self.executables.watch(&self.policy());
                 return Err(error);
             }
         };
         pool.settle(policy.pool.kept.as_ref());
-        self.log
-            .borrow_mut()
-            .publish(active.generation(), Rc::clone(&policy));
         *self.policy.borrow_mut() = policy;
         Ok(active)
+    }
+
+    /// Fills the tables from `policy`, with `executables` as the files of its jobs.
+    /// What can't be recognised then is told if `lenient`, else it is an error.
+    fn put_in_force(
+        &self,
+        policy: &Rc<Policy>,
+        executables: Executables,
+        kept: &[(u32, u32)],
+        lenient: bool,
+    ) -> Result<Active, KernelError> {
+        let compiled = &policy.compiled.image;
+        let mut diagnostics = Diagnostics::new();
+        let jobs = if policy.jobs.executables().next().is_none() {
+            Cow::Borrowed(&compiled.jobs)
+        } else {
+            let lists = &compiled.lists;
+            let jobs = JobImage::new(&policy.jobs, lists, &executables, &mut diagnostics);
+            Cow::Owned(jobs)
+        };
+        let problem = diagnostics
+            .has_errors()
+            .then(|| render::all(&diagnostics, &policy.sources, false));
+        if let Some(message) = problem.clone().filter(|_| !lenient) {
+            return Err(KernelError::Executables { message });
+        }
+        let active = self.tables.borrow_mut().publish(&Publication {
+            image: compiled,
+            jobs: &jobs,
+            mode: policy.config.mode,
+            report_all: policy.config.report == Report::All,
+            same_job_shares: policy.config.same_job == SameJob::Allow,
+            keeps_pool: policy.pool.kept.is_some(),
+            profile: &policy.config.profile.display().to_string(),
+            profile_hash: policy.files.profile_hash(),
+            kept,
+        })?;
+        self.executables.settle(executables, problem);
+        let mut log = self.log.borrow_mut();
+        log.publish(active.generation(), Rc::clone(policy));
+        Ok(active)
+    }
+
+    /// Looks whether the executables of jobs are other files than before, and if so
+    /// puts the policy in force with them. Nothing else of it is read again.
+    pub fn tend_executables(&self) {
+        if self.is_detached() {
+            return;
+        }
+        let policy = self.policy();
+        let executables = self.executables.look(&policy);
+        let changes = self.executables.changes(&executables);
+        if changes.is_empty() {
+            return;
+        }
+        let kept = every_entry(&policy);
+        match self.put_in_force(&policy, executables, &kept, true) {
+            Ok(active) => {
+                for change in changes {
+                    log::info!("{change}: generation {}", active.generation());
+                }
+            }
+            // They stay changes, so it is tried again.
+            Err(error) => log::error!("what changed of executables is not in force: {error}"),
+        }
     }
 
     /// Gives back what was kept back for `new`, which did not come into force. An
@@ -192,13 +257,28 @@ impl Agent {
                 break result;
             }
         };
+        // The test sees what judges a bind; that all of them are there is for the
+        // links to say.
+        let result = result.map_err(|error| format!("{error:#}"));
+        let problem = result.and_then(|()| self.all_attached()).err();
         let status = SelftestStatus {
             at: now(),
-            ok: result.is_ok(),
-            problem: result.err().map(|error| format!("{error:#}")),
+            ok: problem.is_none(),
+            problem,
         };
         *self.selftest.borrow_mut() = Some(status.clone());
         status
+    }
+
+    fn all_attached(&self) -> Result<(), String> {
+        let kernel = self.kernel.borrow();
+        let attached = kernel.as_ref().map_or(HOOKS.into(), Kernel::hooks);
+        match HOOKS.iter().find(|hook| !attached.contains(hook)) {
+            Some(missing) => Err(format!("hook {missing} is not attached")),
+            None => self
+                .check_listen(&self.policy())
+                .map_err(|_| format!("hook {} is not attached", names::LISTEN)),
+        }
     }
 
     /// Waits until what is in the ring now has been taken in, so that whoever asks
@@ -210,6 +290,22 @@ impl Agent {
             if !self.backlog.get() {
                 break;
             }
+        }
+    }
+
+    /// Takes in the refusals that made no event of their own, of every second that
+    /// is over.
+    pub fn take_in_repeats(&self) {
+        if let Some(kernel) = self.kernel.borrow().as_ref() {
+            let second = self.log.borrow().complete_before(self.backlog.get());
+            self.take_in_repeats_before(kernel, second);
+        }
+    }
+
+    fn take_in_repeats_before(&self, kernel: &Kernel, second: u32) {
+        match kernel.repeats.borrow_mut().take_before(second) {
+            Ok(repeats) => self.log.borrow_mut().add_repeats(second, repeats),
+            Err(error) => log::error!("repeated refusals can't be told: {error}"),
         }
     }
 
@@ -244,6 +340,7 @@ impl Agent {
         let pool = self.pool.borrow();
         status.pool.dropped = pool.dropped();
         status.missing.extend(pool.problem());
+        status.missing.extend(self.executables.problems());
         let policy = self.policy();
         let changes = policy.files.changed_by();
         status.profile.differs_from_file = Some(policy.files.differ());
@@ -265,9 +362,17 @@ impl Agent {
 
     /// The verdict for a described caller.
     pub fn explain(&self, question: &Question) -> Reply {
+        // As the programs know it: by the file, whatever its name is by now.
+        let executables = self.executables.in_force();
+        let file = question.exe.as_deref();
+        let exe = file.map(|file| executables.path_of(file).unwrap_or(file).to_owned());
+        let question = Question {
+            exe,
+            ..question.clone()
+        };
         match explain::explain(
             &self.policy(),
-            question,
+            &question,
             PortSettings::of_host().first_unprivileged,
         ) {
             Some(answer) => reply(&answer),
@@ -354,6 +459,7 @@ impl Agent {
         };
         self.tables.borrow().withdraw();
         self.detached.set(true);
+        self.take_in_repeats_before(&kernel, u32::MAX);
         match kernel.detach() {
             Ok(()) => Reply::Done(Value::Null),
             Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
@@ -408,7 +514,8 @@ impl Held<'_> {
             audited: owned(&self.counters.audited),
             events: EventStatus {
                 lost: self.counters.events_lost,
-                suppressed: 0,
+                suppressed: self.counters.events_suppressed,
+                reports_lost: self.counters.reports_lost,
             },
             selftest: None,
             pending_confirm: None,
@@ -420,7 +527,7 @@ impl Held<'_> {
 
 /// What a reader could take for enforced, and isn't.
 fn missing(held: &Held<'_>) -> Vec<String> {
-    let mut missing: Vec<String> = crate::kernel::hooks::HOOKS
+    let mut missing: Vec<String> = HOOKS
         .iter()
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))
@@ -446,6 +553,12 @@ fn same_policy_in_force(tables: &Tables, policy: &Policy) -> bool {
         generation.profile_hash == policy.files.profile_hash()
             && generation.entries as usize == policy.compiled.image.entries.len()
     })
+}
+
+/// That each entry of `policy` stays in its place.
+fn every_entry(policy: &Policy) -> Vec<(u32, u32)> {
+    let entries = 0..policy.compiled.image.entries.len() as u32;
+    entries.map(|index| (index, index)).collect()
 }
 
 fn reply(value: &impl serde::Serialize) -> Reply {

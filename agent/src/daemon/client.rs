@@ -10,7 +10,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::protocol::{EventRecord, Reply, Request};
+use super::protocol::{EventLine, Reply, Request};
 
 /// Longest wait for an answer; a reload of the largest policy takes a fraction.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,8 +73,8 @@ pub fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, C
     }
 }
 
-/// Hands each event to `each`, as the line of JSON it came in and as a record,
-/// until there are no more or `each` says stop.
+/// Hands each line to `each`, as the JSON it came in and as what it says, until
+/// there are no more or `each` says stop.
 ///
 /// # Errors
 ///
@@ -82,13 +82,13 @@ pub fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, C
 pub fn events(
     socket: &Path,
     follow: bool,
-    mut each: impl FnMut(&str, EventRecord) -> io::Result<()>,
+    mut each: impl FnMut(&str, EventLine) -> io::Result<()>,
 ) -> Result<(), ClientError> {
     let stream = connect(socket, &Request::Events { follow })?;
     for line in stream.lines() {
         let line = line?;
         match serde_json::from_str(&line) {
-            Ok(record) => each(&line, record)?,
+            Ok(read) => each(&line, read)?,
             Err(error) => match serde_json::from_str(&line) {
                 Ok(Reply::Failed(why)) => return Err(ClientError::Failed(why)),
                 _ => return Err(error.into()),

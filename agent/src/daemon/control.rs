@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Notify, broadcast::error::RecvError},
+    sync::Notify,
     task::spawn_local,
     time::timeout,
 };
@@ -129,6 +129,7 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
         )),
         Ok(Request::Events { follow }) => {
             agent.catch_up().await;
+            agent.take_in_repeats();
             return events(&mut writer, bounded, agent, follow).await;
         }
         Ok(Request::Status {}) => {
@@ -153,7 +154,10 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
             dry_run,
             color,
         }) => agent.obey(&file, dry_run, color),
-        Ok(Request::Detach {}) => agent.detach(),
+        Ok(Request::Detach {}) => {
+            agent.catch_up().await;
+            agent.detach()
+        }
     };
     send(&mut writer, &reply).await
 }
@@ -174,25 +178,18 @@ async fn events(
     agent: &Agent,
     follow: bool,
 ) -> Result<()> {
-    let (kept, mut new) = {
-        let log = agent.log.borrow();
-        (log.kept(), log.follow())
-    };
-    for line in kept {
-        write_line(writer, &line).await?;
-    }
     if !follow {
+        let kept = agent.log.borrow().kept();
+        for line in kept {
+            write_line(writer, &line).await?;
+        }
         return Ok(());
     }
+    let follower = agent.log.borrow_mut().follow();
     let mut hung_up = [0];
     loop {
         tokio::select! {
-            event = new.recv() => match event {
-                Ok(line) => write_line(writer, &line).await?,
-                // The client is slower than the events.
-                Err(RecvError::Lagged(missed)) => log::warn!("a client missed {missed} events"),
-                Err(RecvError::Closed) => return Ok(()),
-            },
+            line = follower.next() => write_line(writer, &line).await?,
             read = reader.read(&mut hung_up) => if read? == 0 {
                 return Ok(());
             },

@@ -1,77 +1,65 @@
 //! From the ring to records that people and programs read.
 
+mod callers;
+mod decode;
+mod queue;
+
 use std::{
     collections::{HashMap, VecDeque},
-    fs,
-    net::{Ipv4Addr, Ipv6Addr},
-    os::unix::fs::MetadataExt as _,
     path::PathBuf,
-    rc::Rc,
+    rc::{Rc, Weak},
 };
 
-use nix::time::{ClockId, clock_gettime};
+use nix::errno::Errno;
 use portreeve_common::{
     Reason,
-    abi::{Event, Hook, Protocol},
-    jobname::Name,
+    abi::{Event, Hook, MAX_REPEATS, Protocol, RepeatKey, Repeats},
+    reason::EADDRINUSE,
 };
-use tokio::sync::broadcast;
 
-use super::protocol::{EventEntry, EventRecord};
+use self::{
+    callers::Cgroups,
+    decode::{address, comm_bytes, since_boot, text_of, wall_clock},
+    queue::{Group, Queue},
+};
+pub use self::{decode::decode, queue::Follower};
+use super::protocol::{EventEntry, EventRecord, Rewritten};
 use crate::policy::build::Policy;
 
-/// Events that are kept for `events` without `--follow`.
+/// Events that are kept for `events` without `--follow`, and those that may wait
+/// for one who follows.
 pub const KEPT: usize = 1000;
 /// Policies whose entries can still be named, the one in force included.
 const GENERATIONS: usize = 8;
-/// Paths of cgroups that are remembered.
-const CGROUPS: usize = 4096;
-
-/// The event in a ring element; `None` if it is not one of this layout.
-pub fn decode(bytes: &[u8]) -> Option<Event> {
-    let bytes: &[u8; size_of::<Event>()] = bytes.try_into().ok()?;
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    Some(Event {
-        time: u64_at(0)?,
-        cgroup: u64_at(8)?,
-        address: [u32_at(16)?, u32_at(20)?, u32_at(24)?, u32_at(28)?],
-        bound: [u32_at(32)?, u32_at(36)?, u32_at(40)?, u32_at(44)?],
-        comm: [u64_at(48)?, u64_at(56)?],
-        pid: u32_at(64)?,
-        uid: u32_at(68)?,
-        generation: u32_at(72)?,
-        entry: u32_at(76)?,
-        line: u32_at(80)?,
-        port: u16_at(84)?,
-        reason: u16_at(86)?,
-        hook: bytes[88],
-        protocol: bytes[89],
-        flags: bytes[90],
-        reserved: [0; 5],
-    })
-}
+const SECOND: u64 = 1_000_000_000;
+/// How long after the end of a second a bind that was judged in it may still be counted.
+const GRACE: u64 = SECOND / 10;
 
 /// The events that were seen lately, and those who wait for more.
 pub struct EventLog {
-    kept: VecDeque<Rc<str>>,
-    followers: broadcast::Sender<String>,
+    kept: Queue,
+    followers: Vec<Weak<Follower>>,
     policies: VecDeque<(u32, Rc<Policy>)>,
-    cgroups: HashMap<u64, String>,
-    /// Root of the cgroup v2 hierarchy, to tell a cgroup's path.
-    hierarchy: Option<PathBuf>,
+    cgroups: Cgroups,
+    /// The last event of each key that can still get repetitions.
+    told: HashMap<RepeatKey, EventRecord>,
+    /// When the newest event was made.
+    newest: u64,
+    /// How each event is printed to standard output, if it is.
+    pub print: Option<fn(&EventRecord) -> String>,
 }
 
 impl EventLog {
     /// Nothing seen yet.
     pub fn new(hierarchy: Option<PathBuf>) -> Self {
         Self {
-            kept: VecDeque::new(),
-            followers: broadcast::channel(KEPT).0,
+            kept: Queue::new(KEPT),
+            followers: Vec::new(),
             policies: VecDeque::new(),
-            cgroups: HashMap::new(),
-            hierarchy,
+            cgroups: Cgroups::new(hierarchy),
+            told: HashMap::new(),
+            newest: 0,
+            print: None,
         }
     }
 
@@ -82,188 +70,312 @@ impl EventLog {
     }
 
     /// Takes in one event and hands it to those who follow.
-    pub fn add(&mut self, event: &Event) -> Option<EventRecord> {
-        let record = self.record(event)?;
-        let line = serde_json::to_string(&record).ok()?;
-        self.kept.push_back(line.as_str().into());
-        if self.kept.len() > KEPT {
-            self.kept.pop_front();
+    pub fn add(&mut self, event: &Event) {
+        self.newest = self.newest.max(event.time);
+        let key = RepeatKey::of(event);
+        if let Some(record) = self.record(event) {
+            if record.verdict != ALLOW {
+                // More are not counted either.
+                if self.told.len() >= MAX_REPEATS as usize {
+                    self.told.clear();
+                }
+                self.told.insert(key, record.clone());
+            }
+            self.tell(key, &record);
         }
-        // Without a follower the send fails, which is fine.
-        let _ = self.followers.send(line);
-        Some(record)
+    }
+
+    /// The first second whose repetitions are not complete, or may be of events that
+    /// were not taken in yet: with a `backlog` the ring holds newer ones than those.
+    pub fn complete_before(&self, backlog: bool) -> u32 {
+        let until = if backlog { self.newest } else { since_boot() };
+        (until.saturating_sub(GRACE) / SECOND) as u32
+    }
+
+    /// Takes in all refusals of seconds before `second` that made no event of their own.
+    pub fn add_repeats(&mut self, second: u32, mut repeats: Vec<(RepeatKey, Repeats)>) {
+        repeats.sort_by_key(|(key, _)| (key.second, key.cgroup, key.uid, key.entry));
+        for (key, repeats) in repeats {
+            if repeats.suppressed > 0
+                && let Some(record) = self.record_of_repeats(&key, repeats.suppressed)
+            {
+                self.tell(key, &record);
+            }
+        }
+        self.told.retain(|key, _| key.second >= second);
+    }
+
+    fn tell(&mut self, key: RepeatKey, record: &EventRecord) {
+        let Ok(line) = serde_json::to_string(record) else {
+            return;
+        };
+        let (group, line) = (Group::of(key), Rc::<str>::from(line));
+        self.followers.retain(|follower| {
+            let follower = follower.upgrade();
+            if let Some(follower) = &follower {
+                follower.push(group, Rc::clone(&line));
+            }
+            follower.is_some()
+        });
+        self.kept.push(group, line);
+        if let Some(print) = self.print {
+            crate::report::line(&print(record));
+        }
     }
 
     /// The events that are kept, oldest first, as lines of JSON.
     pub fn kept(&self) -> Vec<Rc<str>> {
-        self.kept.iter().cloned().collect()
+        self.kept.iter().map(|(_, line)| Rc::clone(line)).collect()
     }
 
-    /// Every event from now on, as lines of JSON.
-    pub fn follow(&self) -> broadcast::Receiver<String> {
-        self.followers.subscribe()
+    /// The events that are kept and every one from now on.
+    pub fn follow(&mut self) -> Rc<Follower> {
+        let follower = Rc::new(Follower::new(self.kept.iter(), KEPT));
+        self.followers.push(Rc::downgrade(&follower));
+        follower
     }
 
     fn record(&mut self, event: &Event) -> Option<EventRecord> {
-        let reason = Reason::from_code(event.reason)?;
         let hook = Hook::from_code(event.hook)?;
         let protocol = Protocol::ALL
             .into_iter()
-            .find(|p| *p as u8 == event.protocol)?;
-        let audit = event.flags & Event::AUDIT != 0;
-        let verdict = match (reason.refuses(), audit) {
-            (false, _) => "allow",
-            (true, false) => "deny",
-            (true, true) => "would-deny",
-        };
+            .find(|protocol| *protocol as u8 == event.protocol)?;
+        let has = |flag: u8| event.flags & flag != 0;
+        let cgroup = self.cgroups.path(event.cgroup, Some(event.pid));
+        let policy = self.policy(event.generation);
+        let job = policy.and_then(|policy| callers::job(&policy.jobs, event, cgroup.as_deref()));
+        let entry = self.entry(event.generation, event.entry, event.line);
+        let outcome = Outcome::new(event.reason, has(Event::AUDIT), has(Event::KERNEL))?;
+        let from = address(hook, event.address);
+        let rewritten = has(Event::REWRITTEN).then(|| Rewritten {
+            from: from.clone(),
+            to: address(hook, event.bound),
+        });
+        let sharing = [
+            (Event::SHARED, "switched-on"),
+            (Event::UNSHARED, "switched-off"),
+            (Event::SHARING_FAILED, "failed"),
+        ];
+        let sharing = sharing.into_iter().find(|(flag, _)| has(*flag));
         Some(EventRecord {
             time: wall_clock(event.time),
-            hook: hook.name().into(),
-            verdict: verdict.into(),
-            reason: reason.id().into(),
-            errno: (reason.refuses() && !audit).then(|| "EACCES".into()),
-            protocol: protocol.name().into(),
-            address: address(hook, event.address),
-            port: event.port,
-            pid: event.pid,
-            comm: text_of(comm_bytes(event.comm)),
-            job: text_of(Name::from_comm(event.comm).bytes()),
+            hook: Some(hook.name().into()),
+            verdict: outcome.verdict.into(),
+            reason: outcome.reason.id().into(),
+            errno: outcome.errno,
+            protocol: Some(protocol.name().into()),
+            address: Some(from),
+            port: Some(event.port),
+            pid: Some(event.pid),
+            comm: Some(text_of(comm_bytes(event.comm))),
+            job,
+            kernel: has(Event::KERNEL),
             uid: event.uid,
-            cgroup: self.cgroup(event),
-            granted: event.flags & Event::GRANTED != 0,
+            cgroup: path_or_id(cgroup, event.cgroup),
+            granted: has(Event::GRANTED),
+            rewritten,
+            sharing: sharing.map(|(_, what)| what.into()),
             generation: event.generation,
-            entry: self.entry(event),
+            entry,
             repeated: 0,
         })
     }
 
-    fn entry(&self, event: &Event) -> Option<EventEntry> {
-        let policy = self
-            .policies
-            .iter()
-            .find(|(number, _)| *number == event.generation);
-        let reservation = policy.and_then(|(_, policy)| {
-            let reservation = policy.reservation_of(event.entry)?;
+    /// What is said of `count` refusals: what the last of them that was told had, or
+    /// else what they have in common.
+    fn record_of_repeats(&mut self, key: &RepeatKey, count: u64) -> Option<EventRecord> {
+        if let Some(record) = self.told.remove(key) {
+            return Some(EventRecord {
+                repeated: count,
+                ..record
+            });
+        }
+        let outcome = Outcome::new(key.reason as u16, key.audit != 0, false)?;
+        let entry = self.entry(key.generation, key.entry, 0);
+        let reservation = self
+            .policy(key.generation)
+            .and_then(|policy| policy.reservation_of(key.entry));
+        let protocol = reservation.map(|reservation| reservation.protocol.name().into());
+        Some(EventRecord {
+            time: wall_clock(u64::from(key.second) * SECOND),
+            hook: None,
+            verdict: outcome.verdict.into(),
+            reason: outcome.reason.id().into(),
+            errno: outcome.errno,
+            protocol,
+            address: None,
+            port: None,
+            pid: None,
+            comm: None,
+            job: None,
+            kernel: false,
+            uid: key.uid,
+            cgroup: path_or_id(self.cgroups.path(key.cgroup, None), key.cgroup),
+            granted: false,
+            rewritten: None,
+            sharing: None,
+            generation: key.generation,
+            entry,
+            repeated: count,
+        })
+    }
+
+    fn policy(&self, generation: u32) -> Option<&Policy> {
+        let mut policies = self.policies.iter();
+        let (_, policy) = policies.find(|(number, _)| *number == generation)?;
+        Some(policy)
+    }
+
+    /// Entry `index` of a policy, of which at least the line may be known.
+    fn entry(&self, generation: u32, index: u32, line: u32) -> Option<EventEntry> {
+        let place = self.policy(generation).and_then(|policy| {
+            let reservation = policy.reservation_of(index)?;
             Some(policy.place_of(reservation))
         });
-        match reservation {
+        match place {
             Some(place) => Some(EventEntry {
                 file: Some(place.file),
                 line: place.line,
                 text: Some(place.text),
             }),
-            None if event.line > 0 => Some(EventEntry {
+            None if line > 0 => Some(EventEntry {
                 file: None,
-                line: event.line,
+                line,
                 text: None,
             }),
             None => None,
         }
     }
-
-    /// The path of the caller's cgroup. Ids are never used twice, so a path once
-    /// found stays right; a new one is looked up while the process is there.
-    fn cgroup(&mut self, event: &Event) -> String {
-        if let Some(path) = self.cgroups.get(&event.cgroup) {
-            return path.clone();
-        }
-        let found = self.look_up_cgroup(event);
-        if let Some(path) = &found {
-            if self.cgroups.len() >= CGROUPS {
-                self.cgroups.clear();
-            }
-            self.cgroups.insert(event.cgroup, path.clone());
-        }
-        found.unwrap_or_else(|| format!("#{}", event.cgroup))
-    }
-
-    fn look_up_cgroup(&self, event: &Event) -> Option<String> {
-        let text = fs::read_to_string(format!("/proc/{}/cgroup", event.pid)).ok()?;
-        let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-        // The process may have moved, or another may have its number by now.
-        let directory = self.hierarchy.as_ref()?.join(path.trim_start_matches('/'));
-        let metadata = fs::metadata(directory).ok()?;
-        (metadata.ino() == event.cgroup).then(|| path.to_owned())
-    }
 }
 
-fn comm_bytes(comm: [u64; 2]) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&comm[0].to_ne_bytes());
-    bytes[8..].copy_from_slice(&comm[1].to_ne_bytes());
-    bytes
+/// A bind that goes on, or would anyway.
+const ALLOW: &str = "allow";
+
+/// What became of a bind.
+struct Outcome {
+    verdict: &'static str,
+    reason: Reason,
+    errno: Option<String>,
 }
 
-fn text_of(bytes: [u8; 16]) -> String {
-    let end = bytes
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-fn address(hook: Hook, words: [u32; 4]) -> String {
-    let mut bytes = [0; 16];
-    for (target, word) in bytes.chunks_exact_mut(4).zip(words) {
-        target.copy_from_slice(&word.to_ne_bytes());
-    }
-    if hook == Hook::Listen {
-        Ipv6Addr::from(bytes).to_canonical().to_string()
-    } else if hook.is_v6() {
-        Ipv6Addr::from(bytes).to_string()
-    } else {
-        Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).to_string()
+impl Outcome {
+    /// `None` if a program of another version said it.
+    fn new(reason: u16, audit: bool, kernel: bool) -> Option<Self> {
+        let reason = Reason::from_code(reason)?;
+        let (verdict, errno) = match (reason.errno(), audit) {
+            (None, _) => (ALLOW, None),
+            (Some(_), true) => ("would-deny", None),
+            (Some(errno), false) => ("deny", Some(if kernel { EADDRINUSE } else { errno })),
+        };
+        Some(Self {
+            verdict,
+            reason,
+            errno: errno.map(|errno| format!("{:?}", Errno::from_raw(errno.into()))),
+        })
     }
 }
 
-/// Wall-clock time of an event, which carries the time since boot.
-fn wall_clock(boot_ns: u64) -> String {
-    let age = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |now| {
-        (now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64).saturating_sub(boot_ns)
-    });
-    let now = jiff::Timestamp::now();
-    let then = now
-        .checked_sub(jiff::SignedDuration::from_nanos(age as i64))
-        .unwrap_or(now);
-    format!("{then:.6}")
+fn path_or_id(path: Option<String>, id: u64) -> String {
+    path.unwrap_or_else(|| format!("#{id}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use portreeve_common::abi::NO_ENTRY;
+
     use super::*;
 
-    #[test]
-    fn addresses_are_written_as_their_family_does() {
-        let v4 = [u32::from_ne_bytes([127, 0, 0, 1]), 0, 0, 0];
-        assert_eq!(address(Hook::Bind4, v4), "127.0.0.1");
-        let mapped = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
-        assert_eq!(address(Hook::Bind6, mapped), "::ffff:10.0.0.1");
-        assert_eq!(address(Hook::Listen, mapped), "10.0.0.1");
-        let one = [0, 0, 0, 1_u32.to_be()];
-        assert_eq!(address(Hook::Listen, one), "::1");
+    fn event(flags: u8) -> Event {
+        Event {
+            time: 5 * SECOND + 1,
+            cgroup: u64::MAX,
+            address: [0; 4],
+            bound: [0; 4],
+            comm: [u64::from_ne_bytes(*b"nfsd\0\0\0\0"), 0],
+            pid: u32::MAX,
+            uid: 7,
+            generation: 1,
+            entry: NO_ENTRY,
+            line: 0,
+            port: 700,
+            reason: Reason::LowPort as u16,
+            hook: Hook::Bind4 as u8,
+            protocol: Protocol::Udp as u8,
+            flags,
+            reserved: [0; 5],
+        }
+    }
+
+    fn kept(log: &EventLog) -> Vec<EventRecord> {
+        let lines = log.kept();
+        let read = |line: &Rc<str>| serde_json::from_str(line).unwrap();
+        lines.iter().map(read).collect()
     }
 
     #[test]
-    fn only_whole_events_decode() {
-        assert!(decode(&[0; size_of::<Event>()]).is_some());
-        assert!(decode(&[0; size_of::<Event>() - 1]).is_none());
-        assert!(decode(&[0; size_of::<Event>() + 8]).is_none());
-        assert!(decode(&[]).is_none());
+    fn the_errno_is_what_the_caller_saw() {
+        let mut log = EventLog::new(None);
+        for flags in [0, Event::KERNEL, Event::AUDIT, Event::AUDIT | Event::KERNEL] {
+            log.add(&event(flags));
+        }
+        let mut family = event(0);
+        family.reason = Reason::AddressFamily as u16;
+        log.add(&family);
+        let events = kept(&log);
+        let errnos: Vec<Option<&str>> = events.iter().map(|e| e.errno.as_deref()).collect();
+        let expected = [
+            Some("EACCES"),
+            Some("EADDRINUSE"),
+            None,
+            None,
+            Some("EAFNOSUPPORT"),
+        ];
+        assert_eq!(errnos, expected);
+        assert_eq!([events[0].kernel, events[1].kernel], [false, true]);
+        assert_eq!(events[0].cgroup, format!("#{}", u64::MAX));
     }
 
     #[test]
-    fn fields_are_read_where_the_programs_write_them() {
-        let mut bytes = [0; size_of::<Event>()];
-        bytes[core::mem::offset_of!(Event, pid)..][..4].copy_from_slice(&7u32.to_ne_bytes());
-        bytes[core::mem::offset_of!(Event, port)..][..2].copy_from_slice(&21u16.to_ne_bytes());
-        bytes[core::mem::offset_of!(Event, line)..][..4].copy_from_slice(&9u32.to_ne_bytes());
-        bytes[core::mem::offset_of!(Event, flags)] = Event::GRANTED;
-        bytes[core::mem::offset_of!(Event, comm)..][..3].copy_from_slice(b"ftp");
-        let event = decode(&bytes).unwrap();
-        assert_eq!(
-            (event.pid, event.port, event.line, event.flags),
-            (7, 21, 9, Event::GRANTED)
-        );
-        assert_eq!(text_of(comm_bytes(event.comm)), "ftp");
+    fn repetitions_are_told_like_the_last_of_them() {
+        let mut log = EventLog::new(None);
+        let told = event(0);
+        log.add(&told);
+        let key = RepeatKey::of(&told);
+        let silent = RepeatKey { uid: 8, ..key };
+        let repeats = |suppressed| Repeats {
+            told: 32,
+            suppressed,
+        };
+        let taken = vec![(silent, repeats(3)), (key, repeats(4711))];
+        log.add_repeats(6, taken);
+        let events = kept(&log);
+        let like_it = EventRecord {
+            repeated: 4711,
+            ..events[0].clone()
+        };
+        assert_eq!(events[1], like_it);
+        // Nothing is known of those but what they have in common.
+        let unknown = &events[2];
+        assert_eq!((unknown.uid, unknown.repeated, unknown.pid), (8, 3, None));
+        assert_eq!(unknown.errno.as_deref(), Some("EACCES"));
+        assert_eq!((&unknown.comm, &unknown.hook), (&None, &None));
+        // Whoever was told once makes no event of its own for nothing.
+        log.add_repeats(7, vec![(key, repeats(0))]);
+        assert_eq!(log.kept().len(), 3);
+        assert!(log.told.is_empty());
+    }
+
+    /// With a backlog the ring may still hold what repetitions are like.
+    #[test]
+    fn a_second_is_complete_when_its_events_are_in() {
+        let mut log = EventLog::new(None);
+        assert_eq!(log.complete_before(true), 0);
+        let mut late = event(0);
+        for (time, second) in [(5 * SECOND + GRACE, 5), (6 * SECOND + GRACE - 1, 5)] {
+            late.time = time;
+            log.add(&late);
+            assert_eq!(log.complete_before(true), second);
+        }
+        assert!(log.complete_before(false) > 0);
     }
 }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod client;
 pub mod control;
 pub mod events;
+pub mod executables;
 pub mod pool;
 pub mod protocol;
 pub mod run;

@@ -5,12 +5,12 @@ use std::{path::PathBuf, rc::Rc, time::Duration};
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use portreeve_common::abi::Event;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
     task::LocalSet,
+    time::Instant,
 };
 
 use super::{
@@ -31,11 +31,14 @@ use crate::{
 
 /// Events that are taken in before everything else has its turn.
 const BATCH: usize = 64;
+/// How often the refusals that made no event of their own are taken in.
+const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the hooks are proven to be alive.
 const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often the kernel's pool of ports is looked at.
-const POOL_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the kernel's pool of ports and the executables of jobs are looked at,
+/// whatever is told of them.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The hooks are attached, but don't do what was asked for.
 #[derive(Debug, Error)]
@@ -98,6 +101,7 @@ async fn main(options: RunOptions) -> Result<()> {
         kernel,
         tables,
         pool,
+        identifier,
         events,
         traces,
     } = up;
@@ -107,15 +111,18 @@ async fn main(options: RunOptions) -> Result<()> {
         kernel,
         tables,
         pool,
+        identifier,
         attach,
         options.source,
         options.policy,
         hierarchy,
     )?);
-    tokio::task::spawn_local(read_events(events, Rc::clone(&agent), options.print));
+    agent.log.borrow_mut().print = options.print;
+    tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));
     if let Some(traces) = traces {
         tokio::task::spawn_local(read_traces(traces));
     }
+    tokio::task::spawn_local(follow_executables(Rc::clone(&agent)));
 
     let proof = agent.prove().await;
     if let Some(problem) = proof.problem {
@@ -130,16 +137,18 @@ async fn main(options: RunOptions) -> Result<()> {
         Rc::clone(&agent),
         Rc::clone(&detached),
     ));
-    let mut proofs =
-        tokio::time::interval_at(tokio::time::Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
-    let mut looks = tokio::time::interval(POOL_INTERVAL);
+    let mut proofs = tokio::time::interval_at(Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload(&agent),
             () = detached.notified() => break,
-            _ = looks.tick() => agent.tend_pool(),
+            _ = looks.tick() => {
+                agent.tend_pool();
+                agent.tend_executables();
+            }
             _ = proofs.tick() => {
                 if let Some(problem) = agent.prove().await.problem {
                     log::error!("the self-test failed: {problem}");
@@ -148,6 +157,11 @@ async fn main(options: RunOptions) -> Result<()> {
         }
     }
     let _ = std::fs::remove_file(&options.socket);
+    if options.print.is_some() {
+        // Else the next agent has them.
+        agent.catch_up().await;
+        agent.take_in_repeats();
+    }
     if agent.is_detached() {
         log::info!("enforcement has ended on request");
     } else {
@@ -246,17 +260,24 @@ fn reload(agent: &Agent) {
     }
 }
 
-async fn read_events(
-    ring: RingBuf<MapData>,
-    agent: Rc<Agent>,
-    print: Option<fn(&EventRecord) -> String>,
-) {
+async fn read_events(ring: RingBuf<MapData>, agent: Rc<Agent>) {
     let mut ring = match stream::watched(ring) {
         Ok(ring) => ring,
         Err(error) => return log::error!("events can't be read: {error}"),
     };
+    let mut due = Instant::now() + REPEATS_INTERVAL;
     loop {
-        let mut ready = match ring.readable_mut().await {
+        if Instant::now() >= due {
+            agent.take_in_repeats();
+            due = Instant::now() + REPEATS_INTERVAL;
+        }
+        let ready = tokio::select! {
+            // Repetitions come after what they repeat.
+            biased;
+            ready = ring.readable_mut() => ready,
+            () = tokio::time::sleep_until(due) => continue,
+        };
+        let mut ready = match ready {
             Ok(ready) => ready,
             Err(error) => return log::error!("events can't be read: {error}"),
         };
@@ -270,7 +291,7 @@ async fn read_events(
                 continue;
             };
             drop(item);
-            take_in(&agent, &event, print);
+            agent.log.borrow_mut().add(&event);
             batch += 1;
             if batch == BATCH {
                 break;
@@ -289,10 +310,10 @@ async fn read_events(
     }
 }
 
-fn take_in(agent: &Agent, event: &Event, print: Option<fn(&EventRecord) -> String>) {
-    let record = agent.log.borrow_mut().add(event);
-    if let (Some(record), Some(print)) = (record, print) {
-        report::line(&print(&record));
+async fn follow_executables(agent: Rc<Agent>) {
+    loop {
+        agent.executables.changed().await;
+        agent.tend_executables();
     }
 }
 

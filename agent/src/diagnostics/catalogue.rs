@@ -198,6 +198,8 @@ codes! {
         "No call tells a UDP server from a client that chooses its source port. Resolvers, DHCP and QUIC clients are refused like servers.";
     OpenResource = "PRV515", None, "a resource profile admits everybody",
         "With UACC(READ) the check is made and always passes.";
+    SharedByUser = "PRV516", None, "jobs that share a port must have the same user",
+        "Linux lets listeners share a port within one effective user only. On z/OS any two may.";
     HeldByOther = "PRV530", None, "a reserved port is held by somebody else",
         "Only later binds are judged. A socket that was bound before stays, so the rightful server can't have its port, and whoever has it can't get it again.";
     ServersUnreserved = "PRV531", None, "servers use ports above 1023 that nothing reserves",

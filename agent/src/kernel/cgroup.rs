@@ -3,11 +3,17 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::{
+    libc,
+    sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
+};
 use thiserror::Error;
 
 /// The cgroup v2 directory that the hooks are, or will be, attached to.
@@ -96,6 +102,45 @@ impl AttachPoint {
     pub const fn directory(&self) -> &File {
         &self.directory
     }
+}
+
+/// The path of the cgroup with this `id`, in the hierarchy that `root` is the root
+/// of; for every cgroup that is there, whether a process is in it or not.
+///
+/// # Errors
+///
+/// `ESTALE` when there is no such cgroup any more, `EPERM` without
+/// `CAP_DAC_READ_SEARCH`.
+pub fn path_of(root: &File, id: u64) -> io::Result<PathBuf> {
+    /// The `struct file_handle` of kernfs.
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        id: u64,
+    }
+    /// `FILEID_KERNFS`
+    const KERNFS: i32 = 0xfe;
+    let mut handle = Handle {
+        bytes: size_of::<u64>() as u32,
+        kind: KERNFS,
+        id,
+    };
+    // SAFETY: the kernel reads a header and as many bytes behind it as that says,
+    // which is what `handle` has, and it outlives the call.
+    let opened = unsafe {
+        libc::open_by_handle_at(
+            root.as_raw_fd(),
+            std::ptr::from_mut(&mut handle).cast(),
+            libc::O_PATH | libc::O_CLOEXEC,
+        )
+    };
+    if opened < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel made this descriptor for us; nobody else has it.
+    let opened = unsafe { OwnedFd::from_raw_fd(opened) };
+    fs::read_link(format!("/proc/self/fd/{}", opened.as_raw_fd()))
 }
 
 /// Where the root of the cgroup v2 hierarchy is mounted, from the text of
@@ -187,5 +232,18 @@ mod tests {
             AttachPoint::find(Some(Path::new("/proc"))),
             Err(CgroupError::NotCgroup2 { .. })
         ));
+    }
+
+    #[test]
+    fn an_id_leads_to_its_cgroup() {
+        let Ok(root) = AttachPoint::find(None) else {
+            return;
+        };
+        match path_of(root.directory(), root.id) {
+            Ok(path) => assert_eq!(path, root.path),
+            // Without the right to open files by their handle.
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
+        }
+        assert!(path_of(root.directory(), u64::MAX).is_err());
     }
 }

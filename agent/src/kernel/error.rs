@@ -115,6 +115,12 @@ pub enum KernelError {
         /// What was wrong.
         message: String,
     },
+    /// The executables of defined jobs are not what the policy was read with.
+    #[error("the executables of jobs are not as they were when the policy was read:\n{message}")]
+    Executables {
+        /// What is wrong with them.
+        message: String,
+    },
     /// The kernel's pool of ports can't be managed.
     #[error(
         "reserved ports can't be kept out of the ports that the kernel hands out: {message}; with `[ephemeral] manage = false` that is left to you"

@@ -48,7 +48,7 @@ half_keys!(
 /// An element as the map has it: its bytes.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Bytes<T: Element>(T);
+pub(super) struct Bytes<T: Element>(pub T);
 
 // SAFETY: any bytes are a `T`, and it has no padding: that is what `Element` promises.
 unsafe impl<T: Element> Pod for Bytes<T> {}
@@ -89,6 +89,21 @@ impl<K: HalfKey, V: Element> HalfTable<K, V> {
         Ok(Self { name, map })
     }
 
+    /// The keys of `half`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Map`] if they can't be read.
+    pub fn keys(&self, half: u32) -> Result<Vec<K>, KernelError> {
+        let keys = self.map.keys().collect::<Result<Vec<_>, _>>();
+        let keys = keys.map_err(|error| KernelError::Map {
+            map: self.name,
+            message: chain(&error),
+        })?;
+        let keys = keys.into_iter().map(|key| key.0);
+        Ok(keys.filter(|key| key.half() == half).collect())
+    }
+
     /// Makes `elements` all that `half` holds; keys of any half are taken for keys
     /// of this one. The caller sees to it that no program reads the half
     /// meanwhile, and after an error that none does before the next attempt.
@@ -107,13 +122,8 @@ impl<K: HalfKey, V: Element> HalfTable<K, V> {
             message: chain(&error),
         };
         // All first: a walk that removes what it stands on begins again.
-        let old = self
-            .map
-            .keys()
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
-        for key in old.iter().filter(|key| key.0.half() == half) {
-            self.map.remove(key).map_err(failed)?;
+        for key in self.keys(half)? {
+            self.map.remove(&Bytes(key)).map_err(failed)?;
         }
         for (key, value) in elements {
             let key = Bytes(key.in_half(half));

@@ -1,5 +1,7 @@
 //! The tables by which the programs recognise defined jobs and permitted users.
 
+use std::collections::HashSet;
+
 use portreeve_common::abi::{
     MAX_PERMITS,
     jobs::{
@@ -17,7 +19,11 @@ use super::{
     pins::Pins,
     tables::{map, within},
 };
-use crate::policy::{image::Image, permits::PermitSets};
+use crate::policy::{
+    identity::{JobImage, exes::Inode},
+    image::Image,
+    permits::PermitSets,
+};
 
 /// Elements that a half's words take, four to each.
 const WORDS: u32 = MAX_AUTOMATON_WORDS / 4;
@@ -60,13 +66,12 @@ impl JobTables {
         })
     }
 
-    /// Whether there is room for `image`.
+    /// Whether there is room for `jobs` and the permits of `image`.
     ///
     /// # Errors
     ///
     /// [`KernelError::Map`] if it exceeds a limit.
-    pub fn check(&self, image: &Image) -> Result<(), KernelError> {
-        let jobs = &image.jobs;
+    pub fn check(&self, jobs: &JobImage, image: &Image) -> Result<(), KernelError> {
         within(names::JOB_WORDS, jobs.words.len(), WORDS)?;
         within(names::JOB_STEPS, jobs.steps.len(), MAX_STEPS)?;
         within(names::JOB_WILD, jobs.wild.len(), MAX_WILD_STEPS)?;
@@ -78,13 +83,12 @@ impl JobTables {
         within(names::PERMITS, image.permits.members(), MAX_PERMITS)
     }
 
-    /// Fills `half`, which no program reads, from `image`.
+    /// Fills `half`, which no program reads, with `jobs` and the permits of `image`.
     ///
     /// # Errors
     ///
     /// [`KernelError::Map`]; then the half is not to be named in `ACTIVE`.
-    pub fn fill(&mut self, half: u32, image: &Image) -> Result<(), KernelError> {
-        let jobs = &image.jobs;
+    pub fn fill(&mut self, half: u32, jobs: &JobImage, image: &Image) -> Result<(), KernelError> {
         self.steps.fill(half, jobs.steps.iter().copied())?;
         self.wild.fill(half, jobs.wild.iter().copied())?;
         self.exes.fill(half, jobs.exes.iter().copied())?;
@@ -99,6 +103,20 @@ impl JobTables {
         self.words.write(half * WORDS, &jobs.words);
         self.rules.write(half, &[jobs.rules]);
         Ok(())
+    }
+
+    /// The executables that `half` recognises.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Map`] if they can't be read.
+    pub fn executables(&self, half: u32) -> Result<HashSet<Inode>, KernelError> {
+        let inode = |key: ExeKey| Inode {
+            device: key.device,
+            inode: key.inode,
+            generation: key.generation,
+        };
+        Ok(self.exes.keys(half)?.into_iter().map(inode).collect())
     }
 }
 

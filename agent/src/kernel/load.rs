@@ -1,6 +1,7 @@
 //! Loading, attaching, adopting and detaching the hooks.
 
 use std::{
+    cell::RefCell,
     fs::File,
     os::fd::{AsFd as _, BorrowedFd},
 };
@@ -24,9 +25,11 @@ use super::{
     cgroup::AttachPoint,
     error::chain,
     hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
+    identify::Identifier,
     listen, object,
     pins::{Found, Lock, Pins},
     pool::Pool,
+    repeats::RepeatTable,
     requirements, sys,
     tables::Tables,
 };
@@ -50,6 +53,8 @@ pub struct Options<'a> {
 pub struct Kernel {
     /// The counters; read with [`super::counters::read`].
     pub counters: PerCpuArray<MapData, u64>,
+    /// Refusals that make no event of their own.
+    pub repeats: RefCell<RepeatTable>,
     /// Whether hooks of an earlier agent were adopted.
     pub adopted: bool,
     pins: Pins,
@@ -64,6 +69,8 @@ pub struct Up {
     pub tables: Tables,
     /// The kernel's pool of ports.
     pub pool: Pool,
+    /// Tells what the kernel knows executables by.
+    pub identifier: Identifier,
     /// Events.
     pub events: RingBuf<MapData>,
     /// Debug traces, if asked for.
@@ -123,6 +130,7 @@ impl Kernel {
         // Before any hook changes hands: pinned tables that are not as they should be.
         let tables = Tables::open(options.pins)?;
         let pool = Pool::open(options.pins)?;
+        let identifier = Identifier::load(&mut ebpf)?;
         for name in HOOKS {
             load_program(&mut ebpf, name)?;
         }
@@ -132,9 +140,11 @@ impl Kernel {
         listen::bring_up(&mut ebpf, offsets, options.pins);
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
+        let repeats = take(&mut ebpf, names::REPEATS)?;
         let events = take(&mut ebpf, names::EVENTS)?;
         let kernel = Self {
             counters,
+            repeats: RefCell::new(repeats),
             adopted,
             pins: options.pins.clone(),
             _lock: lock,
@@ -143,6 +153,7 @@ impl Kernel {
             kernel,
             tables,
             pool,
+            identifier,
             events,
             traces,
         })

@@ -8,7 +8,7 @@ use std::{
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use portreeve_common::{
     abi::{
-        BindAddress, Entry, Info, Matcher, Slot, Unreserved,
+        BindAddress, Entry, Info, Matcher, RepeatKey, Repeats, Slot, Unreserved,
         jobs::{
             ExeKey, IdentityKey, JobNameKey, JobRules, PermitKey, PlaceKey, Step, StepKey, UserKey,
             WildKey,
@@ -51,7 +51,9 @@ elements!(
     JobNameKey,
     IdentityKey,
     PlaceKey,
-    PermitKey
+    PermitKey,
+    RepeatKey,
+    Repeats
 );
 
 /// An array map in this process's memory. Other processes and running programs

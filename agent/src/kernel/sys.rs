@@ -12,6 +12,7 @@ use nix::libc;
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_UPDATE: libc::c_long = 29;
@@ -200,6 +201,52 @@ pub fn attached_programs(directory: BorrowedFd<'_>, attach_type: u32) -> io::Res
     unsafe { bpf(BPF_PROG_QUERY, &mut attr) }?;
     let count = (attr.prog_cnt as usize).min(ids.len());
     Ok(ids[..count].to_vec())
+}
+
+/// Runs the raw tracepoint program `program` once, in this thread, with `argument`
+/// as its first argument.
+///
+/// # Errors
+///
+/// What the kernel says, `ENOTSUPP` if the program is of another kind.
+pub fn run_program(program: BorrowedFd<'_>, argument: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        retval: u32,
+        data_size_in: u32,
+        data_size_out: u32,
+        data_in: u64,
+        data_out: u64,
+        repeat: u32,
+        duration: u32,
+        ctx_size_in: u32,
+        ctx_size_out: u32,
+        ctx_in: u64,
+        ctx_out: u64,
+        flags: u32,
+        cpu: u32,
+    }
+    let arguments = [argument];
+    let mut attr = Attr {
+        prog_fd: raw(program),
+        retval: 0,
+        data_size_in: 0,
+        data_size_out: 0,
+        data_in: 0,
+        data_out: 0,
+        repeat: 0,
+        duration: 0,
+        ctx_size_in: size_of_val(&arguments) as u32,
+        ctx_size_out: 0,
+        ctx_in: arguments.as_ptr() as u64,
+        ctx_out: 0,
+        flags: 0,
+        cpu: 0,
+    };
+    // SAFETY: the layout is BPF_PROG_TEST_RUN's; the kernel reads `ctx_size_in`
+    // bytes of `arguments`, which outlives the call, and writes nothing but `attr`.
+    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }.map(drop)
 }
 
 /// Waits until every bind that was being judged when [`Grace::wait`] was called

@@ -1,6 +1,7 @@
 //! Publishing: fill the idle half of every table, then name it in one store.
 
 use std::{
+    collections::HashSet,
     sync::atomic::Ordering,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -19,13 +20,18 @@ use super::{
     pins::Pins,
     sys::Grace,
 };
-use crate::policy::image::Image;
+use crate::policy::{
+    identity::{JobImage, exes::Inode},
+    image::Image,
+};
 
 /// What a publication is of, besides its tables.
 #[derive(Clone, Debug)]
 pub struct Publication<'a> {
     /// The tables.
     pub image: &'a Image,
+    /// How the programs recognise defined jobs, with the executables as they are now.
+    pub jobs: &'a JobImage,
     /// Whether refusals are made or only reported.
     pub mode: Mode,
     /// Whether permitted and unreserved binds make events too.
@@ -121,7 +127,7 @@ impl Tables {
         within(names::MATCHERS, image.matchers.len(), MAX_MATCHERS)?;
         within(names::GLOBS, image.globs.len(), MAX_GLOBS)?;
         within(names::ADDRESSES, image.addresses.len(), MAX_ADDRESSES)?;
-        self.jobs.check(image)?;
+        self.jobs.check(publication.jobs, image)?;
         self.wait_for_idle_half()?;
 
         let before = self.active();
@@ -131,7 +137,7 @@ impl Tables {
         };
         let number = before.generation().max(self.last_number()) + 1;
         // What can fail comes first.
-        self.jobs.fill(half, image)?;
+        self.jobs.fill(half, publication.jobs, image)?;
         self.slots.write(half * SLOTS, &image.slots);
         self.entries.write(half * MAX_ENTRIES, &image.entries);
         self.matchers.write(half * MAX_MATCHERS, &image.matchers);
@@ -180,6 +186,18 @@ impl Tables {
         self.active
             .atomic(0)
             .store(Active::NONE.word(), Ordering::Release);
+    }
+
+    /// The executables that the policy in force recognises.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Map`] if they can't be read.
+    pub fn executables(&self) -> Result<HashSet<Inode>, KernelError> {
+        match self.active() {
+            Active::NONE => Ok(HashSet::new()),
+            active => self.jobs.executables(active.half()),
+        }
     }
 
     /// Refusals made by entry `index` of the policy in force.

@@ -139,6 +139,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         pool = pool::plan(
             &profile,
             &rules.entries,
+            &restricted,
             &config,
             host.as_ref(),
             diagnostics,

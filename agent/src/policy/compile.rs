@@ -1,9 +1,6 @@
 //! Rules into tables: direct-indexed slots, entries most specific first.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range};
 
 use portreeve_common::abi::{
     Entry, EntryOptions, MAX_ENTRIES, MAX_ENTRIES_PER_PORT, Protocol, Slot, Unreserved, Who,
@@ -18,6 +15,7 @@ use super::{
     reservations::{Kind, Reservation, Rules},
     restrictions::{self, Restriction},
     servauth::{Access, ServAuth},
+    sharing::shared_ports,
     specificity::Specificity,
 };
 use crate::{
@@ -296,31 +294,12 @@ impl Compiler<'_, '_> {
         }
     }
 
-    /// Marks the TCP ports that several listeners share: those with SHAREPORT on
-    /// any entry (`PRT-14`, `PRT-17`), and those where a server with BIND stands
-    /// beside one without, which Linux would refuse otherwise (`PRT-29`).
+    /// Marks the TCP ports that several listeners share.
     fn share(&mut self, rules: &Rules) {
-        #[derive(Default)]
-        struct Asked {
-            shared: bool,
-            bound: bool,
-            unbound: bool,
-        }
-        let mut ports: HashMap<u16, Asked> = HashMap::new();
-        for rule in &rules.entries {
-            if rule.kind == Kind::Port && rule.protocol == Protocol::Tcp {
-                let asked = ports.entry(rule.first).or_default();
-                asked.shared |= rule.options.share.is_some();
-                asked.bound |= rule.options.bind.is_some();
-                asked.unbound |= rule.options.bind.is_none();
-            }
-        }
-        for (port, asked) in ports {
-            if asked.shared || (asked.bound && asked.unbound) {
-                let index = Slot::index(0, Protocol::Tcp, port) as usize;
-                let slot = &mut self.compiled.image.slots[index];
-                *slot = slot.shared();
-            }
+        for port in shared_ports(&rules.entries).into_keys() {
+            let index = Slot::index(0, Protocol::Tcp, port) as usize;
+            let slot = &mut self.compiled.image.slots[index];
+            *slot = slot.shared();
         }
     }
 }

@@ -28,7 +28,8 @@ pub struct Image {
     pub permits: PermitSets,
     /// Which entries of which port cover which defined jobs.
     pub lists: JobLists,
-    /// How the programs recognise defined jobs.
+    /// How the programs recognise defined jobs, with executables as they were known when
+    /// it was compiled.
     pub jobs: JobImage,
 }
 

@@ -7,6 +7,7 @@ mod tests;
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -83,32 +84,43 @@ impl Alternative {
 
     /// One without any condition is nobody.
     fn admits(&self, caller: &Caller) -> bool {
-        fn holds<P, V: ?Sized>(
-            conditions: &[P],
-            value: Option<&V>,
-            is: impl Fn(&P, &V) -> bool,
-        ) -> bool {
-            let any = |value| conditions.iter().any(|condition| is(condition, value));
-            conditions.is_empty() || value.is_some_and(any)
-        }
+        self.admits_if(caller, false)
+    }
+
+    /// The same, with conditions on what isn't known of the caller taken to hold
+    /// if `unknown` says so.
+    fn admits_if(&self, caller: &Caller, unknown: bool) -> bool {
         let user = match &self.users {
             None => true,
-            Some(users) => caller.uid.is_some_and(|uid| users.contains(&uid)),
+            Some(users) => caller.uid.map_or(unknown, |uid| users.contains(&uid)),
         };
+        let (cgroup, comm, exe) = (&caller.cgroup, &caller.comm, &caller.exe);
         self.facts() != Facts::default()
             && user
             && holds(
                 &self.cgroups,
-                caller.cgroup.as_deref(),
-                CgroupPattern::covers,
+                cgroup.as_deref(),
+                unknown,
+                |pattern, path| pattern.covers(path),
             )
-            && holds(&self.comms, caller.comm.as_deref(), |pattern, comm| {
+            && holds(&self.comms, comm.as_deref(), unknown, |pattern, comm| {
                 matches(pattern, comm)
             })
-            && holds(&self.exes, caller.exe.as_deref(), |exe, of_caller| {
+            && holds(&self.exes, exe.as_deref(), unknown, |exe, of_caller| {
                 is_same_file(exe, of_caller)
             })
     }
+}
+
+/// Whether one of the conditions does, if there are any.
+fn holds<P, V: ?Sized>(
+    conditions: &[P],
+    value: Option<&V>,
+    unknown: bool,
+    is: impl Fn(&P, &V) -> bool,
+) -> bool {
+    let any = |value| conditions.iter().any(|condition| is(condition, value));
+    conditions.is_empty() || value.map_or(unknown, any)
 }
 
 /// What is known of a process. What isn't known satisfies no condition.
@@ -180,6 +192,13 @@ impl Jobs {
         self.jobs.get(id.0 as usize)
     }
 
+    /// The files that definitions name; one can come several times.
+    pub fn executables(&self) -> impl Iterator<Item = &Path> {
+        let alternatives = self.jobs.iter().flat_map(|job| &job.alternatives);
+        let files = alternatives.flat_map(|alternative| &alternative.exes);
+        files.map(PathBuf::as_path)
+    }
+
     /// Whether there is no job at all.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
@@ -219,6 +238,17 @@ impl Jobs {
             Some(Found { id, proven })
         };
         self.iter().filter_map(found).collect()
+    }
+
+    /// The same, or `None` if what isn't known of `caller` could make it more.
+    pub fn of_known(&self, caller: &Caller) -> Option<Vec<Found>> {
+        let found = self.of(caller);
+        let could_be = |(id, job): (JobId, &Job)| {
+            let mut alternatives = job.alternatives.iter();
+            !found.iter().any(|found| found.id == id)
+                && alternatives.any(|alternative| alternative.admits_if(caller, true))
+        };
+        (!self.iter().any(could_be)).then_some(found)
     }
 
     /// Whether being the job is always proven by cgroup or user.
@@ -263,8 +293,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Whether two paths lead to one file. The kernel shows the path without links.
+/// Whether two paths lead to one file, by whatever names.
 fn is_same_file(defined: &Path, running: &Path) -> bool {
-    let resolved = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    defined == running || resolved(defined) == resolved(running)
+    let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    defined == running || file(defined).is_some_and(|defined| file(running) == Some(defined))
 }

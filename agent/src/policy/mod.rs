@@ -19,6 +19,7 @@ pub mod pool;
 pub mod reservations;
 pub mod restrictions;
 pub mod servauth;
+mod sharing;
 pub mod source;
 pub mod specificity;
 mod story;

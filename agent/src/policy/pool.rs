@@ -12,6 +12,7 @@ use portreeve_common::abi::{Mode, Protocol};
 use super::{
     bits::PortBits,
     reservations::{Kind, Reservation},
+    restrictions::Restriction,
 };
 use crate::{
     config::{BelowFloor, Config},
@@ -29,7 +30,8 @@ const DEFAULT: Range = (1024, 65535);
 /// What a policy asks of the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Ports that are handed out to nobody: every reserved one, of TCP or UDP.
+    /// Ports that are handed out to nobody: every reserved or restricted one, of TCP
+    /// or UDP.
     pub ports: PortBits,
     /// The range that ports are handed out from, if the profile says it.
     pub range: Option<Range>,
@@ -60,6 +62,7 @@ pub struct Plan {
 pub fn plan(
     profile: &Profile,
     entries: &[Reservation],
+    restrictions: &[Restriction],
     config: &Config,
     host: Option<&PortSettings>,
     diagnostics: &mut Diagnostics,
@@ -67,7 +70,7 @@ pub fn plan(
     let managed = config.ephemeral.manage;
     let said = range(profile, managed, diagnostics);
     let range = said.map(|said| said.value);
-    let ports = reserved(entries);
+    let ports = kept_back(entries, restrictions);
     let left = host.and_then(|host| {
         let range = range.or(host.ephemeral)?;
         let kept_out = match managed {
@@ -82,7 +85,7 @@ pub fn plan(
     });
     if let Some(left) = left.filter(|_| managed) {
         // A pool that the policy does nothing to is none of its business.
-        let blamed = takes_most(entries, left.range).or(said.map(|said| said.span));
+        let blamed = takes_most(entries, restrictions, left.range).or(said.map(|said| said.span));
         if let Some(span) = blamed {
             floor(left, config, span, diagnostics);
         }
@@ -95,25 +98,40 @@ pub fn plan(
     }
 }
 
-/// The entry that takes most ports out of `range`, if one does.
-fn takes_most(entries: &[Reservation], (low, high): Range) -> Option<Span> {
-    let taken = |entry: &&Reservation| {
-        let (first, last) = (entry.first.max(low), entry.last.min(high));
+/// The entry or restriction that takes most ports out of `range`, if one does.
+fn takes_most(
+    entries: &[Reservation],
+    restrictions: &[Restriction],
+    (low, high): Range,
+) -> Option<Span> {
+    let taken = |first: u16, last: u16| {
+        let (first, last) = (first.max(low), last.min(high));
         (u32::from(last) + 1).saturating_sub(u32::from(first))
     };
     let entries = entries
         .iter()
-        .filter(|entry| entry.kind != Kind::Unreserved);
-    let most = entries.max_by_key(taken)?;
-    (taken(&most) > 0).then_some(most.span)
+        .filter(|entry| entry.kind != Kind::Unreserved)
+        .map(|entry| (taken(entry.first, entry.last), entry.span));
+    let restrictions = restrictions
+        .iter()
+        .map(|restriction| (taken(restriction.first, restriction.last), restriction.span));
+    let (most, span) = entries
+        .chain(restrictions)
+        .max_by_key(|(taken, _)| *taken)?;
+    (most > 0).then_some(span)
 }
 
-/// `PRT-38`: what is reserved for either protocol. The list has no protocols.
-pub fn reserved(entries: &[Reservation]) -> PortBits {
+/// `PRT-38`: what is reserved for either protocol, or for certain users. The list
+/// has no protocols. A restricted port would otherwise come to whoever binds port 0
+/// or none at all, which nothing judges.
+pub fn kept_back(entries: &[Reservation], restrictions: &[Restriction]) -> PortBits {
+    let restricted = restrictions
+        .iter()
+        .map(|restriction| (restriction.first, restriction.last));
     Protocol::ALL
         .map(|protocol| reserved_of(entries, protocol))
         .iter()
-        .fold(PortBits::default(), |all, ports| all.or(ports))
+        .fold(restricted.collect(), |all: PortBits, ports| all.or(ports))
 }
 
 fn reserved_of(entries: &[Reservation], protocol: Protocol) -> PortBits {

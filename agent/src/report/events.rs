@@ -1,7 +1,20 @@
 //! Events in one line each: who, what, which rule.
 
-use crate::{daemon::protocol::EventRecord, diagnostics::escaped};
+use crate::{
+    daemon::protocol::{EventLine, EventRecord},
+    diagnostics::escaped,
+};
 use portreeve_common::Reason;
+
+/// One line of the stream for people.
+pub fn line(line: &EventLine) -> String {
+    match line {
+        EventLine::Event(event) => text(event),
+        EventLine::Missed { missed } => {
+            format!("{missed} events were MISSED: they came faster than they were read")
+        }
+    }
+}
 
 /// One event for people.
 pub fn text(event: &EventRecord) -> String {
@@ -15,16 +28,16 @@ pub fn text(event: &EventRecord) -> String {
         .iter()
         .find(|reason| reason.id() == event.reason)
         .map_or(event.reason.as_str(), |reason| reason.text());
+    let repeated = match event.repeated {
+        0 => String::new(),
+        count => format!("... and {count} more like it within a second: "),
+    };
     let mut text = format!(
-        "{} {verdict} {}/{} to {} (pid {}, uid {}, address {}, cgroup {}): {why}",
+        "{} {repeated}{verdict} {} to {} ({}): {why}",
         event.time,
-        event.protocol,
-        event.port,
-        escaped(&event.comm),
-        event.pid,
-        event.uid,
-        event.address,
-        escaped(&event.cgroup),
+        asked(event),
+        event.comm.as_deref().map_or("somebody".into(), escaped),
+        details(event).join(", "),
     );
     if let Some(entry) = &event.entry {
         let file = entry.file.as_deref().unwrap_or("line ");
@@ -36,4 +49,132 @@ pub fn text(event: &EventRecord) -> String {
         text.push(']');
     }
     text
+}
+
+/// What was asked for, as far as it is known.
+fn asked(event: &EventRecord) -> String {
+    match (&event.protocol, event.port) {
+        (Some(protocol), Some(port)) => format!("{protocol}/{port}"),
+        (Some(protocol), None) => format!("a {protocol} port"),
+        _ => "a port".into(),
+    }
+}
+
+/// Who asked, and what went with it.
+fn details(event: &EventRecord) -> Vec<String> {
+    let mut details = Vec::new();
+    if event.kernel {
+        details.push("a thread of the kernel".into());
+    }
+    if let Some(pid) = event.pid {
+        details.push(format!("pid {pid}"));
+    }
+    let folded = event.comm.as_deref().map(str::to_ascii_uppercase);
+    if let Some(job) = &event.job
+        && event.job != folded
+        && !event.kernel
+    {
+        details.push(format!("job {}", escaped(job)));
+    }
+    details.push(format!("uid {}", event.uid));
+    match (&event.rewritten, &event.address) {
+        (Some(change), _) => {
+            let (from, to) = (&change.from, &change.to);
+            details.push(format!("address {to} in the place of {from}"));
+        }
+        (None, Some(address)) => details.push(format!("address {address}")),
+        (None, None) => {}
+    }
+    details.push(format!("cgroup {}", escaped(&event.cgroup)));
+    match event.sharing.as_deref() {
+        Some("failed") => details.push("SO_REUSEPORT could NOT be switched".into()),
+        Some(switched) => details.push(format!("SO_REUSEPORT {}", switched.replace('-', " "))),
+        None => {}
+    }
+    details
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::protocol::{EventEntry, Rewritten};
+
+    fn event() -> EventRecord {
+        EventRecord {
+            time: "T".into(),
+            hook: Some("bind4".into()),
+            verdict: "deny".into(),
+            reason: "other-job".into(),
+            errno: Some("EACCES".into()),
+            protocol: Some("tcp".into()),
+            address: Some("0.0.0.0".into()),
+            port: Some(21),
+            pid: Some(7),
+            comm: Some("wrong".into()),
+            job: Some("WRONG".into()),
+            kernel: false,
+            uid: 5,
+            cgroup: "/a".into(),
+            granted: false,
+            rewritten: None,
+            sharing: None,
+            generation: 1,
+            entry: Some(EventEntry {
+                file: Some("p".into()),
+                line: 2,
+                text: Some("21 TCP FTPD1".into()),
+            }),
+            repeated: 0,
+        }
+    }
+
+    #[test]
+    fn one_event_is_one_sentence() {
+        let why = "the port is reserved for another job [p:2: 21 TCP FTPD1]";
+        assert_eq!(
+            text(&event()),
+            format!("T refused tcp/21 to wrong (pid 7, uid 5, address 0.0.0.0, cgroup /a): {why}")
+        );
+        let changed = EventRecord {
+            verdict: "allow".into(),
+            reason: "permitted".into(),
+            job: Some("FTPD1".into()),
+            granted: true,
+            rewritten: Some(Rewritten {
+                from: "0.0.0.0".into(),
+                to: "10.0.0.1".into(),
+            }),
+            sharing: Some("switched-off".into()),
+            entry: None,
+            ..event()
+        };
+        assert_eq!(
+            text(&changed),
+            "T granted tcp/21 to wrong (pid 7, job FTPD1, uid 5, address 10.0.0.1 in the place of \
+             0.0.0.0, cgroup /a, SO_REUSEPORT switched off): the port is reserved for this job"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let unknown = EventRecord {
+            hook: None,
+            protocol: None,
+            address: None,
+            port: None,
+            pid: None,
+            comm: None,
+            job: None,
+            entry: None,
+            repeated: 4711,
+            ..event()
+        };
+        assert_eq!(
+            line(&EventLine::Event(Box::new(unknown))),
+            "T ... and 4711 more like it within a second: refused a port to somebody \
+             (uid 5, cgroup /a): the port is reserved for another job"
+        );
+        let missed = line(&EventLine::Missed { missed: 3 });
+        assert!(missed.starts_with("3 events were MISSED"));
+    }
 }

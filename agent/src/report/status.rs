@@ -93,8 +93,19 @@ pub fn text(status: &Status) -> String {
     if status.audited.values().any(|count| *count > 0) {
         lines.push(format!("in audit    {}", counts(&status.audited)));
     }
-    if status.events.lost > 0 {
-        lines.push(format!("events lost {}", status.events.lost));
+    let events = &status.events;
+    let untold = [
+        (events.suppressed, "refusals only counted, as repetitions"),
+        (events.lost, "refusals LOST for want of room"),
+        (events.reports_lost, "other binds lost"),
+    ];
+    let untold: Vec<String> = untold
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if !untold.is_empty() {
+        lines.push(format!("no event    {}", untold.join(", ")));
     }
     lines.join("\n")
 }

@@ -126,11 +126,27 @@ pub struct RepeatKey {
     pub audit: u32,
 }
 
-/// How often something was refused within one second.
+impl RepeatKey {
+    /// The key that `event`, of a refusal, is counted under.
+    pub const fn of(event: &Event) -> Self {
+        Self {
+            cgroup: event.cgroup,
+            generation: event.generation,
+            entry: event.entry,
+            uid: event.uid,
+            second: (event.time / 1_000_000_000) as u32,
+            reason: event.reason as u32,
+            audit: (event.flags & Event::AUDIT) as u32,
+        }
+    }
+}
+
+/// How often something was refused within one second. The least recently used give
+/// way to new ones; the counters miss none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Repeats {
-    /// Refusals with an event of their own.
+    /// Refusals that an event of their own was made for; the ring may have had no room.
     pub told: u64,
     /// Refusals behind those, which are only counted.
     pub suppressed: u64,

@@ -57,6 +57,10 @@ pub const POOL: &str = "POOL";
 /// The program that judges at listen, as the attached one's only element.
 pub const LISTENING: &str = "LISTENING";
 
+/// The [`super::jobs::ExeKey`] of the file that was identified last. Not pinned: each
+/// agent has its own.
+pub const IDENTIFIED: &str = "IDENTIFIED";
+
 /// Every map that is pinned, in the order in which they are.
 pub const PINNED_MAPS: [&str; 27] = [
     INFO,
@@ -100,3 +104,5 @@ pub const POST_BIND6: &str = "post_bind6";
 pub const LISTEN: &str = "listen";
 /// The `lsm/socket_listen` program that judges.
 pub const JUDGE_LISTEN: &str = "judge_listen";
+/// The program that tells what the kernel knows a file by; it is run and never attached.
+pub const IDENTIFY: &str = "identify";

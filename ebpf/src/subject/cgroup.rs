@@ -21,11 +21,28 @@ use crate::{
 /// What can't be read.
 const UNREADABLE: u64 = u64::MAX;
 
+/// The cgroup of the caller's process: a thread that sits in a threaded cgroup counts
+/// for the domain above it, because a thread can't be another process.
+#[inline(always)]
+fn of_process() -> Option<Record> {
+    Record::task()
+        .follow(Field::TaskCgroups)
+        .and_then(|set| set.follow(Field::CssSetDomain))
+        .and_then(|set| set.follow(Field::CssSetCgroup))
+}
+
+/// The id of the cgroup that the caller is judged by; 0 if it can't be told.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn id_of_cgroup() -> u64 {
+    match of_process().and_then(|cgroup| cgroup.follow(Field::CgroupNode)) {
+        Some(node) => node.get(Field::NodeId),
+        None => 0,
+    }
+}
+
 /// The class of the caller's cgroup; more than 32 bits if it can't be told.
 /// `policy` is the generation and, lowest, the half.
-///
-/// It is the cgroup of the process: a thread that sits in a threaded cgroup
-/// counts for the domain above it, because a thread can't be another process.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
@@ -36,11 +53,7 @@ pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
     let Some(rules) = half.job_rules() else {
         return UNREADABLE;
     };
-    let Some(cgroup) = Record::task()
-        .follow(Field::TaskCgroups)
-        .and_then(|set| set.follow(Field::CssSetDomain))
-        .and_then(|set| set.follow(Field::CssSetCgroup))
-    else {
+    let Some(cgroup) = of_process() else {
         return UNREADABLE;
     };
     let Some(node) = cgroup.follow(Field::CgroupNode) else {

@@ -11,7 +11,7 @@ mod privilege;
 
 use portreeve_common::{Subject, abi::Hook, decide::Asked};
 
-pub use self::jobs::Known;
+pub use self::{cgroup::id_of_cgroup, jobs::Known};
 use crate::judge::{Call, Kind};
 
 /// `::ffff:0:0`, the third word of an IPv4-mapped address.

@@ -1,10 +1,11 @@
 //! Whether the caller's user or one of its groups is in a permit set.
 
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use portreeve_common::abi::{Field, jobs::PermitKey};
 
 use crate::{
     maps::{PERMITS, offset},
-    task::{Record, read},
+    task::Record,
 };
 
 /// Groups read at once.
@@ -41,7 +42,11 @@ pub extern "C" fn is_permitted(half: u32, set: u32) -> u32 {
     let ids = groups.address() + u64::from(offset(Field::GroupsIds));
     let mut first = 0;
     while first < MAX_GROUPS {
-        let some: [u32; GROUPS] = read(ids + 4 * u64::from(first));
+        let mut some = [0; GROUPS];
+        // What can't be read is zeroed, and group 0 is a group.
+        if !read_groups(ids + 4 * u64::from(first), &mut some) {
+            return 0;
+        }
         let mut index = 0;
         while index < GROUPS {
             // Behind the end of the list stands something else.
@@ -56,4 +61,13 @@ pub extern "C" fn is_permitted(half: u32, set: u32) -> u32 {
         first += GROUPS as u32;
     }
     0
+}
+
+#[inline(always)]
+fn read_groups(address: u64, groups: &mut [u32; GROUPS]) -> bool {
+    let size = size_of::<[u32; GROUPS]>() as u32;
+    // SAFETY: the helper writes as many bytes as the array has, whatever the address.
+    let read =
+        unsafe { bpf_probe_read_kernel(groups.as_mut_ptr().cast(), size, address as *const _) };
+    read == 0
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow};
 use nix::libc;
 
 use super::{
-    become_caller::{become_caller, name_thread},
+    become_caller::{become_caller, join, join_as_thread, name_thread},
     socket,
 };
 use crate::harness::request::{Answer, Task, Thread};
@@ -55,6 +55,9 @@ fn survive(name: &str, task: &Task) -> Result<()> {
 }
 
 fn bind_and_hold(task: &Task) -> Result<()> {
+    if let Some(cgroup) = &task.caller.thread_cgroup {
+        join_as_thread(cgroup)?;
+    }
     let mut held = Vec::new();
     let mut errnos = Vec::new();
     for want in &task.wants {
@@ -62,6 +65,9 @@ fn bind_and_hold(task: &Task) -> Result<()> {
             Some(socket) => socket,
             None => socket::open(want)?,
         };
+        if let Some(cgroup) = &want.from {
+            join(cgroup)?;
+        }
         errnos.push(match socket::bind(&socket, want) {
             Ok(()) => 0,
             Err(errno) => errno as i32,

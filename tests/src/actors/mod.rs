@@ -6,8 +6,10 @@ mod bind;
 mod draw;
 pub mod launch;
 mod puppet;
+mod servant;
 mod socket;
 pub mod spin;
+mod swarm;
 
 use std::{env, process::ExitCode};
 
@@ -23,6 +25,10 @@ pub const SPIN: &str = "__spin";
 pub const DRAW: &str = "__draw";
 /// Is somebody else for each bind.
 pub const PUPPET: &str = "__puppet";
+/// Is born into one cgroup after another, and binds.
+pub const SWARM: &str = "__swarm";
+/// Does one thing after another with its sockets, as it is told.
+pub const SERVANT: &str = "__servant";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -35,8 +41,9 @@ pub fn can_open(kind: Kind) -> Result<()> {
 pub fn play() -> Option<ExitCode> {
     let mut arguments = env::args().skip(1);
     let part = arguments.next().filter(|part| part.starts_with("__"))?;
+    // The last one: before it can stand the script that we are the interpreter of.
     let played = arguments
-        .next()
+        .next_back()
         .context("a part comes with its task in JSON")
         .and_then(|task| perform(&part, &task));
     Some(match played {
@@ -54,6 +61,8 @@ fn perform(part: &str, task: &str) -> Result<()> {
         SPIN => spin::perform(serde_json::from_str(task)?),
         DRAW => draw::perform(&serde_json::from_str(task)?),
         PUPPET => puppet::perform(),
+        SWARM => swarm::perform(&serde_json::from_str(task)?),
+        SERVANT => servant::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

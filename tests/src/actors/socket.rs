@@ -13,21 +13,7 @@ use crate::harness::{Want, request::Kind};
 
 /// A socket of the kind wanted.
 pub fn open(want: &Want) -> Result<OwnedFd> {
-    let family = match want.address {
-        IpAddr::V4(_) => libc::AF_INET,
-        IpAddr::V6(_) => libc::AF_INET6,
-    };
-    let (kind, protocol) = match want.kind {
-        Kind::Tcp => (libc::SOCK_STREAM, 0),
-        Kind::Udp => (libc::SOCK_DGRAM, 0),
-        Kind::UdpLite => (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
-        Kind::Mptcp => (libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
-    };
-    // SAFETY: the call takes three numbers.
-    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) };
-    let fd = Errno::result(fd).with_context(|| format!("no {:?} socket", want.kind))?;
-    // SAFETY: the kernel made this descriptor for us; nobody else has it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = open_kind(want.kind, want.address.is_ipv6())?;
     if let Some(only) = want.v6_only {
         let value = libc::c_int::from(only);
         // SAFETY: `value` outlives the call and is as long as said.
@@ -44,11 +30,25 @@ pub fn open(want: &Want) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// A socket of this kind and family.
+pub fn open_kind(kind: Kind, v6: bool) -> Result<OwnedFd> {
+    let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+    let (form, protocol) = match kind {
+        Kind::Tcp => (libc::SOCK_STREAM, 0),
+        Kind::Udp => (libc::SOCK_DGRAM, 0),
+        Kind::UdpLite => (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+        Kind::Mptcp => (libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
+    };
+    // SAFETY: the call takes three numbers.
+    let fd = unsafe { libc::socket(family, form | libc::SOCK_CLOEXEC, protocol) };
+    let fd = Errno::result(fd).with_context(|| format!("no {kind:?} socket"))?;
+    // SAFETY: the kernel made this descriptor for us; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Binds `socket` as wanted, and listens if that is wanted too.
 pub fn bind(socket: &OwnedFd, want: &Want) -> Result<(), Errno> {
-    if !want.unbound {
-        bind_only(socket, want)?;
-    }
+    bind_only(socket, want)?;
     if want.listens {
         // SAFETY: the call takes two numbers.
         Errno::result(unsafe { libc::listen(socket.as_raw_fd(), 1) })?;

@@ -1,6 +1,9 @@
 //! UNRSV for TCP judged at listen, by the BPF LSM.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
@@ -9,8 +12,8 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, Caller, NOBODY, Need, Sandbox, Settings, Spinner, Want, host, request::Kind,
-        skip, snapshot::Snapshot, tcp, udp,
+        Agent, Binder, Caller, NOBODY, Need, Sandbox, Servant, Settings, Spinner, Want, host,
+        request::Kind, skip, snapshot::Snapshot, tcp, udp, watch::Watch,
     },
     tests,
 };
@@ -23,6 +26,7 @@ tests![
     both_families_on_every_address,
     multipath_tcp_is_tcp,
     a_listener_is_judged_again,
+    what_counts_is_who_listens_and_when,
     reserved_and_low_ports_were_judged_at_bind,
     other_network_namespaces_are_left_alone,
     other_cgroups_are_left_alone,
@@ -31,6 +35,7 @@ tests![
     a_reload_changes_the_moment,
     killed_and_restarted_under_load,
     detach_ends_it,
+    a_missing_hook_is_noticed,
 ];
 
 tests![WITHOUT: refused_without_the_lsm];
@@ -210,16 +215,18 @@ fn users_are_admitted_by_saf(s: &Sandbox) -> Result<()> {
 /// `UNR-15`, `UNR-16`: bind to port 0, and listen without a bind.
 fn ports_that_the_kernel_chose_are_open(s: &Sandbox) -> Result<()> {
     let web = s.caller("web");
-    let wants = [
-        tcp(0).listening(),
-        tcp(0).listening_only(),
-        tcp(0).on_any_v6(false).listening(),
-        tcp(0).on(Ipv6Addr::LOCALHOST).listening_only(),
-    ];
+    let wants = [tcp(0).listening(), tcp(0).on_any_v6(false).listening()];
     let agent = start(s, DENY, QUIET, &web, &wants)?;
     for want in &wants {
         ends(&agent, &web, want, Ok(()), &[])?;
     }
+    let mut watch = Watch::start(&agent)?;
+    let servant = Servant::start(&web)?;
+    for v6 in [false, true] {
+        let socket = servant.socket(Kind::Tcp, v6)?;
+        ensure_eq!(servant.listen(socket)?, Ok(()), "without a bind, IPv6 {v6}");
+    }
+    watch.expect(&[], &[])?;
     ends(&agent, &web, &tcp(5000).listening(), REFUSED, &[DENIED]).map(drop)
 }
 
@@ -257,29 +264,60 @@ fn multipath_tcp_is_tcp(s: &Sandbox) -> Result<()> {
         of(tcp(5000)).listening(),
         of(tcp(5001)).on_any_v6(false).listening(),
     ];
-    let open = [of(tcp(0)).listening(), of(tcp(0)).listening_only()];
-    let all: Vec<Want> = refused.iter().chain(&open).cloned().collect();
+    let open = [of(tcp(0)).listening(), of(tcp(5000))];
+    let all: Vec<Want> = refused.iter().chain(&open[..1]).cloned().collect();
     let agent = start(s, DENY, QUIET, &web, &all)?;
     for (want, address) in refused.iter().zip(["127.0.0.1", "::"]) {
         let events = ends(&agent, &web, want, REFUSED, &[DENIED])?;
         ensure_eq!(events[0]["address"], address, "{events:?}");
     }
-    for want in open.iter().chain(&[of(tcp(5000))]) {
+    for want in &open {
         ends(&agent, &web, want, Ok(()), &[])?;
     }
-    Ok(())
+    let mut watch = Watch::start(&agent)?;
+    let servant = Servant::start(&web)?;
+    let socket = servant.socket(Kind::Mptcp, false)?;
+    ensure_eq!(servant.listen(socket)?, Ok(()), "without a bind");
+    watch.expect(&[], &[])
 }
 
 /// A second listen, which changes the backlog.
 fn a_listener_is_judged_again(s: &Sandbox) -> Result<()> {
-    let wants = [tcp(5000).listening(), tcp(5000).listening_only()];
-    let app = s.caller("app");
-    let agent = s.agent("PORT\n UNRSV TCP APP\n", QUIET)?.start()?;
-    let both = Binder::start_on_one_socket(&app, &wants)?;
-    ensure_eq!(both.results, [Ok(()), Ok(())], "two listens");
-    let count = &agent.status()?["counters"]["unreserved-permitted"];
-    ensure_eq!(*count, 2, "listens that were judged");
-    Ok(())
+    let agent = s
+        .agent("PORT\n UNRSV TCP APP\n", QUIET.report_all())?
+        .start()?;
+    let app = Servant::start(&s.caller("app"))?;
+    let socket = app.socket(Kind::Tcp, false)?;
+    ensure_eq!(app.bind(socket, Ipv4Addr::LOCALHOST, 5000)?, Ok(()), "bind");
+    let mut watch = Watch::start(&agent)?;
+    for _ in 0..2 {
+        ensure_eq!(app.listen(socket)?, Ok(()), "listen");
+    }
+    let event = json!({"hook": "listen", "reason": "unreserved-permitted", "port": 5000});
+    watch.expect(&[("unreserved-permitted", 2)], &[event.clone(), event])
+}
+
+/// The tables of the moment, and the job that calls listen, whoever bound the socket.
+fn what_counts_is_who_listens_and_when(s: &Sandbox) -> Result<()> {
+    let agent = s.agent("PORT\n 7 TCP A\n", QUIET)?.start()?;
+    let [app, web] = ["app", "web"].map(|name| Servant::start(&s.caller(name)));
+    let (app, web) = (app?, web?);
+    let socket = web.socket(Kind::Tcp, false)?;
+    let bound = web.bind(socket, Ipv4Addr::LOCALHOST, 5000)?;
+    ensure_eq!(bound, Ok(()), "before the policy");
+    s.set_policy("PORT\n UNRSV TCP APP\n", QUIET)?;
+    let (code, answer) = agent.reload(&[])?;
+    ensure_eq!(code, 0, "{answer}");
+    let mut watch = Watch::start(&agent)?;
+    ensure_eq!(web.listen(socket)?, REFUSED, "bound before the policy");
+    let event = json!({"hook": "listen", "reason": "unreserved-other", "comm": "web"});
+    watch.expect(&[("unreserved-other", 1)], &[event])?;
+    let taken = app.take(&web, socket)?;
+    ensure_eq!(app.listen(taken)?, Ok(()), "passed on");
+    watch.expect(&[("unreserved-permitted", 1)], &[])?;
+    ensure_eq!(web.listen(socket)?, REFUSED, "a listener");
+    let event = json!({"hook": "listen", "verdict": "deny", "comm": "web"});
+    watch.expect(&[("unreserved-other", 1)], &[event])
 }
 
 /// `LOW-01`, `PRT-44`: what the bind answered for is not asked again.
@@ -328,6 +366,11 @@ fn other_cgroups_are_left_alone(s: &Sandbox) -> Result<()> {
     ends(&agent, &outside, &want, Ok(()), &[])?;
     let bind = ("bind4", "allow", "unreserved", 0);
     ends(&agent, &below, &want, REFUSED, &[bind, DENIED])?;
+    // What counts is where the socket was made, as for binds.
+    let leaves = want.clone().from(host::cgroup2()?);
+    ends(&agent, &below, &leaves, REFUSED, &[bind, DENIED])?;
+    let joins = want.clone().from(&s.cgroup);
+    ends(&agent, &outside, &joins, Ok(()), &[])?;
     // A sibling has as many cgroups above it.
     let sibling = Sandbox::new()?;
     let beside = sibling.caller("web");
@@ -422,6 +465,21 @@ fn detach_ends_it(s: &Sandbox) -> Result<()> {
         ensure_eq!(Binder::attempt(&web, &want)?, Ok(()), "after `detach`");
     }
     Ok(())
+}
+
+/// Somebody removes its pin: where the policy needs it nothing is proven any more,
+/// and a new agent puts it back.
+fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(DENY, QUIET)?.start()?;
+    fs::remove_file(s.bpffs.join("links/listen"))?;
+    let status = s.portreeve(&["status", "--format", "json"])?;
+    let status = status.ended_with(1)?.json()?;
+    let problem = status["selftest"]["problem"].to_string();
+    ensure!(problem.contains("hook listen is not attached"), "{problem}");
+    drop(agent);
+    let agent = s.agent_again()?.start()?;
+    let want = tcp(5000).listening();
+    ends(&agent, &s.caller("web"), &want, REFUSED, &[DENIED]).map(drop)
 }
 
 /// `UNR-10` where the kernel doesn't ask: refused with what to do, never accepted and

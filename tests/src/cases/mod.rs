@@ -1,12 +1,22 @@
 //! The tests, one file per subject.
 
 mod audit;
+mod authport;
+mod bind_address;
+mod cgroups;
 mod events;
+mod executables;
 mod explain;
+mod floods;
 mod generated;
+mod given_ports;
+mod grants;
 mod input;
+mod jobs;
+mod kernel_threads;
 mod listen;
 mod listeners;
+mod low_ports;
 mod neighbours;
 mod obey;
 mod policies;
@@ -15,9 +25,14 @@ mod publishing;
 mod register;
 mod reload;
 mod requirements;
+mod restrictions;
+mod saf;
 mod selftest;
+mod sharing;
 mod survival;
 mod traces;
+mod unreserved;
+mod users;
 mod verdicts;
 mod verifier;
 
@@ -40,6 +55,19 @@ const SUBJECTS: &[Subject] = &[
     ("publishing", HOOKS, publishing::TESTS),
     ("verdicts", HOOKS, verdicts::TESTS),
     ("policies", HOOKS, policies::TESTS),
+    ("cgroups", HOOKS, cgroups::TESTS),
+    ("jobs", HOOKS, jobs::TESTS),
+    ("kernel_threads", HOOKS, kernel_threads::TESTS),
+    ("users", HOOKS, users::TESTS),
+    ("low_ports", HOOKS, low_ports::TESTS),
+    ("saf", HOOKS, saf::TESTS),
+    ("unreserved", HOOKS, unreserved::TESTS),
+    ("authport", HOOKS, authport::TESTS),
+    ("restrictions", HOOKS, restrictions::TESTS),
+    ("bind_address", HOOKS, bind_address::TESTS),
+    ("sharing", HOOKS, sharing::TESTS),
+    ("grants", HOOKS, grants::TESTS),
+    ("given_ports", HOOKS, given_ports::TESTS),
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),
@@ -49,10 +77,12 @@ const SUBJECTS: &[Subject] = &[
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),
     ("input", HOOKS, input::TESTS),
+    ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),
     ("generated", HOOKS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
     ("events", HOOKS, events::TESTS),
+    ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),

@@ -10,7 +10,7 @@ use crate::{
     ensure_eq,
     harness::{
         Binder, Caller, Case, Sandbox, Settings, Want,
-        expect::{expect_at_once, judge},
+        expect::{expect_apart, expect_at_once, judge},
         tcp, udp,
     },
     tests,
@@ -127,7 +127,7 @@ fn every_port_is_reserved_by_one_entry(s: &Sandbox) -> Result<()> {
         let is_it = want.protocol() == "udp";
         is_it.then(|| Case::blocked(caller, want, entry))
     });
-    expect_at_once(&agent, profile, POOLLESS, &cases)?;
+    expect_apart(&agent, profile, POOLLESS, &cases)?;
     // Not refused: there is none left that could be handed out.
     let result = Binder::attempt(&caller, &udp(0))?;
     ensure_eq!(result, Err(Errno::EADDRINUSE), "port 0");

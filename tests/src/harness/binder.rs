@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
+use serde::Serialize;
 
 use super::{
     pace::{limit, patience},
@@ -19,15 +20,20 @@ use super::{
 use crate::actors::{BIND, SPIN, spin::STOP};
 
 /// A process of ours and the lines it prints.
-struct Actor {
+pub(super) struct Actor {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
 impl Actor {
-    fn start(part: &str, task: &Task) -> Result<Self> {
-        let mut child = Command::new(env::current_exe()?)
+    /// A process that plays `part`, running the file that `caller` runs.
+    pub(super) fn start(part: &str, caller: &Caller, task: &impl Serialize) -> Result<Self> {
+        let exe = match &caller.exe {
+            Some(exe) => exe.clone(),
+            None => env::current_exe()?,
+        };
+        let mut child = Command::new(exe)
             .arg(part)
             .arg(serde_json::to_string(task)?)
             .stdin(Stdio::piped())
@@ -52,7 +58,15 @@ impl Actor {
         })
     }
 
-    fn line(&mut self) -> Result<String> {
+    /// Says a line to it and returns its answer.
+    pub(super) fn ask(&mut self, line: &str) -> Result<String> {
+        let stdin = self.stdin.as_mut().context("an actor is deaf")?;
+        // If it has ended, its own words say why.
+        let _ = writeln!(stdin, "{line}");
+        self.line()
+    }
+
+    pub(super) fn line(&mut self) -> Result<String> {
         if let Ok(line) = self.lines.recv_timeout(patience()) {
             return Ok(line);
         }
@@ -114,7 +128,7 @@ impl Binder {
     }
 
     fn perform(task: &Task) -> Result<Self> {
-        let mut actor = Actor::start(BIND, task)?;
+        let mut actor = Actor::start(BIND, &task.caller, task)?;
         let answer: Answer = serde_json::from_str(&actor.line()?)?;
         let result = |errno| match errno {
             0 => Ok(()),
@@ -146,7 +160,7 @@ pub struct Spinner {
 impl Spinner {
     /// Starts `caller` on `wants`, in turn.
     pub fn start(caller: &Caller, wants: &[Want]) -> Result<Self> {
-        let actor = Actor::start(SPIN, &task(caller, wants))?;
+        let actor = Actor::start(SPIN, caller, &task(caller, wants))?;
         let mut spinner = Self { actor };
         // It is at it only when it has answered with something.
         spinner.wait_for(1)?;
@@ -164,12 +178,7 @@ impl Spinner {
     }
 
     fn ask(&mut self, line: &str) -> Result<Tally> {
-        let stdin = self.actor.stdin.as_mut().context("a spinner is deaf")?;
-        if writeln!(stdin, "{line}").is_err() {
-            // It has ended; its own words say why.
-            self.actor.line()?;
-        }
-        Ok(serde_json::from_str(&self.actor.line()?)?)
+        Ok(serde_json::from_str(&self.actor.ask(line)?)?)
     }
 
     /// Waits until it has made `more` binds from now on.

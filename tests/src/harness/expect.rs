@@ -38,6 +38,16 @@ pub enum Outcome<'a> {
     Unreserved,
     /// No entry names the port, and the host's own rule refuses it.
     UnreservedLeftToHost,
+    /// No entry names the port, and the policy refuses it all the same.
+    RefusedUnreserved {
+        /// Id of the reason.
+        reason: &'a str,
+    },
+    /// No entry names the port, and the policy lets it be for this reason.
+    AllowedUnreserved {
+        /// Id of the reason.
+        reason: &'a str,
+    },
     /// It is none of the policy's business, and it succeeds.
     NotJudged,
     /// In audit mode: the policy would refuse it, and it succeeds.
@@ -75,6 +85,11 @@ impl<'a> Case<'a> {
         Self::new(caller, want, Outcome::Refused { reason, entry })
     }
 
+    /// `entry` refuses the caller for this reason.
+    pub fn refused(caller: &Caller, want: Want, reason: &'a str, entry: &'a str) -> Self {
+        Self::new(caller, want, Outcome::Refused { reason, entry })
+    }
+
     /// The port is RESERVED by `entry`.
     pub fn blocked(caller: &Caller, want: Want, entry: &'a str) -> Self {
         let reason = "blocked";
@@ -108,6 +123,18 @@ impl<'a> Case<'a> {
         Self::new(caller, want, Outcome::UnreservedLeftToHost)
     }
 
+    /// RESTRICTLOWPORTS refuses the caller an unreserved port.
+    pub fn low_port(caller: &Caller, want: Want) -> Self {
+        let reason = "low-port";
+        Self::new(caller, want, Outcome::RefusedUnreserved { reason })
+    }
+
+    /// RESTRICTLOWPORTS doesn't concern the caller.
+    pub fn privileged(caller: &Caller, want: Want) -> Self {
+        let reason = "privileged-low-port";
+        Self::new(caller, want, Outcome::AllowedUnreserved { reason })
+    }
+
     /// The policy has no say.
     pub fn not_judged(caller: &Caller, want: Want) -> Self {
         Self::new(caller, want, Outcome::NotJudged)
@@ -134,6 +161,7 @@ impl<'a> Case<'a> {
     fn result(&self) -> Result<(), Errno> {
         match self.outcome {
             Outcome::Refused { .. }
+            | Outcome::RefusedUnreserved { .. }
             | Outcome::LeftToHost { .. }
             | Outcome::UnreservedLeftToHost => Err(Errno::EACCES),
             _ => Ok(()),
@@ -164,11 +192,23 @@ pub fn judge<'s>(
     settings: Settings,
     cases: &[Case<'_>],
 ) -> Result<Agent<'s>> {
+    judge_with(sandbox, profile, settings, "", cases)
+}
+
+/// The same with more text in the config, such as definitions of jobs.
+pub fn judge_with<'s>(
+    sandbox: &'s Sandbox,
+    profile: &str,
+    settings: Settings,
+    config: &str,
+    cases: &[Case<'_>],
+) -> Result<Agent<'s>> {
     for case in cases {
         let result = Binder::attempt(&case.caller, &case.want)?;
         ensure_eq!(result, case.without_agent(), "without an agent: {case}");
     }
-    let agent = sandbox.agent(profile, settings)?.start()?;
+    sandbox.set_policy_with(profile, settings, config)?;
+    let agent = sandbox.agent_again()?.start()?;
     expect(&agent, profile, settings, cases)?;
     Ok(agent)
 }
@@ -215,6 +255,29 @@ pub fn expect_at_once(
     let before = Snapshot::take(agent)?;
     let lines = Lines::new(&[(&agent.sandbox.profile(), profile)]);
     step(agent, &lines, settings, cases, &before).map(drop)
+}
+
+/// Refusals of one rule, cgroup and user that make an event each within a second,
+/// and fewer.
+const TOLD: usize = 30;
+
+/// Makes the binds in several processes, each in a cgroup of its own, so that each
+/// refusal makes an event of its own, and checks what comes of them.
+pub fn expect_apart(
+    agent: &Agent<'_>,
+    profile: &str,
+    settings: Settings,
+    cases: &[Case<'_>],
+) -> Result<()> {
+    for (number, cases) in cases.chunks(TOLD).enumerate() {
+        let cgroup = agent.sandbox.cgroup_below(&format!("apart{number}"))?;
+        let mut cases = cases.to_vec();
+        for case in &mut cases {
+            case.caller.cgroup.clone_from(&cgroup);
+        }
+        expect_at_once(agent, profile, settings, &cases)?;
+    }
+    Ok(())
 }
 
 fn step(
@@ -288,6 +351,9 @@ fn count(
                 .context("no row for the entry")? += 1;
             (&mut snapshot.counters, reason)
         }
+        Outcome::RefusedUnreserved { reason } | Outcome::AllowedUnreserved { reason } => {
+            (&mut snapshot.counters, reason)
+        }
         Outcome::WouldRefuse { reason, .. } => (&mut snapshot.audited, reason),
         Outcome::Permitted { .. } | Outcome::LeftToHost { .. } if settings.audit => {
             (&mut snapshot.audited, "permitted")
@@ -315,10 +381,12 @@ fn event(
     let (verdict, reason, errno, entry, granted) = match case.outcome {
         Outcome::Refused { reason, entry } => ("deny", reason, Some("EACCES"), Some(entry), false),
         Outcome::WouldRefuse { reason, entry } => ("would-deny", reason, None, Some(entry), false),
+        Outcome::RefusedUnreserved { reason } => ("deny", reason, Some("EACCES"), None, false),
         Outcome::NotJudged => return Ok(None),
         _ if !settings.report_all => return Ok(None),
         Outcome::Permitted { entry, granted } => ("allow", "permitted", None, Some(entry), granted),
         Outcome::LeftToHost { entry } => ("allow", "permitted", None, Some(entry), false),
+        Outcome::AllowedUnreserved { reason } => ("allow", reason, None, None, false),
         Outcome::Unreserved | Outcome::UnreservedLeftToHost => {
             ("allow", "unreserved", None, None, false)
         }
@@ -331,7 +399,8 @@ fn event(
         None => Value::Null,
     };
     let Case { caller, want, .. } = case;
-    let below = caller.cgroup.strip_prefix(&sandbox.cgroup)?;
+    let cgroup = want.from.as_ref().unwrap_or(&caller.cgroup);
+    let below = cgroup.strip_prefix(&sandbox.cgroup)?;
     let cgroup = match below.to_str() {
         Some("") => sandbox.cgroup_name(),
         Some(below) => format!("{}/{below}", sandbox.cgroup_name()),
@@ -347,10 +416,13 @@ fn event(
         "port": want.port,
         "pid": pid,
         "comm": caller.name,
-        "job": caller.name.to_ascii_uppercase(),
+        "job": caller.job,
+        "kernel": false,
         "uid": caller.uid(),
         "cgroup": cgroup,
         "granted": granted,
+        "rewritten": null,
+        "sharing": null,
         "generation": before.generation,
         "entry": entry,
         "repeated": 0,

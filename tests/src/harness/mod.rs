@@ -9,6 +9,7 @@ pub mod cleanup;
 pub mod command;
 pub mod control;
 pub mod draw;
+pub mod endpoints;
 pub mod expect;
 pub mod host;
 pub mod launch;
@@ -18,9 +19,12 @@ pub mod pace;
 pub mod puppet;
 pub mod request;
 pub mod sandbox;
+pub mod servant;
 pub mod settings;
 pub mod snapshot;
+pub mod swarm;
 pub mod syscalls;
+pub mod watch;
 
 use std::{fmt, panic, thread};
 
@@ -33,7 +37,9 @@ pub use expect::Case;
 pub use needs::Need;
 pub use request::{Caller, Want, tcp, udp};
 pub use sandbox::Sandbox;
+pub use servant::Servant;
 pub use settings::Settings;
+pub use watch::Watch;
 
 /// A user without any privilege, whether there is an account for it or not.
 pub const NOBODY: u32 = 65534;

@@ -25,6 +25,7 @@ const BPF_LINK_CREATE: libc::c_long = 28;
 
 const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
 const BPF_CGROUP_INET4_BIND: u32 = 8;
+const BPF_CGROUP_INET6_BIND: u32 = 9;
 
 /// What a neighbour's program answers to every bind.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub enum Always {
     Allow = 1,
 }
 
-/// A program on `bind4` of a cgroup; detached when dropped.
+/// A program on `bind4` or `bind6` of a cgroup; detached when dropped.
 pub struct Neighbour {
     _link: OwnedFd,
 }
@@ -43,8 +44,29 @@ pub struct Neighbour {
 impl Neighbour {
     /// Attaches beside whatever is there.
     pub fn attach(cgroup: &Path, answer: Always) -> Result<Self> {
-        let program = load(&[set(0, answer as i32), EXIT])
-            .context("a neighbour's program can't be loaded")?;
+        let answer = [set(0, answer as i32), EXIT];
+        Self::attach_to(BPF_CGROUP_INET4_BIND, cgroup, &answer)
+    }
+
+    /// Attaches a program that moves every bind of the one family to `port`.
+    pub fn attach_moving(cgroup: &Path, v6: bool, port: u16) -> Result<Self> {
+        let family = if v6 {
+            BPF_CGROUP_INET6_BIND
+        } else {
+            BPF_CGROUP_INET4_BIND
+        };
+        let moving = [
+            set(2, i32::from(port.to_be())),
+            store(1, USER_PORT, 2),
+            set(0, Always::Allow as i32),
+            EXIT,
+        ];
+        Self::attach_to(family, cgroup, &moving)
+    }
+
+    fn attach_to(attach_type: u32, cgroup: &Path, instructions: &[u64]) -> Result<Self> {
+        let program =
+            load_for(attach_type, instructions).context("a neighbour's program can't be loaded")?;
         let cgroup = File::open(cgroup)?;
         #[repr(C)]
         struct Attr {
@@ -56,7 +78,7 @@ impl Neighbour {
         let mut attr = Attr {
             prog_fd: program.as_raw_fd().cast_unsigned(),
             target_fd: cgroup.as_raw_fd().cast_unsigned(),
-            attach_type: BPF_CGROUP_INET4_BIND,
+            attach_type,
             flags: 0,
         };
         // SAFETY: the layout is BPF_LINK_CREATE's; it holds no pointer.
@@ -72,6 +94,15 @@ const EXIT: u64 = 0x95;
 /// `register = number`
 fn set(register: u8, number: i32) -> u64 {
     0xb7 | u64::from(register) << 8 | u64::from(number.cast_unsigned()) << 32
+}
+
+/// Where the port stands in what a bind hook is called with.
+const USER_PORT: i16 = 24;
+
+/// `*(u32 *)(to + offset) = from`
+fn store(to: u8, offset: i16, from: u8) -> u64 {
+    let offset = u64::from(offset.cast_unsigned()) << 16;
+    0x63 | u64::from(from << 4 | to) << 8 | offset
 }
 
 fn call(helper: i32) -> u64 {
@@ -107,6 +138,10 @@ fn refuses(error: &io::Error) -> bool {
 
 /// A program on `bind4` of these instructions.
 fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
+    load_for(BPF_CGROUP_INET4_BIND, instructions)
+}
+
+fn load_for(attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         prog_type: u32,
@@ -135,7 +170,7 @@ fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
         prog_flags: 0,
         prog_name: [0; 16],
         prog_ifindex: 0,
-        expected_attach_type: BPF_CGROUP_INET4_BIND,
+        expected_attach_type: attach_type,
     };
     // SAFETY: the layout is BPF_PROG_LOAD's; instructions and licence outlive the call.
     owned(unsafe { bpf(BPF_PROG_LOAD, &mut attr) }?)

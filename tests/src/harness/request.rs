@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Caller {
     /// Its process name.
     pub name: String,
+    /// The job that events say it is, if they say any.
+    pub job: Option<String>,
     /// Which of its threads binds.
     pub thread: Thread,
     /// Real, effective and saved user id; root without.
@@ -23,6 +25,20 @@ pub struct Caller {
     pub elsewhere: bool,
     /// It is root in a user namespace of its own.
     pub own_users: bool,
+    /// The file that it runs; that of the tests without.
+    pub exe: Option<PathBuf>,
+    /// Real, effective and saved group id; the users' numbers without.
+    pub gids: Option<[u32; 3]>,
+    /// Its supplementary groups.
+    pub groups: Vec<u32>,
+    /// The capabilities that it keeps, if it has them, as a set of bits; without,
+    /// what its change of users leaves.
+    pub capabilities: Option<u64>,
+    /// Its network namespace belongs to its own user namespace, and low ports need
+    /// no capability there.
+    pub own_network: bool,
+    /// The threaded cgroup that the thread joins which binds.
+    pub thread_cgroup: Option<PathBuf>,
     /// The only processor it runs on.
     pub cpu: Option<usize>,
     /// How far it lets others go first.
@@ -41,6 +57,18 @@ pub enum Thread {
 }
 
 impl Caller {
+    /// The same, being these defined jobs to the policy in force.
+    pub fn job(mut self, jobs: &str) -> Self {
+        self.job = Some(jobs.to_owned());
+        self
+    }
+
+    /// The same, whose name is one that a process can't have to the policy in force.
+    pub fn no_job(mut self) -> Self {
+        self.job = None;
+        self
+    }
+
     /// The same with this user as real, effective and saved one.
     pub fn user(self, uid: u32) -> Self {
         self.users(uid, uid, uid)
@@ -81,6 +109,42 @@ impl Caller {
         let mut caller = self.user(uid);
         caller.own_users = true;
         caller
+    }
+
+    /// The same, running `file`, a copy of the tests' own or a script for one.
+    pub fn running(mut self, file: impl Into<PathBuf>) -> Self {
+        self.exe = Some(file.into());
+        self
+    }
+
+    /// The same with these real, effective and saved groups.
+    pub fn gids(mut self, real: u32, effective: u32, saved: u32) -> Self {
+        self.gids = Some([real, effective, saved]);
+        self
+    }
+
+    /// The same with these supplementary groups.
+    pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
+        self.groups = groups.into_iter().collect();
+        self
+    }
+
+    /// The same with these capabilities at most, which a change of users leaves.
+    pub fn capabilities(mut self, set: u64) -> Self {
+        self.capabilities = Some(set);
+        self
+    }
+
+    /// The same in a network namespace made by itself, as root of its own.
+    pub fn own_network(mut self) -> Self {
+        self.own_network = true;
+        self
+    }
+
+    /// The same, the thread that binds in this threaded cgroup.
+    pub fn thread_cgroup(mut self, cgroup: impl Into<PathBuf>) -> Self {
+        self.thread_cgroup = Some(cgroup.into());
+        self
     }
 
     /// The same on one processor.
@@ -129,8 +193,8 @@ pub struct Want {
     pub no_family: bool,
     /// Listens when it is bound.
     pub listens: bool,
-    /// Isn't bound.
-    pub unbound: bool,
+    /// The cgroup to which the process moves when it has the socket.
+    pub from: Option<PathBuf>,
 }
 
 /// TCP port `port` on 127.0.0.1.
@@ -142,7 +206,7 @@ pub fn tcp(port: u16) -> Want {
         v6_only: None,
         no_family: false,
         listens: false,
-        unbound: false,
+        from: None,
     }
 }
 
@@ -182,10 +246,10 @@ impl Want {
         self
     }
 
-    /// The same, listening without a bind of its own.
-    pub fn listening_only(mut self) -> Self {
-        self.unbound = true;
-        self.listening()
+    /// The same, from this cgroup: the process moves there with the socket.
+    pub fn from(mut self, cgroup: impl Into<PathBuf>) -> Self {
+        self.from = Some(cgroup.into());
+        self
     }
 
     /// The table that judges it.

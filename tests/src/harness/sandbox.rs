@@ -69,11 +69,18 @@ impl Sandbox {
     pub fn caller(&self, name: &str) -> Caller {
         Caller {
             name: name.to_owned(),
+            job: Some(name.to_ascii_uppercase()),
             thread: Thread::Leader,
             uids: None,
             cgroup: self.cgroup.clone(),
             elsewhere: false,
             own_users: false,
+            exe: None,
+            gids: None,
+            groups: Vec::new(),
+            capabilities: None,
+            own_network: false,
+            thread_cgroup: None,
             cpu: None,
             nice: 0,
         }
@@ -104,10 +111,24 @@ impl Sandbox {
         Ok(())
     }
 
+    /// The same, with more text behind the settings in the config.
+    pub fn set_policy_with(&self, profile: &str, settings: Settings, more: &str) -> Result<()> {
+        self.set_policy(profile, settings)?;
+        self.write("portreeve.toml", settings.toml() + more)?;
+        Ok(())
+    }
+
     /// An agent for this policy, to be started.
     pub fn agent(&self, profile: &str, settings: Settings) -> Result<Start<'_>> {
         self.set_policy(profile, settings)?;
         Start::new(self)
+    }
+
+    /// An agent for this profile and this config, to be started.
+    pub fn agent_with(&self, profile: &str, config: &str) -> Result<Start<'_>> {
+        self.write("profile.tcpip", profile)?;
+        self.write("portreeve.toml", config)?;
+        self.agent_again()
     }
 
     /// An agent for the policy that the sandbox's files hold, to be started.

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -27,14 +28,20 @@ pub trait Inodes {
     fn of(&self, path: &Path) -> io::Result<Vec<Inode>>;
 }
 
-/// Only whether the files are there, for policies that are not put in force:
-/// nobody is recognised by their tables.
+/// The files as `stat` tells them: enough to say which are missing and how many there
+/// are, not to recognise anybody. A policy's tables are made again when it is put in
+/// force, with the files as the kernel knows them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Presence;
 
 impl Inodes for Presence {
     fn of(&self, path: &Path) -> io::Result<Vec<Inode>> {
-        fs::metadata(path).map(|_| Vec::new())
+        let file = fs::metadata(path)?;
+        Ok(vec![Inode {
+            device: file.dev() as u32,
+            inode: file.ino(),
+            generation: 0,
+        }])
     }
 }
 

@@ -256,7 +256,7 @@ fn report_exe(path: &Path, span: Span, error: &io::Error, diagnostics: &mut Diag
             span,
             format!("there is no file {path}, so nobody is the job by running it"),
         )
-        .help("reload the policy when the file is there")
+        .help("the agent takes it up when it appears")
     } else {
         Diagnostic::error(
             Code::MissingExe,

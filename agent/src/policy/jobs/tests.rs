@@ -178,3 +178,39 @@ proptest! {
         CgroupPattern::new(&pattern).covers(&path);
     }
 }
+
+/// What isn't known leaves it open only where it matters.
+#[test]
+fn what_is_not_known_may_leave_a_job_open() {
+    let (jobs, _) = jobs(TEXT);
+    let known = |caller: &Caller| {
+        let found = jobs.of_known(caller)?;
+        let ids: Vec<JobId> = found.iter().map(|found| found.id).collect();
+        Some(names(&jobs, &ids))
+    };
+    let whole = caller("/x", "/nowhere/nginx", "nginx", 33);
+    assert_eq!(known(&whole).unwrap(), ["WEB", "FTPX"]);
+    let without_exe = Caller {
+        exe: None,
+        ..whole.clone()
+    };
+    assert_eq!(known(&without_exe), None);
+    // Its name says already that it isn't.
+    let other = Caller {
+        comm: Some("other".into()),
+        ..without_exe
+    };
+    assert_eq!(known(&other).unwrap(), ["FTPX"]);
+    let without_cgroup = Caller {
+        cgroup: None,
+        ..other
+    };
+    assert_eq!(known(&without_cgroup), None);
+    // A job that it is anyway needs no more.
+    let sure = Caller {
+        cgroup: Some("/kube1/pod-2/web".into()),
+        exe: None,
+        ..whole
+    };
+    assert_eq!(known(&sure).unwrap(), ["WEB", "FTPX"]);
+}

@@ -14,6 +14,7 @@ pub use self::host::Host;
 use super::{
     jobs::Jobs,
     reservations::{Kind, Reservation},
+    sharing::shared_ports,
 };
 use crate::{
     config::ServAuthProfile,
@@ -65,6 +66,7 @@ impl Lint<'_> {
         enterprise_extender(self.entries, diagnostics);
         delete_at_start(self.profile, diagnostics);
         bind_addresses(self.entries, diagnostics);
+        one_user(self.entries, diagnostics);
     }
 }
 
@@ -295,6 +297,31 @@ fn bind_addresses(reservations: &[Reservation], diagnostics: &mut Diagnostics) {
         }
         earlier.push(reservation);
     }
+}
+
+/// `PRT-17`, `PRT-29`: Linux shares a port within one effective user.
+fn one_user(reservations: &[Reservation], diagnostics: &mut Diagnostics) {
+    let mut ports = shared_ports(reservations);
+    ports.retain(|_, entries| *entries > 1);
+    let named: Vec<String> = ports.keys().map(|port| format!("tcp/{port}")).collect();
+    once(
+        reservations,
+        |entry| {
+            entry.kind == Kind::Port
+                && entry.protocol == Protocol::Tcp
+                && ports.contains_key(&entry.first)
+        },
+        |first, _| {
+            let message = format!(
+                "jobs that share a port on Linux must run as the same user: {}",
+                in_words(&named)
+            );
+            Diagnostic::info(Code::SharedByUser, first.span, message)
+                .label("the first entry of them")
+                .help("a server of another user finds the port taken (EADDRINUSE)")
+        },
+        diagnostics,
+    );
 }
 
 /// Whether two entries can mean a common job: exact names that differ can't.

@@ -104,6 +104,28 @@ fn ike_ports_belong_to_somebody_when_ipsecurity_is_on() {
     assert!(half[0].2.contains("UDP 4500"), "{half:?}");
 }
 
+/// `PRT-17`, `PRT-29`
+#[test]
+fn jobs_that_share_a_port_are_of_one_user() {
+    let said = |text: &str| -> Vec<(u32, String)> {
+        let found = found(text).into_iter();
+        found
+            .filter(|(code, ..)| *code == Code::SharedByUser)
+            .map(|(_, line, message)| (line, message))
+            .collect()
+    };
+    let both =
+        "PORT 22 TCP A\n 23 TCP A BIND 192.0.2.1\n 23 TCP B\n 24 TCP A\n 24 TCP B SHAREPORT\n";
+    let found = said(both);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, 2);
+    assert!(found[0].1.ends_with(": tcp/23, tcp/24"), "{found:?}");
+    let own = "PORT 23 TCP A BIND 192.0.2.1\n 23 TCP B BIND 192.0.2.2\n";
+    assert_eq!(said(own), [], "nothing is shared");
+    assert_eq!(said("PORT 23 TCP A SHAREPORT\n"), [], "one job is one user");
+    assert_eq!(said("PORT 23 TCP A\n 23 TCP B\n"), [], "nothing is shared");
+}
+
 /// `PRT-28`, `PRT-30`
 #[test]
 fn servers_on_one_port_need_their_own_addresses() {

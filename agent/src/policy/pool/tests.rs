@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::{
     config::Ephemeral,
-    diagnostics::Severity,
+    diagnostics::{Severity, Sources},
     policy::reservations::resolve,
     profile::{ReadOptions, parse},
 };
@@ -24,6 +24,15 @@ fn planned(
     config: &Config,
     host: &PortSettings,
 ) -> (Plan, Vec<(Code, Severity, String)>) {
+    planned_with(text, &[], config, host)
+}
+
+fn planned_with(
+    text: &str,
+    restrictions: &[Restriction],
+    config: &Config,
+    host: &PortSettings,
+) -> (Plan, Vec<(Code, Severity, String)>) {
     let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
     assert!(!parsed.diagnostics.has_errors());
     let mut diagnostics = Diagnostics::new();
@@ -31,6 +40,7 @@ fn planned(
     let plan = plan(
         &parsed.profile,
         &rules.entries,
+        restrictions,
         config,
         Some(host),
         &mut diagnostics,
@@ -82,6 +92,44 @@ fn all_that_is_reserved_is_kept_back() {
     );
     assert_eq!(kept.range, None);
     assert_eq!(plan.left.unwrap().free, 28232 - 23);
+}
+
+/// `IBI-01`, `EPH-04`: a port that is for certain users is nobody's by chance; z/OS
+/// has no such ports to count.
+#[test]
+fn what_is_restricted_is_kept_back() {
+    let span = Span {
+        source: Sources::new().add("c".into(), ""),
+        start: 0,
+        end: 0,
+    };
+    let restriction = |protocol, first, last| Restriction {
+        protocol,
+        first,
+        last,
+        users: [1000].into(),
+        span,
+    };
+    let restrictions = [
+        restriction(Protocol::Tcp, 40000, 40001),
+        restriction(Protocol::Udp, 40001, 40002),
+    ];
+    let text = "PORT 40002 TCP A 40003 TCP A\n";
+    let host = host((40000, 40009), "");
+    let (plan, _) = planned_with(text, &restrictions, &Config::default(), &host);
+    assert_eq!(plan.kept.unwrap().ports.to_string(), "40000-40003");
+    let left = plan.left.unwrap();
+    assert_eq!(left.free, 6);
+    assert_eq!(left.of_protocol, [8, 10]);
+
+    let all = [restriction(Protocol::Udp, 1024, 65535)];
+    let (plan, said) = planned_with(text, &all, &Config::default(), &host);
+    assert_eq!(plan.left.unwrap().free, 0);
+    let codes: Vec<_> = said
+        .iter()
+        .map(|(code, severity, _)| (*code, *severity))
+        .collect();
+    assert_eq!(codes, [(Code::PoolTooSmall, Severity::Error)]);
 }
 
 /// `EPH-01`: one range for both, or none.

@@ -1,0 +1,204 @@
+//! The servant: a process that does with its sockets what it is told, one thing at a time.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufRead as _},
+    mem::{size_of, zeroed},
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    process,
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    errno::Errno,
+    libc,
+    unistd::{Gid, Uid, setresgid, setresuid},
+};
+
+use super::{become_caller::become_caller, socket};
+use crate::harness::{
+    Caller,
+    draw::set_range,
+    servant::{Deed, SocketOption, Yield},
+};
+
+/// Longest wait of a call for a peer, in seconds.
+const WAIT: libc::time_t = 10;
+
+/// Becomes the caller and obeys until its standard input is closed.
+pub fn perform(caller: &Caller) -> Result<()> {
+    become_caller(caller)?;
+    println!("{}", process::id());
+    let mut sockets = HashMap::new();
+    for line in io::stdin().lock().lines() {
+        let done = perform_one(&mut sockets, &serde_json::from_str(&line?)?)?;
+        let done: Result<Yield, i32> = done.map_err(|errno| errno as i32);
+        println!("{}", serde_json::to_string(&done)?);
+    }
+    Ok(())
+}
+
+/// The outer error is the test's mistake, the inner one what the kernel says.
+fn perform_one(sockets: &mut HashMap<RawFd, OwnedFd>, deed: &Deed) -> Result<Result<Yield, Errno>> {
+    let mut keep = |socket: OwnedFd| {
+        let fd = socket.as_raw_fd();
+        sockets.insert(fd, socket);
+        Yield::Number(fd)
+    };
+    Ok(match deed {
+        Deed::Open { kind, v6 } => Ok(keep(socket::open_kind(*kind, *v6)?)),
+        Deed::Close { socket } => {
+            sockets.remove(socket).context("no such socket")?;
+            Ok(Yield::Nothing)
+        }
+        Deed::Set {
+            socket,
+            option,
+            value,
+        } => set(*socket, *option, *value),
+        Deed::Get { socket, option } => get(*socket, *option).map(Yield::Number),
+        Deed::Bind { socket, name } => bind(*socket, name),
+        Deed::Listen { socket } => {
+            // SAFETY: the call takes two numbers.
+            nothing(unsafe { libc::listen(*socket, 128) })
+        }
+        Deed::Name { socket } => name(*socket).map(Yield::Address),
+        Deed::Accept { socket } => accept(*socket).map(keep),
+        Deed::Receive { socket } => receive(*socket).map(Yield::Number),
+        Deed::Become { uid } => {
+            let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*uid));
+            setresgid(group, group, group)
+                .and_then(|()| setresuid(user, user, user))
+                .map(|()| Yield::Nothing)
+        }
+        Deed::SetPortRange { first, last } => {
+            set_range(*first, *last)?;
+            Ok(Yield::Nothing)
+        }
+        Deed::Take { pid, socket } => take(*pid, *socket).map(keep),
+    })
+}
+
+fn nothing(result: libc::c_int) -> Result<Yield, Errno> {
+    Errno::result(result).map(|_| Yield::Nothing)
+}
+
+fn owned(fd: libc::c_int) -> Result<OwnedFd, Errno> {
+    let fd = Errno::result(fd)?;
+    // SAFETY: the kernel made this descriptor for us; nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn of(option: SocketOption) -> (libc::c_int, libc::c_int) {
+    /// Which the headers of the libc crate don't have yet.
+    const TCP_DELACK_MAX_US: libc::c_int = 46;
+    match option {
+        SocketOption::ReusePort => (libc::SOL_SOCKET, libc::SO_REUSEPORT),
+        SocketOption::ReuseAddress => (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+        SocketOption::V6Only => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+        SocketOption::MostDelay => (libc::IPPROTO_TCP, TCP_DELACK_MAX_US),
+    }
+}
+
+fn set(socket: RawFd, option: SocketOption, value: i32) -> Result<Yield, Errno> {
+    let (level, option) = of(option);
+    // SAFETY: `value` outlives the call and is as long as said.
+    nothing(unsafe {
+        libc::setsockopt(
+            socket,
+            level,
+            option,
+            std::ptr::from_ref(&value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    })
+}
+
+fn get(socket: RawFd, option: SocketOption) -> Result<i32, Errno> {
+    let (level, option) = of(option);
+    let mut value = 0i32;
+    let mut length = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: both are written and outlive the call; `length` is that of `value`.
+    Errno::result(unsafe {
+        libc::getsockopt(
+            socket,
+            level,
+            option,
+            std::ptr::from_mut(&mut value).cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(value)
+}
+
+fn bind(socket: RawFd, name: &[u8]) -> Result<Yield, Errno> {
+    // SAFETY: `name` is readable and as long as said; the kernel checks what is in it.
+    nothing(unsafe { libc::bind(socket, name.as_ptr().cast(), name.len() as libc::socklen_t) })
+}
+
+fn name(socket: RawFd) -> Result<SocketAddr, Errno> {
+    // SAFETY: a sockaddr_in6 is plain data, for which all zeroes is valid.
+    let mut name: libc::sockaddr_in6 = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+    // SAFETY: the kernel writes no more than `length` bytes, which `name` has.
+    Errno::result(unsafe {
+        libc::getsockname(
+            socket,
+            std::ptr::from_mut(&mut name).cast(),
+            &raw mut length,
+        )
+    })?;
+    if libc::c_int::from(name.sin6_family) == libc::AF_INET6 {
+        let address = IpAddr::from(name.sin6_addr.s6_addr);
+        return Ok(SocketAddr::new(address, u16::from_be(name.sin6_port)));
+    }
+    // SAFETY: it is the name of an IPv4 socket, which is shorter and aligned alike.
+    let name = unsafe { *std::ptr::from_ref(&name).cast::<libc::sockaddr_in>() };
+    let address = IpAddr::from(name.sin_addr.s_addr.to_ne_bytes());
+    Ok(SocketAddr::new(address, u16::from_be(name.sin_port)))
+}
+
+/// Lets calls on `socket` wait so long for a peer and no longer.
+fn wait_some_time(socket: RawFd) -> Result<(), Errno> {
+    let wait = libc::timeval {
+        tv_sec: WAIT,
+        tv_usec: 0,
+    };
+    // SAFETY: `wait` outlives the call and is as long as said.
+    Errno::result(unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_RCVTIMEO,
+            std::ptr::from_ref(&wait).cast(),
+            size_of::<libc::timeval>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+fn accept(socket: RawFd) -> Result<OwnedFd, Errno> {
+    wait_some_time(socket)?;
+    // SAFETY: nobody asks for the peer's name.
+    owned(unsafe { libc::accept(socket, std::ptr::null_mut(), std::ptr::null_mut()) })
+}
+
+fn receive(socket: RawFd) -> Result<i32, Errno> {
+    wait_some_time(socket)?;
+    let mut byte = 0u8;
+    // SAFETY: one byte is written to `byte`.
+    let length = unsafe { libc::recv(socket, std::ptr::from_mut(&mut byte).cast(), 1, 0) };
+    Errno::result(length)?;
+    Ok(i32::from(byte))
+}
+
+fn take(pid: u32, socket: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: the calls take numbers; what they return is ours.
+    let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int)?;
+    owned(
+        // SAFETY: as above.
+        unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), socket, 0) }
+            as libc::c_int,
+    )
+}

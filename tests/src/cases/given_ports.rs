@@ -1,0 +1,286 @@
+//! The port that a socket has in the end: one that the kernel chose, or one that a
+//! program of somebody else put there after ours had judged.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Result, ensure};
+use nix::errno::Errno;
+use serde_json::{Value, json};
+
+use crate::{
+    ensure_eq,
+    harness::{
+        Sandbox, Servant, Watch,
+        draw::{keep_out, set_range},
+        neighbour::Neighbour,
+        request::Kind,
+        servant::Said,
+    },
+    tests,
+};
+
+tests![
+    a_reserved_port_that_slips_through,
+    a_restricted_port_that_slips_through,
+    a_pool_that_is_not_ours,
+    a_port_that_others_put_there,
+    from_one_right_port_to_another,
+    to_a_port_that_is_nobodys,
+    others_in_audit_mode,
+];
+
+const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const REFUSED: Said<()> = Err(Errno::EACCES);
+const SMALL: &str = "[ephemeral]\nfloor = 1\n";
+
+fn local(v6: bool) -> IpAddr {
+    if v6 {
+        Ipv6Addr::LOCALHOST.into()
+    } else {
+        LOCAL.into()
+    }
+}
+
+/// Binds port 0 when nothing is kept out of the pool.
+fn draw_unguarded(servant: &Servant, socket: i32, v6: bool) -> Result<Said<()>> {
+    // The agent looks every few seconds, and may do so in this very moment.
+    for _ in 0..10 {
+        keep_out("")?;
+        let said = servant.bind(socket, local(v6), 0)?;
+        if said != Err(Errno::EADDRINUSE) {
+            return Ok(said);
+        }
+    }
+    anyhow::bail!("the pool is always mended at once")
+}
+
+fn event(v6: bool, reason: &str, port: u16, line: u64) -> Value {
+    let mut event = json!({
+        "hook": if v6 { "post_bind6" } else { "post_bind4" },
+        "verdict": if reason == "permitted" { "allow" } else { "deny" },
+        "reason": reason, "port": port, "address": local(v6), "granted": false,
+    });
+    match line {
+        0 => event["entry"] = Value::Null,
+        line => event["entry/line"] = line.into(),
+    }
+    event
+}
+
+/// `EPH-04`, `PRT-38`: where the agent keeps the pool, a reserved port that comes out
+/// of it all the same is refused to all but its job. The socket is unbound again and
+/// the port free.
+fn a_reserved_port_that_slips_through(s: &Sandbox) -> Result<()> {
+    set_range(40000, 40000)?;
+    let profile = "PORT\n 40000 TCP RIGHT\n 40000 UDP RIGHT\n";
+    // With one port in the pool none is left.
+    let config = "[ephemeral]\nbelow_floor = \"accept\"\n[events]\nreport = \"all\"\n";
+    let agent = s.agent_with(profile, config)?.start()?;
+    let (right, wrong) = (
+        Servant::start(&s.caller("right"))?,
+        Servant::start(&s.caller("wrong"))?,
+    );
+    for (kind, line) in [(Kind::Tcp, 2), (Kind::Udp, 3)] {
+        for v6 in [false, true] {
+            let what = format!("{kind:?}, IPv6 {v6}");
+            let mut watch = Watch::start(&agent)?;
+            let socket = wrong.socket(kind, v6)?;
+            ensure_eq!(draw_unguarded(&wrong, socket, v6)?, REFUSED, "{what}");
+            ensure_eq!(wrong.name(socket)?.port(), 0, "{what}: unbound");
+            watch.expect(&[("other-job", 1)], &[event(v6, "other-job", 40000, line)])?;
+
+            // Its job can have it, and then it isn't hidden any more.
+            let drawn = right.socket(kind, v6)?;
+            ensure_eq!(draw_unguarded(&right, drawn, v6)?, Ok(()), "{what}");
+            ensure_eq!(right.name(drawn)?.port(), 40000, "{what}");
+            watch.expect(&[("permitted", 1)], &[event(v6, "permitted", 40000, line)])?;
+            right.close(drawn)?;
+
+            // The socket that was refused can be bound.
+            ensure_eq!(wrong.bind(socket, local(v6), 4321)?, Ok(()), "{what}");
+            wrong.close(socket)?;
+        }
+    }
+    Ok(())
+}
+
+/// `IBI-01`: the same by user; and of a port that is both.
+fn a_restricted_port_that_slips_through(s: &Sandbox) -> Result<()> {
+    set_range(40000, 40000)?;
+    let config = "\
+[ephemeral]
+below_floor = \"accept\"
+[events]
+report = \"all\"
+[[restriction]]
+ports = \"40000\"
+protocol = \"tcp\"
+users = [\"1042\"]
+";
+    let agent = s.agent_with("PORT 21 TCP FTPD\n", config)?.start()?;
+    let (right, wrong) = (
+        Servant::start(&s.caller("app").user(1042))?,
+        Servant::start(&s.caller("app").user(1043))?,
+    );
+    let mut watch = Watch::start(&agent)?;
+    for v6 in [false, true] {
+        let socket = wrong.socket(Kind::Tcp, v6)?;
+        ensure_eq!(draw_unguarded(&wrong, socket, v6)?, REFUSED, "IPv6 {v6}");
+        ensure_eq!(wrong.name(socket)?.port(), 0, "IPv6 {v6}: unbound");
+        watch.expect(&[("other-user", 1)], &[event(v6, "other-user", 40000, 0)])?;
+        let drawn = right.socket(Kind::Tcp, v6)?;
+        ensure_eq!(draw_unguarded(&right, drawn, v6)?, Ok(()), "IPv6 {v6}");
+        right.close(drawn)?;
+        watch.expect(&[], &[event_allowed(v6)])?;
+        let socket = wrong.socket(Kind::Udp, v6)?;
+        ensure_eq!(draw_unguarded(&wrong, socket, v6)?, Ok(()), "UDP {v6}");
+        wrong.close(socket)?;
+        watch.expect(&[], &[])?;
+    }
+    Ok(())
+}
+
+fn event_allowed(v6: bool) -> Value {
+    let mut event = event(v6, "unreserved", 40000, 0);
+    event["verdict"] = "allow".into();
+    event
+}
+
+/// `EPH-10`, `UNR-15`: where nobody keeps the pool, what comes out of it is not
+/// judged: nothing could be had there at all.
+fn a_pool_that_is_not_ours(s: &Sandbox) -> Result<()> {
+    set_range(40000, 40000)?;
+    let profile = "PORT\n 40000 TCP RIGHT\n 40000 UDP RESERVED\n";
+    let audit = "mode = \"audit\"\n[ephemeral]\nbelow_floor = \"accept\"\n";
+    for config in ["[ephemeral]\nmanage = false\n", audit] {
+        let agent = s.agent_with(profile, config)?.start()?;
+        let mut watch = Watch::start(&agent)?;
+        let wrong = Servant::start(&s.caller("wrong"))?;
+        for kind in [Kind::Tcp, Kind::Udp] {
+            for v6 in [false, true] {
+                let socket = wrong.socket(kind, v6)?;
+                let said = wrong.bind(socket, local(v6), 0)?;
+                ensure_eq!(said, Ok(()), "{kind:?}, IPv6 {v6}, {config}");
+                ensure_eq!(wrong.name(socket)?.port(), 40000, "{config}");
+                wrong.close(socket)?;
+            }
+        }
+        watch.expect(&[], &[])?;
+        drop(agent);
+        s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
+    }
+    // Another namespace's pool is never ours.
+    let config = format!("{SMALL}[scope]\nnetns = \"all\"\n");
+    set_range(40000, 40001)?;
+    let agent = s.agent_with("PORT 40000 TCP RIGHT\n", &config)?.start()?;
+    let mut watch = Watch::start(&agent)?;
+    let elsewhere = Servant::start(&s.caller("wrong").elsewhere())?;
+    elsewhere.set_port_range(40000, 40000)?;
+    let socket = elsewhere.socket(Kind::Tcp, false)?;
+    ensure_eq!(elsewhere.bind(socket, LOCAL, 0)?, Ok(()), "elsewhere");
+    ensure_eq!(
+        elsewhere.name(socket)?,
+        SocketAddr::from((LOCAL, 40000)),
+        ""
+    );
+    watch.expect(&[], &[])
+}
+
+const MOVED: &str = "\
+PORT
+  4321 TCP RIGHT
+  4321 UDP RIGHT
+  4322 TCP *
+";
+
+/// What our program judged is not what the socket gets, so that is judged too.
+fn a_port_that_others_put_there(s: &Sandbox) -> Result<()> {
+    let agent = s.agent_with(MOVED, "")?.start()?;
+    let (right, wrong) = (
+        Servant::start(&s.caller("right"))?,
+        Servant::start(&s.caller("wrong"))?,
+    );
+    for v6 in [false, true] {
+        let _neighbour = Neighbour::attach_moving(&s.cgroup, v6, 4321)?;
+        for (kind, line) in [(Kind::Tcp, 2), (Kind::Udp, 3)] {
+            // From a port that nobody reserved, from port 0, and from a reserved one.
+            for (asked, counted) in [(4400, 0), (0, 0), (4322, 1)] {
+                let counted = if kind == Kind::Tcp { counted } else { 0 };
+                let what = format!("{kind:?} {asked}, IPv6 {v6}");
+                let mut watch = Watch::start(&agent)?;
+                let socket = wrong.socket(kind, v6)?;
+                let said = wrong.bind(socket, local(v6), asked)?;
+                ensure_eq!(said, REFUSED, "{what}");
+                ensure_eq!(wrong.name(socket)?.port(), 0, "{what}: unbound");
+                wrong.close(socket)?;
+                let event = event(v6, "other-job", 4321, line);
+                watch.expect(&[("permitted", counted), ("other-job", 1)], &[event])?;
+                let socket = right.socket(kind, v6)?;
+                ensure_eq!(right.bind(socket, local(v6), asked)?, Ok(()), "{what}");
+                ensure_eq!(right.name(socket)?.port(), 4321, "{what}");
+                right.close(socket)?;
+                watch.expect(&[("permitted", 1 + counted)], &[])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Judged twice, as two ports are asked for; a bind that isn't moved is judged once.
+fn from_one_right_port_to_another(s: &Sandbox) -> Result<()> {
+    let agent = s
+        .agent_with(MOVED, "[events]\nreport = \"all\"\n")?
+        .start()?;
+    let mut watch = Watch::start(&agent)?;
+    let right = Servant::start(&s.caller("right"))?;
+    let moved = |hook: &str, port: u16| json!({"hook": hook, "reason": "permitted", "port": port});
+    let socket = right.socket(Kind::Tcp, false)?;
+    ensure_eq!(right.bind(socket, LOCAL, 4322)?, Ok(()), "not moved");
+    watch.expect(&[("permitted", 1)], &[moved("bind4", 4322)])?;
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4321)?;
+    let socket = right.socket(Kind::Tcp, false)?;
+    ensure_eq!(right.bind(socket, LOCAL, 4322)?, Ok(()), "moved");
+    ensure_eq!(right.name(socket)?.port(), 4321, "moved");
+    let both = [moved("bind4", 4322), moved("post_bind4", 4321)];
+    watch.expect(&[("permitted", 2)], &both)
+}
+
+/// A port that the policy says nothing of is not judged in the end.
+fn to_a_port_that_is_nobodys(s: &Sandbox) -> Result<()> {
+    let agent = s.agent_with(MOVED, "")?.start()?;
+    let mut watch = Watch::start(&agent)?;
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4400)?;
+    let wrong = Servant::start(&s.caller("wrong"))?;
+    let socket = wrong.socket(Kind::Tcp, false)?;
+    ensure_eq!(wrong.bind(socket, LOCAL, 4321)?, REFUSED, "asked for");
+    ensure_eq!(wrong.bind(socket, LOCAL, 4322)?, Ok(()), "moved");
+    ensure_eq!(wrong.name(socket)?.port(), 4400, "moved");
+    let event = json!({"hook": "bind4", "reason": "other-job", "port": 4321});
+    watch.expect(&[("permitted", 1), ("other-job", 1)], &[event])
+}
+
+/// Reported and counted once, by the hook that judged what the socket got.
+fn others_in_audit_mode(s: &Sandbox) -> Result<()> {
+    let agent = s.agent_with(MOVED, "mode = \"audit\"\n")?.start()?;
+    let mut watch = Watch::start(&agent)?;
+    let wrong = Servant::start(&s.caller("wrong"))?;
+    let would = |hook: &str| json!({"hook": hook, "verdict": "would-deny", "reason": "other-job", "port": 4321});
+    let bind = |asked: u16| -> Result<()> {
+        let socket = wrong.socket(Kind::Tcp, false)?;
+        ensure_eq!(wrong.bind(socket, LOCAL, asked)?, Ok(()), "{asked}");
+        ensure_eq!(wrong.name(socket)?.port(), 4321, "{asked}");
+        wrong.close(socket)
+    };
+    bind(4321)?;
+    watch.expect_audited(&[("other-job", 1)], &[would("bind4")])?;
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4321)?;
+    bind(4400)?;
+    watch.expect_audited(&[("other-job", 1)], &[would("post_bind4")])?;
+    bind(4321)?;
+    watch.expect_audited(&[("other-job", 1)], &[would("bind4")])?;
+    ensure!(
+        agent.status()?["counters"]["other-job"] == 0,
+        "counted as refused"
+    );
+    Ok(())
+}
