@@ -84,9 +84,9 @@ impl Agent {
         attach: AttachPoint,
         source: Source,
         policy: Policy,
-        hierarchy: Option<std::path::PathBuf>,
     ) -> Result<Self, KernelError> {
         let same = same_policy_in_force(&tables, &policy);
+        let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
         let agent = Self {
             kernel: RefCell::new(Some(kernel)),
             tables: RefCell::new(tables),

@@ -78,7 +78,6 @@ pub fn run(options: RunOptions) -> Result<()> {
 
 async fn main(options: RunOptions) -> Result<()> {
     let attach = AttachPoint::find(options.cgroup.as_deref())?;
-    let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
     let pins = Pins::new(&options.bpffs);
     // Before anything else that an older kernel has no answer to.
     requirements::helpers()?;
@@ -115,7 +114,6 @@ async fn main(options: RunOptions) -> Result<()> {
         attach,
         options.source,
         options.policy,
-        hierarchy,
     )?);
     agent.log.borrow_mut().print = options.print;
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));

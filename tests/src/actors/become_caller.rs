@@ -8,7 +8,7 @@ use nix::{
     libc,
     sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
     sys::prctl,
-    unistd::{Gid, Pid, Uid, gettid, setgroups, setresgid, setresuid},
+    unistd::{Gid, Pid, Uid, getegid, gettid, setgroups, setresgid, setresuid},
 };
 
 use crate::harness::Caller;
@@ -47,8 +47,12 @@ pub fn become_caller(caller: &Caller) -> Result<()> {
         prctl::set_dumpable(true)?;
     }
     if caller.own_users {
+        let group = getegid();
         unshare(CloneFlags::CLONE_NEWUSER).context(NO_USER_NAMESPACE)?;
         fs::write("/proc/self/uid_map", format!("0 {} 1", caller.uid()))?;
+        // Both must be mapped, or no further one can be made inside.
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/gid_map", format!("0 {group} 1"))?;
     }
     if caller.own_network {
         portreeve_sandbox::isolate()?;

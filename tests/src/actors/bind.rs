@@ -7,7 +7,7 @@ use nix::libc;
 
 use super::{
     become_caller::{become_caller, join, join_as_thread, name_thread},
-    socket,
+    child, socket,
 };
 use crate::harness::request::{Answer, Task, Thread};
 
@@ -63,6 +63,7 @@ fn bind_and_hold(task: &Task) -> Result<()> {
     for want in &task.wants {
         let socket = match held.pop_if(|_| task.one_socket) {
             Some(socket) => socket,
+            None if want.of_child => child::socket_of_child(|| socket::open(want))?,
             None => socket::open(want)?,
         };
         if let Some(cgroup) = &want.from {

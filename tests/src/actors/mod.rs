@@ -3,6 +3,8 @@
 
 pub mod become_caller;
 mod bind;
+mod child;
+mod converse;
 mod draw;
 pub mod launch;
 mod puppet;
@@ -29,6 +31,8 @@ pub const PUPPET: &str = "__puppet";
 pub const SWARM: &str = "__swarm";
 /// Does one thing after another with its sockets, as it is told.
 pub const SERVANT: &str = "__servant";
+/// Talks to itself over MPTCP.
+pub const CONVERSE: &str = "__converse";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -63,6 +67,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         PUPPET => puppet::perform(),
         SWARM => swarm::perform(&serde_json::from_str(task)?),
         SERVANT => servant::perform(&serde_json::from_str(task)?),
+        CONVERSE => converse::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     ensure_eq,
@@ -123,10 +123,11 @@ fn the_address_that_comes_of_each(s: &Sandbox) -> Result<()> {
 }
 
 /// `PRT-22`: of several entries the caller's own says which address; who is refused
-/// is told the reason of the refusal.
+/// is told the reason of the refusal. The events say what became of each.
 fn only_the_rightful_job_gets_it(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4321 TCP INETD1 BIND 127.0.0.2\n 4321 TCP TN3270\n";
-    let agent = agent(s, profile)?;
+    let agent = s.agent_with(profile, "[events]\nreport = \"all\"\n")?;
+    let agent = agent.start()?;
     let mut watch = Watch::start(&agent)?;
     for (job, bound) in [("inetd1", V4), ("tn3270", ANY4)] {
         let job = Servant::start(&s.caller(job))?;
@@ -139,8 +140,20 @@ fn only_the_rightful_job_gets_it(s: &Sandbox) -> Result<()> {
     let refused = Err(Errno::EACCES);
     ensure_eq!(other.bind(socket, ANY4, 4321)?, refused, "another job");
     ensure_eq!(other.name(socket)?, SocketAddr::from((ANY4, 0)), "another");
-    let event = json!({"reason": "other-job", "address": "0.0.0.0", "entry/line": 2});
-    watch.expect(&[("permitted", 2), ("other-job", 1)], &[event])
+    let event = |reason: &str, line: u32, rewritten: Value, sharing: Value| {
+        json!({
+            "reason": reason, "address": "0.0.0.0", "entry/line": line,
+            "rewritten": rewritten, "sharing": sharing,
+        })
+    };
+    let to = json!({"from": "0.0.0.0", "to": "127.0.0.2"});
+    let shared = json!("switched-on");
+    let events = [
+        event("permitted", 2, to, shared.clone()),
+        event("permitted", 3, Value::Null, shared),
+        event("other-job", 2, Value::Null, Value::Null),
+    ];
+    watch.expect(&[("permitted", 2), ("other-job", 1)], &events)
 }
 
 /// `DEC-05`: the kernel says so, and the socket is as it was: unbound, its options
@@ -190,7 +203,7 @@ fn without_an_address_family(s: &Sandbox) -> Result<()> {
         ensure_eq!(web.name(socket)?, SocketAddr::from((ANY4, 0)), "{kind:?}");
         let event = json!({
             "hook": "bind4", "verdict": "deny", "reason": "address-family",
-            "address": "0.0.0.0", "port": 4321, "entry/line": line,
+            "errno": "EAFNOSUPPORT", "rewritten": null, "address": "0.0.0.0", "port": 4321, "entry/line": line,
         });
         watch.expect(&[("address-family", 1)], &[event])?;
         // It can still be had with its family.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -20,7 +20,8 @@ use serde_json::Value;
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, Caller, Case, NOBODY, Sandbox, Settings, Spinner, expect::expect, tcp,
+        Agent, Binder, Caller, Case, NOBODY, Sandbox, Settings, Spinner, expect::expect,
+        snapshot::Snapshot, tcp,
     },
     tests,
 };
@@ -92,6 +93,24 @@ fn is_not_job(agent: &Agent<'_>, caller: &Caller) -> Result<()> {
     expect(agent, PROFILE, QUIET, &[case])
 }
 
+/// That who calls itself like the job isn't it, nor anybody else.
+fn is_nobody(agent: &Agent<'_>, liar: &Caller) -> Result<()> {
+    let before = Snapshot::take(agent)?;
+    let binder = Binder::start(liar, &[tcp(4321)])?;
+    ensure_eq!(binder.results, [Err(Errno::EACCES)], "{}", liar.name);
+    let after = Snapshot::with_events(agent, before.events.len() + 1)?;
+    let count = |snapshot: &Snapshot| snapshot.counters.get("other-job").copied();
+    ensure_eq!(count(&after), count(&before).map(|n| n + 1), "counter");
+    let new = after.events.get(before.events.len()..).unwrap_or_default();
+    let [event] = new else {
+        bail!("{} events instead of one: {new:#?}", new.len());
+    };
+    ensure_eq!(event["reason"], "other-job", "{event}");
+    ensure_eq!(event["pid"], binder.pid, "{event}");
+    ensure_eq!(event["job"], Value::Null, "{event}");
+    Ok(())
+}
+
 fn logged(agent: &Agent<'_>, text: &str, times: usize) -> Result<()> {
     agent.wait_until(&format!("{text:?} in the log"), |agent| {
         agent.log().matches(text).count() >= times
@@ -148,8 +167,8 @@ fn the_file_counts_and_not_the_name(s: &Sandbox) -> Result<()> {
     is_job(&agent, &right)?;
     is_job(&agent, &s.caller("sshd").running(&file).thread("thread"))?;
     is_not_job(&agent, &wrong)?;
-    is_not_job(&agent, &liar)?;
-    is_not_job(&agent, &s.caller("srv").running(&other))
+    is_nobody(&agent, &liar)?;
+    is_nobody(&agent, &s.caller("srv").running(&other))
 }
 
 /// Hard links, symbolic links and bind mounts are names of one file, in the config
@@ -322,11 +341,11 @@ fn a_file_that_appears_is_taken_up(s: &Sandbox) -> Result<()> {
     let file = s.dir.join("opt/later/server");
     let agent = start(s, &[&file], &[&s.caller("srv")])?;
     logged(&agent, "PRV410", 1)?;
-    is_not_job(&agent, &s.caller("srv"))?;
+    is_nobody(&agent, &s.caller("srv"))?;
     install(&file)?;
     logged(&agent, "later/server is there now: generation 2", 1)?;
     is_job(&agent, &s.caller("any").running(&file))?;
-    is_not_job(&agent, &s.caller("srv"))?;
+    is_nobody(&agent, &s.caller("srv"))?;
     // With a policy that names another file in the same folder.
     let second = s.dir.join("opt/later/second");
     set_policy(s, &[&second], "")?;

@@ -23,6 +23,7 @@ tests![
     a_reservation_is_not_concerned,
     a_user_namespace_gives_no_privilege_on_the_hosts_network,
     in_a_network_of_its_own_its_root_is_privileged,
+    who_made_a_user_namespace_is_privileged_in_it,
     switched_on_and_off_at_run_time,
 ];
 
@@ -162,6 +163,25 @@ fn in_a_network_of_its_own_its_root_is_privileged(s: &Sandbox) -> Result<()> {
     let agent = judge_with(s, BOTH, settings, "", &cases)?;
     // The host's rule holds in that one, so it proves nothing without an agent.
     let cases = [Case::low_port(&elsewhere, tcp(80))];
+    expect(&agent, BOTH, settings, &cases)
+}
+
+/// With `netns = "all"`: as everywhere in the kernel, who made a user namespace has
+/// every capability in it, and so in the network namespaces that belong to it.
+fn who_made_a_user_namespace_is_privileged_in_it(s: &Sandbox) -> Result<()> {
+    let root_inside = with_own_users(s)?;
+    let user = s.caller("any").user(NOBODY);
+    let cases = [
+        Case::privileged(&user, tcp(80).of_child()),
+        Case::privileged(&user, udp(80).of_child()),
+        Case::privileged(&root_inside.clone().capabilities(0), tcp(80).of_child()),
+        Case::privileged(&root_inside, tcp(80).of_child()),
+        Case::unreserved(&user, tcp(1024).of_child()),
+    ];
+    let settings = LOUD.everywhere();
+    let agent = judge_with(s, BOTH, settings, "", &cases)?;
+    // The host's rule would refuse these too.
+    let cases = [Case::low_port(&user, tcp(80))];
     expect(&agent, BOTH, settings, &cases)
 }
 

@@ -168,7 +168,7 @@ fn without_shareport_there_is_one(s: &Sandbox) -> Result<()> {
     let event = |hook: &str, pid: u32| {
         json!({
             "verdict": "allow", "reason": "permitted", "hook": hook, "pid": pid,
-            "port": 4321, "entry/line": 2,
+            "port": 4321, "entry/line": 2, "sharing": "switched-off",
         })
     };
     for v6 in [false, true] {

@@ -43,7 +43,7 @@ fn with_own_users(s: &Sandbox, name: &str, uid: u32) -> Result<Caller> {
     Ok(caller)
 }
 
-/// `DEC-14`, `PRT-39`: neither the real user nor the saved one.
+/// `PRT-39`: neither the real user nor the saved one.
 fn the_effective_user_is_the_job(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 21 TCP FTPD1\n 4321 TCP FTPD1\n";
     let (low, high) = ("21 TCP FTPD1", "4321 TCP FTPD1");

@@ -195,6 +195,9 @@ pub struct Want {
     pub listens: bool,
     /// The cgroup to which the process moves when it has the socket.
     pub from: Option<PathBuf>,
+    /// The socket is one of a child that was root in a user and a network namespace
+    /// of its own.
+    pub of_child: bool,
 }
 
 /// TCP port `port` on 127.0.0.1.
@@ -207,6 +210,7 @@ pub fn tcp(port: u16) -> Want {
         no_family: false,
         listens: false,
         from: None,
+        of_child: false,
     }
 }
 
@@ -249,6 +253,12 @@ impl Want {
     /// The same, from this cgroup: the process moves there with the socket.
     pub fn from(mut self, cgroup: impl Into<PathBuf>) -> Self {
         self.from = Some(cgroup.into());
+        self
+    }
+
+    /// The same with a socket that a child made, as root in namespaces of its own.
+    pub fn of_child(mut self) -> Self {
+        self.of_child = true;
         self
     }
 
