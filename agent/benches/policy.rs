@@ -57,6 +57,7 @@ fn once(text: &str) -> [Duration; 2] {
             purpose: Purpose::Enforce,
             lint: None,
             host: None,
+            lsm: None,
             listeners: None,
         },
         &mut diagnostics,

@@ -47,6 +47,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
             purpose: Purpose::Explain,
             lint: None,
             host: None,
+            lsm: None,
             listeners: None,
         },
         &mut diagnostics,

@@ -2,7 +2,9 @@
 
 use core::{ffi::c_void, marker::PhantomData, ptr};
 
-use aya_ebpf::helpers::generated::{bpf_get_retval, bpf_get_socket_cookie, bpf_set_retval};
+use aya_ebpf::helpers::generated::{
+    bpf_get_netns_cookie, bpf_get_retval, bpf_get_socket_cookie, bpf_set_retval,
+};
 use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
@@ -14,7 +16,13 @@ use portreeve_common::{
     reason::{EACCES, EADDRINUSE},
 };
 
-use crate::{events, maps::SELFTEST, policy::Half, socket::Socket, task};
+use crate::{
+    events,
+    maps::{SCOPE_NETNS, SELFTEST},
+    policy::Half,
+    socket::Socket,
+    task,
+};
 
 /// The hooks' answers. Bit 1 says that no capability is asked for a low port.
 pub const REFUSE: i32 = 0;
@@ -23,10 +31,39 @@ pub const ALLOW: i32 = 1;
 /// Goes on, and a low port asks for no capability. Bind hooks only.
 pub const ALLOW_WITHOUT_CAPABILITY: i32 = 3;
 
-/// A hook, known where the programs are compiled: each has code of its own.
-pub trait Kind {
+/// A hook, known where the programs are compiled: each has code of its own. What it
+/// doesn't say itself is as cgroup hooks have it.
+pub trait Kind: Sized {
     /// Which it is.
     const HOOK: Hook;
+    /// What it judges.
+    const OPERATION: Operation = Operation::Bind;
+    /// The answer that lets the call go on.
+    const GOES_ON: i32 = ALLOW;
+
+    /// Whether somebody refused before us.
+    #[inline(always)]
+    fn is_refused() -> bool {
+        // SAFETY: the helper reads the return value of this call's earlier programs.
+        unsafe { bpf_get_retval() != 0 }
+    }
+
+    /// Refuses the call with `errno`.
+    #[inline(always)]
+    fn fail_with(errno: u16) -> i32 {
+        // SAFETY: the helper takes any negative errno. Should it fail, the kernel's
+        // own answer to a refusal stands: EPERM.
+        unsafe { bpf_set_retval(-i32::from(errno)) };
+        REFUSE
+    }
+
+    /// Whether the policy governs the socket's network namespace.
+    #[inline(always)]
+    fn in_scope(call: &Call<Self>) -> bool {
+        let scope = SCOPE_NETNS.load();
+        // SAFETY: the helper reads the namespace of the socket the call is about.
+        scope == 0 || scope == unsafe { bpf_get_netns_cookie(call.ctx) }
+    }
 }
 
 /// One call that is judged: what the hook was called with, and by which policy.
@@ -56,7 +93,7 @@ impl<K: Kind> Call<K> {
         let request = Request {
             protocol: self.protocol,
             port: self.port,
-            operation: Operation::Bind,
+            operation: K::OPERATION,
         };
         decide(request, self, &Half(self.active.half()))
     }
@@ -64,20 +101,18 @@ impl<K: Kind> Call<K> {
     /// A refusal: counted, told, and in enforce mode made.
     #[inline(always)]
     pub fn refuse(&self, verdict: &Verdict) -> i32 {
-        // Somebody refused before us: the bind fails with their errno, and it is
-        // not ours to count.
-        // SAFETY: the helper reads the return value of this call's earlier programs.
-        if unsafe { bpf_get_retval() } != 0 {
-            return ALLOW;
+        // The call fails with their errno, and it is not ours to count.
+        if K::is_refused() {
+            return K::GOES_ON;
         }
         events::count(counter::of(verdict.reason, self.mode));
         events::report_refusal(self, verdict);
         match self.mode {
             Mode::Enforce => {
                 events::count_refusal(self.active.half(), verdict.entry);
-                fail_with(errno(verdict.reason))
+                K::fail_with(errno(verdict.reason))
             }
-            Mode::Audit => ALLOW,
+            Mode::Audit => K::GOES_ON,
         }
     }
 
@@ -101,7 +136,7 @@ impl<K: Kind> Call<K> {
     #[inline(always)]
     pub fn selftest(&self) -> i32 {
         match self.mode {
-            Mode::Enforce => fail_with(SELFTEST_ERRNO),
+            Mode::Enforce => K::fail_with(SELFTEST_ERRNO),
             Mode::Audit => {
                 if let Some(seen) = SELFTEST.get_ptr_mut(1) {
                     // SAFETY: the pointer is to an 8-byte aligned element of the map.
@@ -146,15 +181,6 @@ fn errno(reason: Reason) -> u16 {
     } else {
         reason.errno().unwrap_or(EACCES)
     }
-}
-
-/// Refuses the bind with `errno`.
-#[inline(always)]
-fn fail_with(errno: u16) -> i32 {
-    // SAFETY: the helper takes any negative errno. Should it fail, the kernel's
-    // own answer to a refusal stands: EPERM.
-    unsafe { bpf_set_retval(-i32::from(errno)) };
-    REFUSE
 }
 
 /// Two groups of an IPv6 address as a word in network order.

@@ -1,6 +1,6 @@
-//! The programs that judge every bind, run by the kernel.
+//! The programs that judge every bind and listen, run by the kernel.
 //!
-//! Entry points only: [`bind`] and [`post_bind`] say what happens in a call,
+//! Entry points only: [`bind`], [`post_bind`] and [`listen`] say what happens in a call,
 //! `judge` what they have in common, `subject` who is calling, `socket` what for,
 //! `policy` what the maps say, `events` how it is told, `identify` what the agent
 //! asks of the kernel. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
@@ -23,6 +23,7 @@ mod bind;
 mod events;
 mod identify;
 mod judge;
+mod listen;
 mod maps;
 mod policy;
 mod post_bind;
@@ -31,8 +32,8 @@ mod subject;
 mod task;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr, raw_tracepoint},
-    programs::{RawTracePointContext, SockAddrContext, SockContext},
+    macros::{cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint},
+    programs::{LsmContext, RawTracePointContext, SockAddrContext, SockContext},
 };
 use portreeve_common::abi::Hook;
 
@@ -88,6 +89,22 @@ pub fn post_bind4(ctx: SockContext) -> i32 {
 #[cgroup_sock(post_bind6)]
 pub fn post_bind6(ctx: SockContext) -> i32 {
     post_bind::judge::<PostBind6>(&ctx)
+}
+
+/// Lets [`judge_listen`] judge. This one stays attached from agent to agent: the link
+/// of such a program can't be given another one.
+#[lsm(hook = "socket_listen")]
+pub fn listen(ctx: LsmContext) -> i32 {
+    let earlier = listen::earlier(&ctx);
+    // SAFETY: nothing here must be dropped.
+    unsafe { maps::LISTENING.tail_call(&ctx, 0) };
+    earlier
+}
+
+/// Judges TCP sockets that begin to listen.
+#[lsm(hook = "socket_listen")]
+pub fn judge_listen(ctx: LsmContext) -> i32 {
+    listen::judge(&ctx)
 }
 
 /// Tells the agent what the kernel knows one of its open files by.

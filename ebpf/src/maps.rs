@@ -5,7 +5,7 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use portreeve_common::{
     abi::{
@@ -114,6 +114,10 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::C
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 
+/// What judges at listen: replaced in one store, which the attached program can't be.
+#[map]
+pub static LISTENING: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 #[unsafe(no_mangle)]
 static OFFSETS: Global<[u32; FIELDS.len()]> = Global::new([0; _]);
 
@@ -122,6 +126,9 @@ pub static SCOPE_NETNS: Global<u64> = Global::new(0);
 
 #[unsafe(no_mangle)]
 pub static OWN_NETNS: Global<u64> = Global::new(0);
+
+#[unsafe(no_mangle)]
+pub static SCOPE_CGROUP: Global<u64> = Global::new(0);
 
 /// Where the running kernel keeps `field`: in bytes, or in bits if it is one.
 #[inline(always)]

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use portreeve_common::abi::{Active, Mode};
+use portreeve_common::abi::{Active, Mode, Protocol, names};
 use serde_json::Value;
 
 use super::{
@@ -32,6 +32,7 @@ use crate::{
         executables::Executables,
         hooks::HOOKS,
         identify::Identifier,
+        listen,
         load::Kernel,
         pool::{Pool, Recorded},
         sysctl::PortSettings,
@@ -112,7 +113,22 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Refuses a policy that has rules for listen where nothing is judged then.
+    fn check_listen(&self, policy: &Policy) -> Result<(), KernelError> {
+        let tcp = &policy.compiled.image.unreserved[Protocol::Tcp as usize];
+        let kernel = self.kernel.borrow();
+        let judges = |kernel: &Kernel| kernel.hooks().contains(&names::LISTEN);
+        let is_there = kernel.as_ref().is_none_or(judges);
+        if !tcp.at_listen() || tcp.entries.count() == 0 || is_there {
+            return Ok(());
+        }
+        Err(KernelError::NotAtListen {
+            why: listen::why_not(),
+        })
+    }
+
     fn publish(&self, policy: Rc<Policy>, kept: &[(u32, u32)]) -> Result<Active, KernelError> {
+        self.check_listen(&policy)?;
         let mut pool = self.pool.borrow_mut();
         // Before the policy: no port is handed out any more when it is reserved.
         if let Err(error) = pool.admit(policy.pool.kept.as_ref()) {
@@ -259,7 +275,9 @@ impl Agent {
         let attached = kernel.as_ref().map_or(HOOKS.into(), Kernel::hooks);
         match HOOKS.iter().find(|hook| !attached.contains(hook)) {
             Some(missing) => Err(format!("hook {missing} is not attached")),
-            None => Ok(()),
+            None => self
+                .check_listen(&self.policy())
+                .map_err(|_| format!("hook {} is not attached", names::LISTEN)),
         }
     }
 
@@ -514,6 +532,12 @@ fn missing(held: &Held<'_>) -> Vec<String> {
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))
         .collect();
+    if !held.hooks.contains(&names::LISTEN) {
+        missing.push(format!(
+            "listen: UNRSV for TCP can be judged at bind only: {}",
+            listen::why_not()
+        ));
+    }
     if !held.pool.managed {
         missing.push("port 0: the kernel's pool is not managed ([ephemeral] manage = false, or audit mode), so a reserved port in net.ipv4.ip_local_port_range can be handed out; list it in net.ipv4.ip_local_reserved_ports".into());
     } else if held.info.scope_netns == 0 {

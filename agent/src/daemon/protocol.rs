@@ -85,7 +85,7 @@ pub enum EventLine {
 pub struct EventRecord {
     /// When, as RFC 3339.
     pub time: String,
-    /// `bind4`, `bind6`, `post_bind4` or `post_bind6`.
+    /// `bind4`, `bind6`, `post_bind4`, `post_bind6` or `listen`.
     pub hook: Option<String>,
     /// `deny`, `would-deny` (audit) or `allow`.
     pub verdict: String,

@@ -130,8 +130,8 @@ codes! {
     LowPortsRestricted = "PRV230", Some("EZZ0338I"), "low ports are restricted",
         "A confirmation: ports below 1024 that no entry reserves are for root and for processes with CAP_NET_BIND_SERVICE, in the protocol that is named.";
 
-    UnreservedUnsupported = "PRV301", None, "UNRSV at listen is not supported yet",
-        "UNRSV entries for TCP are judged at listen unless they say WHENBIND, and listen is not hooked yet. Accepting the entry would promise too much.";
+    UnreservedUnsupported = "PRV301", None, "UNRSV at listen needs the BPF LSM",
+        "UNRSV entries for TCP are judged at listen unless they say WHENBIND. Only a security module can do that, and the kernel asks one written in BPF only if it was booted so. Accepting the entry would promise too much.";
     EphemeralUnsupported = "PRV307", None, "EPHEMERALPORTS can't be enforced here",
         "Linux has one range for both protocols, net.ipv4.ip_local_port_range. It is set if TCPCONFIG and UDPCONFIG say the same range and [ephemeral] manage allows it.";
     BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not enforced",

@@ -5,14 +5,14 @@
 
 use std::{fs, path::Path};
 
-use portreeve_common::abi::{FIELDS, Field};
+use portreeve_common::abi::{FIELDS, Field, Needed};
 use thiserror::Error;
 
 /// The kernel's type information.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
 /// Where the running kernel keeps each of [`FIELDS`], in their order: in bytes, or
-/// in bits if the field is one.
+/// in bits if the field is one; [`Field::MISSING`] for one that isn't there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offsets(Vec<u32>);
 
@@ -74,14 +74,28 @@ impl Offsets {
                 record,
                 field: name,
             };
-            let bits = types.offset(record, name).ok_or(missing)?;
-            Ok(if field.is_bit() { bits } else { bits / 8 })
+            match types.offset(record, name) {
+                Some(bits) if field.is_bit() => Ok(bits),
+                Some(bits) => Ok(bits / 8),
+                None if field.needed() == Needed::Always => Err(missing),
+                None => Ok(Field::MISSING),
+            }
         };
         FIELDS
             .iter()
             .map(offset)
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    /// Structure and name of a field that this kernel hasn't and without which nothing
+    /// can be judged at listen.
+    pub fn missing_at_listen(&self) -> Option<(&'static str, &'static str)> {
+        let mut fields = FIELDS.iter().zip(&self.0);
+        let missing = fields.find(|(field, offset)| {
+            field.needed() == Needed::AtListen && **offset == Field::MISSING
+        });
+        missing.map(|(field, _)| field.names())
     }
 
     /// The offsets, as the programs take them.

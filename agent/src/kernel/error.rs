@@ -129,6 +129,14 @@ pub enum KernelError {
         /// What was tried, and what came of it.
         message: String,
     },
+    /// The policy has rules for listen, and nothing judges there.
+    #[error(
+        "the policy has UNRSV for TCP at listen, which nothing judges: {why}; with WHENBIND on all of these entries the bind is judged instead"
+    )]
+    NotAtListen {
+        /// What keeps it from being judged.
+        why: String,
+    },
     /// What was changed in the kernel's pool of ports is still so.
     #[error(
         "what was changed in the ports that the kernel hands out could not be set back: {message}; it stays recorded for another try"

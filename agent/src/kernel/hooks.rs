@@ -6,9 +6,9 @@ use aya::programs::loaded_programs;
 use portreeve_common::abi::names;
 use serde::{Deserialize, Serialize};
 
-use super::{KernelError, cgroup::AttachPoint, pins::Pins, sys};
+use super::{KernelError, cgroup::AttachPoint, listen, pins::Pins, sys};
 
-/// The hooks, in the order in which they are attached: what judges a port that was
+/// The hooks on a cgroup, in the order in which they are attached: what judges a port that was
 /// given comes before what tells it that the port was judged.
 pub const HOOKS: [&str; 4] = [
     names::POST_BIND4,
@@ -46,13 +46,17 @@ fn target_of(pins: &Pins, name: &str) -> Result<sys::LinkTarget, KernelError> {
         .map_err(KernelError::io(format!("can't read {}", path.display())))
 }
 
-/// The hooks that are attached. A link whose cgroup was removed judges nothing
-/// any more.
+/// The hooks that are attached, that on listen last. A link whose cgroup was removed
+/// judges nothing any more; nor is there a socket of that cgroup left to listen.
 pub fn attached(pins: &Pins) -> Vec<&'static str> {
-    HOOKS
+    let mut hooks: Vec<&str> = HOOKS
         .into_iter()
         .filter(|name| cgroup_of(pins, name).is_ok_and(|id| id != 0))
-        .collect()
+        .collect();
+    if !hooks.is_empty() && listen::is_attached(pins) {
+        hooks.push(names::LISTEN);
+    }
+    hooks
 }
 
 /// Programs of others on the cgroup `attach`; one that runs after ours can allow

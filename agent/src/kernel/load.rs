@@ -26,7 +26,7 @@ use super::{
     error::chain,
     hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
     identify::Identifier,
-    object,
+    listen, object,
     pins::{Found, Lock, Pins},
     pool::Pool,
     repeats::RepeatTable,
@@ -137,6 +137,7 @@ impl Kernel {
         for name in HOOKS {
             attach(&mut ebpf, name, options)?;
         }
+        listen::bring_up(&mut ebpf, offsets, options.pins);
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
         let repeats = take(&mut ebpf, names::REPEATS)?;
@@ -206,6 +207,7 @@ pub fn take_away(pins: &Pins) -> Result<(), KernelError> {
         // What can't be detached so is by the removal of its pin.
         let _ = sys::open_pin(&pins.link(name)).and_then(|link| sys::detach(link.as_fd()));
     }
+    listen::silence(pins);
     // Before the record of it goes.
     if pins.map(names::POOL).exists() {
         Pool::open(pins)?.release(None)?;
@@ -244,6 +246,7 @@ fn load_object(
         .override_global(globals::OFFSETS, offsets.as_slice(), true)
         .override_global(globals::SCOPE_NETNS, &options.scope_netns, true)
         .override_global(globals::OWN_NETNS, &options.own_netns, true)
+        .override_global(globals::SCOPE_CGROUP, &options.attach.id, true)
         .override_global(aya_log::LEVEL, &log_level, true);
     for name in names::PINNED_MAPS {
         // Opens the pinned map if there is one, else makes and pins it.
@@ -254,7 +257,7 @@ fn load_object(
     })
 }
 
-/// A program of the object, of one of the two kinds there are.
+/// A program of the object on a cgroup, of one of the two kinds there are.
 enum Hook<'a> {
     /// Sees what a bind asks for.
     Address(&'a mut CgroupSockAddr),

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::Config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
-    kernel::sysctl::PortSettings,
+    kernel::{lsm::BpfLsm, sysctl::PortSettings},
     ports::Listeners,
     profile::Profile,
 };
@@ -83,6 +83,8 @@ pub struct Ingredients<'a> {
     pub lint: Option<Host>,
     /// The host's settings without portreeve's own, if the policy is for it.
     pub host: Option<PortSettings>,
+    /// Whether the kernel can judge at listen, if the policy is for this host.
+    pub lsm: Option<BpfLsm>,
     /// Compare with what listens on this host.
     pub listeners: Option<&'a dyn Listeners>,
 }
@@ -101,6 +103,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         purpose,
         lint,
         host,
+        lsm,
         listeners,
     } = ingredients;
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
@@ -132,7 +135,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     let mut pool = Plan::default();
     if purpose == Purpose::Enforce {
         confirm(&rules, diagnostics);
-        rules = keep_supported(&profile, rules, diagnostics);
+        rules = keep_supported(&profile, rules, lsm.as_ref(), diagnostics);
         pool = pool::plan(
             &profile,
             &rules.entries,

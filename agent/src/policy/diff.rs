@@ -164,6 +164,7 @@ mod tests {
             purpose: Purpose::Explain,
             lint: None,
             host: None,
+            lsm: None,
             listeners: None,
             inodes: &Presence,
         };

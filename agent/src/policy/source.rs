@@ -14,7 +14,7 @@ use crate::{
     config::{self, Config, Ephemeral, OnError},
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust, combined},
-    kernel::pool::settings_without_ours,
+    kernel::{lsm::BpfLsm, pool::settings_without_ours},
     ports::{HostListeners, Listeners},
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
@@ -211,6 +211,7 @@ impl Source {
                 }),
                 host: (self.purpose == Purpose::Enforce)
                     .then(|| settings_without_ours(&self.bpffs)),
+                lsm: self.of_this_host.then(BpfLsm::of_host),
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
             },

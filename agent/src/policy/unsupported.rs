@@ -7,27 +7,45 @@ use portreeve_common::abi::Protocol;
 
 use super::reservations::{Kind, Reservation, Rules};
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span};
+use crate::kernel::lsm::BpfLsm;
 use crate::profile::ast::{Profile, SaConfig, Statement};
 
 /// Takes out of `rules`, settled from `profile`, what the kernel side can't
-/// enforce yet, and reports it.
-pub fn keep_supported(profile: &Profile, mut rules: Rules, diagnostics: &mut Diagnostics) -> Rules {
+/// enforce, and reports it. `lsm` is the kernel's that is to enforce them, if it is
+/// known.
+pub fn keep_supported(
+    profile: &Profile,
+    mut rules: Rules,
+    lsm: Option<&BpfLsm>,
+    diagnostics: &mut Diagnostics,
+) -> Rules {
     report_settings(profile, diagnostics);
-    let at_listen = rules.unreserved_at_listen(Protocol::Tcp);
+    let unjudged = lsm.filter(|_| rules.unreserved_at_listen(Protocol::Tcp));
     rules
         .entries
-        .retain(|entry| is_supported(entry, at_listen, diagnostics));
+        .retain(|entry| is_supported(entry, unjudged, diagnostics));
     rules
 }
 
 /// Whether `entry` can be enforced. Reports what can't, and what is left out of
-/// an entry that otherwise can.
-fn is_supported(entry: &Reservation, at_listen: bool, diagnostics: &mut Diagnostics) -> bool {
+/// an entry that otherwise can. `at_listen` is what judges UNRSV for TCP at listen, if
+/// it has to.
+fn is_supported(
+    entry: &Reservation,
+    at_listen: Option<&BpfLsm>,
+    diagnostics: &mut Diagnostics,
+) -> bool {
     let options = &entry.options;
-    if entry.kind == Kind::Unreserved && entry.protocol == Protocol::Tcp && at_listen {
-        let message = "UNRSV judged at listen is not supported yet; the entry is dropped";
-        let code = Code::UnreservedUnsupported;
-        not_yet(diagnostics, Severity::Error, code, entry.span, message);
+    if entry.kind == Kind::Unreserved
+        && entry.protocol == Protocol::Tcp
+        && let Some(lsm) = at_listen
+        && let (Some(problem), Some(advice)) = (lsm.problem(), lsm.advice())
+    {
+        diagnostics.push_with(Severity::Error, || {
+            let message = format!("UNRSV for TCP is judged at listen by the BPF LSM: {problem}; the entry is dropped");
+            let help = format!("{advice}, or write WHENBIND on all UNRSV entries for TCP, which judges the bind instead");
+            Diagnostic::error(Code::UnreservedUnsupported, entry.span, message).help(help)
+        });
         return false;
     }
     if let Some(acks) = options.delay_acks.filter(|acks| !acks.value) {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use portreeve::config::{self, Config};
 use portreeve::diagnostics::{Diagnostic, Sources};
+use portreeve::kernel::lsm::BpfLsm;
 use portreeve::kernel::sysctl::PortSettings;
 use portreeve::policy::bits::PortBits;
 use portreeve::policy::build::{Ingredients, Policy, Purpose, build};
@@ -131,6 +132,9 @@ fn make(
         purpose,
         lint: (purpose == Purpose::Enforce).then(host),
         host: Some(host().ports),
+        lsm: Some(BpfLsm::Inactive {
+            modules: "lockdown,capability,yama".to_owned(),
+        }),
         listeners: None,
     };
     let policy = build(ingredients, &mut diagnostics);

@@ -14,6 +14,8 @@ pub enum Hook {
     PostBind4 = 14,
     /// `cgroup/post_bind6`
     PostBind6 = 16,
+    /// `lsm/socket_listen`
+    Listen = 20,
 }
 
 impl Hook {
@@ -24,6 +26,7 @@ impl Hook {
             6 => Some(Self::Bind6),
             14 => Some(Self::PostBind4),
             16 => Some(Self::PostBind6),
+            20 => Some(Self::Listen),
             _ => None,
         }
     }
@@ -35,6 +38,7 @@ impl Hook {
             Self::Bind6 => names::BIND6,
             Self::PostBind4 => names::POST_BIND4,
             Self::PostBind6 => names::POST_BIND6,
+            Self::Listen => names::LISTEN,
         }
     }
 
@@ -53,7 +57,8 @@ pub struct Event {
     pub time: u64,
     /// Id of the caller's cgroup v2: the inode number of its directory.
     pub cgroup: u64,
-    /// Address asked for, in network order; IPv4 uses the first four bytes.
+    /// Address asked for, in network order; IPv4 uses the first four bytes. Of
+    /// [`Hook::Listen`] the one the socket has, an IPv4 one as an IPv4-mapped one.
     pub address: [u32; 4],
     /// Address that is bound instead, if [`Event::REWRITTEN`] is set; else as above.
     pub bound: [u32; 4],

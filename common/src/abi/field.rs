@@ -90,6 +90,28 @@ fields! {
     SockNet = "sock_common", "skc_net";
     /// Whether a socket takes IPv6 only: a bit.
     SockV6Only = "sock_common", "skc_ipv6only";
+    /// What the protocols know of a socket.
+    SocketSock = "socket", "sk";
+    /// A socket's address family.
+    SockFamily = "sock_common", "skc_family";
+    /// Its port, in host order.
+    SockPort = "sock_common", "skc_num";
+    /// Its IPv4 address.
+    SockAddress4 = "sock_common", "skc_rcv_saddr";
+    /// Its IPv6 address.
+    SockAddress6 = "sock_common", "skc_v6_rcv_saddr";
+    /// Its IP protocol.
+    SockProtocol = "sock", "sk_protocol";
+    /// What the application chose: a few bits.
+    SockLocks = "sock", "sk_userlocks";
+    /// What its cgroups are, of every hierarchy.
+    SockCgroups = "sock", "sk_cgrp_data";
+    /// The one on the v2 hierarchy, in which it was made.
+    SockCgroup = "sock_cgroup_data", "cgroup";
+    /// The first of the sockets inside a Multipath TCP socket: the one that is bound.
+    MptcpFirst = "mptcp_sock", "first";
+    /// What tells a network namespace from every other one.
+    NetCookie = "net", "net_cookie";
     /// The user namespace that owns a network namespace.
     NetUserNs = "net", "user_ns";
     /// The user namespace above.
@@ -100,9 +122,40 @@ fields! {
     UserNsOwner = "user_namespace", "owner";
 }
 
+/// What a program can't do without a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// Judge at all.
+    Always,
+    /// Judge at listen.
+    AtListen,
+    /// Nothing: a kernel without it has no such sockets.
+    Never,
+}
+
 impl Field {
-    /// Whether the offset is counted in bits: the field is one.
+    /// The offset of a field that this kernel hasn't.
+    pub const MISSING: u32 = u32::MAX;
+
+    /// Whether the offset is counted in bits: the field is one, or several.
     pub const fn is_bit(self) -> bool {
-        matches!(self, Self::SockV6Only)
+        matches!(self, Self::SockV6Only | Self::SockLocks)
+    }
+
+    /// What it is needed for.
+    pub const fn needed(self) -> Needed {
+        match self {
+            Self::SockAddress6 | Self::MptcpFirst => Needed::Never,
+            Self::SocketSock
+            | Self::SockFamily
+            | Self::SockPort
+            | Self::SockAddress4
+            | Self::SockProtocol
+            | Self::SockLocks
+            | Self::SockCgroups
+            | Self::SockCgroup
+            | Self::NetCookie => Needed::AtListen,
+            _ => Needed::Always,
+        }
     }
 }

@@ -6,3 +6,5 @@ pub const OFFSETS: &str = "OFFSETS";
 pub const SCOPE_NETNS: &str = "SCOPE_NETNS";
 /// Cookie of the agent's own network namespace, whose pool of ports it can keep clean.
 pub const OWN_NETNS: &str = "OWN_NETNS";
+/// Id of the cgroup whose sockets are judged at listen, with those below it.
+pub const SCOPE_CGROUP: &str = "SCOPE_CGROUP";

@@ -54,13 +54,15 @@ pub const SELFTEST: &str = "SELFTEST";
 
 /// What was changed in the kernel's pool of ports ([`super::pool`]).
 pub const POOL: &str = "POOL";
+/// The program that judges at listen, as the attached one's only element.
+pub const LISTENING: &str = "LISTENING";
 
 /// The [`super::jobs::ExeKey`] of the file that was identified last. Not pinned: each
 /// agent has its own.
 pub const IDENTIFIED: &str = "IDENTIFIED";
 
 /// Every map that is pinned, in the order in which they are.
-pub const PINNED_MAPS: [&str; 26] = [
+pub const PINNED_MAPS: [&str; 27] = [
     INFO,
     ACTIVE,
     SLOTS,
@@ -87,6 +89,7 @@ pub const PINNED_MAPS: [&str; 26] = [
     SOCKETS,
     SELFTEST,
     POOL,
+    LISTENING,
 ];
 
 /// The `cgroup/bind4` program.
@@ -97,5 +100,9 @@ pub const BIND6: &str = "bind6";
 pub const POST_BIND4: &str = "post_bind4";
 /// The `cgroup/post_bind6` program.
 pub const POST_BIND6: &str = "post_bind6";
+/// The `lsm/socket_listen` program that is attached; it calls [`JUDGE_LISTEN`].
+pub const LISTEN: &str = "listen";
+/// The `lsm/socket_listen` program that judges.
+pub const JUDGE_LISTEN: &str = "judge_listen";
 /// The program that tells what the kernel knows a file by; it is run and never attached.
 pub const IDENTIFY: &str = "identify";

@@ -9,14 +9,10 @@ mod jobs;
 mod permits;
 mod privilege;
 
-use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use portreeve_common::{Subject, abi::Hook, decide::Asked};
 
 pub use self::{cgroup::id_of_cgroup, jobs::Known};
-use crate::{
-    judge::{Call, Kind},
-    maps::SCOPE_NETNS,
-};
+use crate::judge::{Call, Kind};
 
 /// `::ffff:0:0`, the third word of an IPv4-mapped address.
 const MAPPED: u32 = 0xffff_u32.to_be();
@@ -26,9 +22,7 @@ impl<K: Kind> Subject for Call<K> {
 
     #[inline(always)]
     fn in_scope(&self) -> bool {
-        let scope = SCOPE_NETNS.load();
-        // SAFETY: the helper reads the namespace of the socket the call is about.
-        scope == 0 || scope == unsafe { bpf_get_netns_cookie(self.ctx) }
+        K::in_scope(self)
     }
 
     #[inline(always)]

@@ -14,6 +14,7 @@ mod grants;
 mod input;
 mod jobs;
 mod kernel_threads;
+mod listen;
 mod listeners;
 mod low_ports;
 mod neighbours;
@@ -47,6 +48,7 @@ type Subject = (
 );
 
 const HOOKS: &[Need] = &[Need::Hooks];
+const LISTEN: &[Need] = &[Need::Hooks, Need::BpfLsm];
 
 const SUBJECTS: &[Subject] = &[
     // What takes longest comes first; the others run beside it.
@@ -69,6 +71,8 @@ const SUBJECTS: &[Subject] = &[
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),
+    ("listen", LISTEN, listen::TESTS),
+    ("listen", HOOKS, listen::WITHOUT),
     ("listeners", HOOKS, listeners::TESTS),
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),

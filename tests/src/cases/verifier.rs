@@ -25,7 +25,13 @@ fn every_program_is_far_from_the_limit(s: &Sandbox) -> Result<()> {
     for link in fs::read_dir(s.bpffs.join("links"))? {
         let link = link?;
         let name = link.file_name().to_string_lossy().into_owned();
-        counts.push((name, neighbour::verified(&link.path())?));
+        // The one that is attached to listen only calls the one that judges.
+        let count = if name == "listen" {
+            neighbour::verified_in(&s.bpffs.join("maps/LISTENING"))?
+        } else {
+            neighbour::verified(&link.path())?
+        };
+        counts.push((name, count));
     }
     counts.sort();
     let text: String = counts

@@ -51,8 +51,11 @@ pub type Body = fn(&Sandbox) -> Result<()>;
 #[macro_export]
 macro_rules! tests {
     ($($name:ident),+ $(,)?) => {
-        /// Every test of this subject.
-        pub const TESTS: &[(&str, $crate::harness::Body)] = &[$((stringify!($name), $name)),+];
+        $crate::tests!(TESTS: $($name),+);
+    };
+    ($list:ident: $($name:ident),+ $(,)?) => {
+        /// The tests, each by its name.
+        pub const $list: &[(&str, $crate::harness::Body)] = &[$((stringify!($name), $name)),+];
     };
 }
 

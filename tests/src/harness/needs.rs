@@ -1,7 +1,7 @@
 //! What a test needs of the kernel. A kernel that is old enough to lack it is left
 //! out with the reason; one that should have it fails the test.
 
-use std::io;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::utsname::uname;
@@ -17,6 +17,8 @@ pub enum Need {
     Mptcp,
     /// UDP-Lite.
     UdpLite,
+    /// Security modules in BPF, which are asked if the kernel was booted so.
+    BpfLsm,
 }
 
 /// Number of a kernel release.
@@ -47,6 +49,12 @@ impl Need {
     fn missing(self) -> Result<Vec<String>> {
         let kind = match self {
             Self::Hooks => return missing_of_hooks(),
+            Self::BpfLsm => {
+                let names = security_modules("/sys/kernel/security/lsm");
+                let is_there = names.iter().any(|name| name == "bpf");
+                let what = "the BPF LSM among its security modules".to_owned();
+                return Ok(if is_there { Vec::new() } else { vec![what] });
+            }
             Self::Mptcp => Kind::Mptcp,
             Self::UdpLite => Kind::UdpLite,
         };
@@ -68,7 +76,7 @@ impl Need {
         }
         let (text, release) = running()?;
         let missing = missing.join(", ");
-        if self.is_due(release) {
+        if self.is_due(release) && (self != Self::BpfLsm || is_asked_for_bpf()) {
             bail!("Linux {text} lacks {missing}, which it should have");
         }
         Err(skip(format!("Linux {text} lacks {missing}")))
@@ -93,6 +101,22 @@ pub fn missing_of_hooks() -> Result<Vec<String>> {
         missing.push("grants by bind hooks".to_owned());
     }
     Ok(missing)
+}
+
+/// The names in a list that the kernel shows or was given; none if there isn't one.
+fn security_modules(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.trim().split(',').map(str::to_owned).collect()
+}
+
+/// Whether the kernel was booted to ask security modules in BPF.
+fn is_asked_for_bpf() -> bool {
+    let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let list = line
+        .split_whitespace()
+        .rev()
+        .find_map(|word| word.strip_prefix("lsm="));
+    list.is_some_and(|list| list.split(',').any(|name| name == "bpf"))
 }
 
 /// `uname -r`, and its number.

@@ -179,6 +179,14 @@ fn load_for(attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
 /// Changes the first element of a pinned array.
 pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     let map = open(pin).with_context(|| pin.display().to_string())?;
+    let mut value = vec![0u8; usize::try_from(field(&map, "value_size:")?)?];
+    on_first(BPF_MAP_LOOKUP_ELEM, &map, &mut value)?;
+    change(&mut value);
+    on_first(BPF_MAP_UPDATE_ELEM, &map, &mut value)
+}
+
+/// Reads or changes the first element of an array, which is as long as `value`.
+fn on_first(command: libc::c_long, map: &OwnedFd, value: &mut [u8]) -> Result<()> {
     #[repr(C)]
     struct Attr {
         map_fd: u32,
@@ -188,7 +196,6 @@ pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
         flags: u64,
     }
     let key = 0u32;
-    let mut value = vec![0u8; usize::try_from(field(&map, "value_size:")?)?];
     let mut attr = Attr {
         map_fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
@@ -197,11 +204,8 @@ pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
         flags: 0,
     };
     // SAFETY: the layout is that of an element's command; key and value are as long
-    // as the map's and outlive both calls.
-    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }?;
-    change(&mut value);
-    // SAFETY: as above.
-    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }?;
+    // as the map's and outlive the call.
+    unsafe { bpf(command, &mut attr) }?;
     Ok(())
 }
 
@@ -216,6 +220,18 @@ fn field(object: &OwnedFd, name: &str) -> Result<u64> {
 /// Instructions that the verifier walked through for the program of a pinned link.
 pub fn verified(link: &Path) -> Result<u64> {
     let link = open(link).with_context(|| link.display().to_string())?;
+    verified_of(u32::try_from(field(&link, "prog_id:")?)?)
+}
+
+/// The same for the first program of a pinned table of programs.
+pub fn verified_in(table: &Path) -> Result<u64> {
+    let table = open(table).with_context(|| table.display().to_string())?;
+    let mut id = [0; 4];
+    on_first(BPF_MAP_LOOKUP_ELEM, &table, &mut id)?;
+    verified_of(u32::from_ne_bytes(id))
+}
+
+fn verified_of(id: u32) -> Result<u64> {
     #[repr(C)]
     struct Attr {
         id: u32,
@@ -223,7 +239,7 @@ pub fn verified(link: &Path) -> Result<u64> {
         flags: u32,
     }
     let mut attr = Attr {
-        id: u32::try_from(field(&link, "prog_id:")?)?,
+        id,
         next_id: 0,
         flags: 0,
     };

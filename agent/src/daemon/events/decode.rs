@@ -54,7 +54,9 @@ pub fn address(hook: Hook, words: [u32; 4]) -> String {
     for (target, word) in bytes.chunks_exact_mut(4).zip(words) {
         target.copy_from_slice(&word.to_ne_bytes());
     }
-    if hook.is_v6() {
+    if hook == Hook::Listen {
+        Ipv6Addr::from(bytes).to_canonical().to_string()
+    } else if hook.is_v6() {
         Ipv6Addr::from(bytes).to_string()
     } else {
         Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).to_string()
@@ -88,6 +90,9 @@ mod tests {
         assert_eq!(address(Hook::Bind4, v4), "127.0.0.1");
         let mapped = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
         assert_eq!(address(Hook::Bind6, mapped), "::ffff:10.0.0.1");
+        assert_eq!(address(Hook::Listen, mapped), "10.0.0.1");
+        let one = [0, 0, 0, 1_u32.to_be()];
+        assert_eq!(address(Hook::Listen, one), "::1");
     }
 
     #[test]

@@ -1,13 +1,20 @@
 use std::path::Path;
 
 use super::*;
+use crate::kernel::lsm::BpfLsm;
 use crate::policy::unsupported::keep_supported;
 use crate::profile::{Parsed, ReadOptions, parse};
 
+/// On a kernel that can't judge at listen.
 fn run(text: &str) -> (Parsed, Vec<Reservation>) {
+    let modules = "lockdown,capability,yama".into();
+    run_on(Some(&BpfLsm::Inactive { modules }), text)
+}
+
+fn run_on(lsm: Option<&BpfLsm>, text: &str) -> (Parsed, Vec<Reservation>) {
     let mut parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
     let rules = resolve(&parsed.profile, &mut parsed.diagnostics);
-    let rules = keep_supported(&parsed.profile, rules, &mut parsed.diagnostics);
+    let rules = keep_supported(&parsed.profile, rules, lsm, &mut parsed.diagnostics);
     (parsed, rules.entries)
 }
 
@@ -227,6 +234,44 @@ fn unreserved_entries_agree() {
         &[],
         &[(Code::NothingToDelete, 1)],
     );
+}
+
+/// `UNR-10`: what judges at listen is there or it isn't, or nobody knows.
+#[test]
+fn listen_takes_what_judges_it() {
+    let text = "PORT UNRSV TCP * DENY\n UNRSV UDP * DENY";
+    let left = |lsm| {
+        let (parsed, entries) = run_on(lsm, text);
+        let said = parsed.diagnostics.iter();
+        let said: Vec<(Code, String)> = said
+            .map(|d| {
+                (
+                    d.code,
+                    format!("{} {}", d.message, d.help.as_deref().unwrap_or_default()),
+                )
+            })
+            .collect();
+        (entries.len(), said)
+    };
+    assert_eq!(left(Some(&BpfLsm::Active)), (2, Vec::new()));
+    assert_eq!(left(None), (2, Vec::new()));
+    let modules = "lockdown,capability,yama".to_owned();
+    for (lsm, words) in [
+        (
+            BpfLsm::Inactive { modules },
+            ["not active", "lsm=lockdown,yama,bpf,"],
+        ),
+        (BpfLsm::Unknown, ["can't be read", "mount -t securityfs"]),
+    ] {
+        let (entries, said) = left(Some(&lsm));
+        let [(code, said)] = &said[..] else {
+            panic!("{said:?}");
+        };
+        assert_eq!((entries, *code), (1, Code::UnreservedUnsupported));
+        for word in [&words[..], &["WHENBIND"]].concat() {
+            assert!(said.contains(word), "no {word} in {said}");
+        }
+    }
 }
 
 /// Collisions are judged before support, so that a profile means the same

@@ -1,0 +1,195 @@
+//! LSM `socket_listen`: UNRSV for TCP, unless it is judged at bind already.
+//!
+//! The hook is the host's, and knows sockets of every kind. It has none of the
+//! helpers that tell a cgroup hook about its socket, so all is read from the socket
+//! in kernel memory.
+
+use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit};
+
+use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::LsmContext};
+use aya_log_ebpf::debug;
+use portreeve_common::{
+    abi::{Field, Hook, NO_ENTRY, Protocol},
+    decide::Operation,
+};
+
+use crate::{
+    judge::{Call, Kind},
+    maps::{SCOPE_CGROUP, SCOPE_NETNS, offset},
+    policy,
+    socket::Socket,
+    task::{read, read_field},
+};
+
+/// What the other modules said is the answer.
+const GOES_ON: i32 = 0;
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_MPTCP: u16 = 262;
+/// `SOCK_BINDPORT_LOCK`: the application chose the port.
+const PORT_IS_CHOSEN: u8 = 8;
+/// The third word of an IPv4-mapped address.
+const MAPPED: u32 = 0xffff_u32.to_be();
+/// How far below the root the cgroup of the hooks may be.
+const MAX_LEVELS: u32 = 64;
+
+/// [`Hook::Listen`]
+pub struct Listen;
+
+impl Kind for Listen {
+    const HOOK: Hook = Hook::Listen;
+    const OPERATION: Operation = Operation::Listen;
+    const GOES_ON: i32 = GOES_ON;
+
+    /// [`judge`] has looked.
+    #[inline(always)]
+    fn is_refused() -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn fail_with(errno: u16) -> i32 {
+        -i32::from(errno)
+    }
+
+    /// [`judge`] has looked.
+    #[inline(always)]
+    fn in_scope(_: &Call<Self>) -> bool {
+        true
+    }
+}
+
+/// What programs before ours answered; 0 if they let the call go on.
+#[inline(always)]
+pub fn earlier(ctx: &LsmContext) -> i32 {
+    // Behind the hook's own two arguments.
+    ctx.arg(2)
+}
+
+/// Judges the listen that `ctx` describes.
+#[inline(always)]
+pub fn judge(ctx: &LsmContext) -> i32 {
+    let earlier = earlier(ctx);
+    if earlier != 0 {
+        return earlier;
+    }
+    let active = policy::active();
+    let Some(mode) = active.mode() else {
+        return GOES_ON;
+    };
+    let Some(socket) = tcp_socket(read_field(address_of(ctx.arg(0)), Field::SocketSock)) else {
+        return GOES_ON;
+    };
+    // Nobody answers for a port that the kernel chose (`UNR-16`).
+    let bit = offset(Field::SockLocks);
+    let locks: u8 = read(socket + u64::from(bit / 8));
+    let port: u16 = read_field(socket, Field::SockPort);
+    if (locks >> (bit % 8)) & PORT_IS_CHOSEN == 0 || port == 0 || !in_scope(socket) {
+        return GOES_ON;
+    }
+    let call = Call::<Listen> {
+        ctx: ctx.as_ptr(),
+        socket: Socket(socket as *mut _),
+        address: bound(socket),
+        protocol: Protocol::Tcp,
+        port,
+        active,
+        mode,
+        kind: PhantomData,
+    };
+    let verdict = call.decide();
+    debug!(
+        ctx,
+        "{} {} port {}: reason {} line {}",
+        Listen::HOOK.name(),
+        call.protocol.name(),
+        port,
+        verdict.reason as u16,
+        verdict.line
+    );
+    if verdict.refuses() {
+        return call.refuse(&verdict);
+    }
+    // What no UNRSV entry is about was told at bind.
+    if verdict.entry != NO_ENTRY {
+        call.allow(&verdict, 0, call.address);
+    }
+    GOES_ON
+}
+
+/// Where a `struct socket` is, as a number: the verifier lets nobody calculate with
+/// what may be NULL, but copies of it are numbers.
+#[inline(always)]
+fn address_of(pointer: *const c_void) -> u64 {
+    let mut address = MaybeUninit::<u64>::uninit();
+    // SAFETY: eight bytes are copied from one place on the stack to another.
+    unsafe {
+        bpf_probe_read_kernel(address.as_mut_ptr().cast(), 8, (&raw const pointer).cast());
+        address.assume_init()
+    }
+}
+
+/// The TCP socket that the socket at `socket` is or has inside.
+#[inline(always)]
+fn tcp_socket(socket: u64) -> Option<u64> {
+    let family: u16 = read_field(socket, Field::SockFamily);
+    if family != AF_INET && family != AF_INET6 {
+        return None;
+    }
+    let inner = offset(Field::MptcpFirst);
+    let protocol: u16 = read_field(socket, Field::SockProtocol);
+    match protocol {
+        IPPROTO_TCP => Some(socket),
+        IPPROTO_MPTCP if inner != Field::MISSING => Some(read(socket + u64::from(inner))),
+        _ => None,
+    }
+}
+
+/// The address that the socket at `socket` is bound to, an IPv4 one as IPv4-mapped.
+#[inline(always)]
+fn bound(socket: u64) -> [u32; 4] {
+    let family: u16 = read_field(socket, Field::SockFamily);
+    let v6 = offset(Field::SockAddress6);
+    if family == AF_INET6 && v6 != Field::MISSING {
+        read(socket + u64::from(v6))
+    } else {
+        [0, 0, MAPPED, read_field(socket, Field::SockAddress4)]
+    }
+}
+
+/// Whether a bind of the socket would be judged: by its network namespace, and by the
+/// cgroup it was made in.
+#[inline(always)]
+fn in_scope(socket: u64) -> bool {
+    let scope = SCOPE_NETNS.load();
+    let network: u64 = read_field(socket, Field::SockNet);
+    let cookie: u64 = read_field(network, Field::NetCookie);
+    (scope == 0 || scope == cookie) && is_below_the_hooks(socket) != 0
+}
+
+/// 1 if the socket at `socket` was made in the cgroup of the hooks or below it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_below_the_hooks(socket: u64) -> u32 {
+    let scope = SCOPE_CGROUP.load();
+    let cgroups = socket + u64::from(offset(Field::SockCgroups));
+    let cgroup: u64 = read_field(cgroups, Field::SockCgroup);
+    let deepest: u32 = read_field(cgroup, Field::CgroupLevel);
+    let ancestors = cgroup + u64::from(offset(Field::CgroupAncestors));
+    let mut level = 0;
+    while level < MAX_LEVELS {
+        if level > deepest {
+            return 0;
+        }
+        let above: u64 = read(ancestors + 8 * u64::from(level));
+        let node: u64 = read_field(above, Field::CgroupNode);
+        let id: u64 = read_field(node, Field::NodeId);
+        if id == scope {
+            return 1;
+        }
+        level += 1;
+    }
+    0
+}
