@@ -36,6 +36,9 @@ mod users;
 mod verdicts;
 mod verifier;
 
+use std::env;
+
+use anyhow::{Result, ensure};
 use libtest_mimic::Trial;
 
 use crate::harness::{Body, Need, trial};
@@ -90,13 +93,27 @@ const SUBJECTS: &[Subject] = &[
     ("neighbours", HOOKS, neighbours::TESTS),
 ];
 
-/// Every test.
-pub fn trials() -> Vec<Trial> {
+/// The tests whose names begin with one of those in `PORTREEVE_TEST_ONLY`; every test
+/// without.
+///
+/// # Errors
+///
+/// A name that no test begins with: what was to be tested isn't.
+pub fn trials() -> Result<Vec<Trial>> {
+    let only = env::var("PORTREEVE_TEST_ONLY").unwrap_or_default();
+    let only: Vec<&str> = only.split_whitespace().collect();
     let mut trials = Vec::new();
     for (subject, needs, tests) in SUBJECTS {
         for (name, body) in *tests {
             trials.push(trial(subject, needs, name, *body));
         }
     }
-    trials
+    for name in &only {
+        let is_there = trials.iter().any(|trial| trial.name().starts_with(name));
+        ensure!(is_there, "no test's name begins with {name}");
+    }
+    if !only.is_empty() {
+        trials.retain(|trial| only.iter().any(|name| trial.name().starts_with(name)));
+    }
+    Ok(trials)
 }

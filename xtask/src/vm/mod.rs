@@ -69,15 +69,14 @@ impl Arguments {
         plan::ALL.iter().filter(wanted).copied().collect()
     }
 
-    fn tests(&self, plan: &Plan) -> Vec<String> {
-        // Who asks for tests by their names gets all of those.
-        if !self.tests.is_empty() {
-            return self.tests.clone();
+    /// The names, or their beginnings, of the tests that `plan` runs. Who asks for
+    /// tests gets all of those.
+    fn only(&self, plan: &Plan) -> String {
+        if self.tests.is_empty() {
+            plan.part.names().join(" ")
+        } else {
+            String::new()
         }
-        let left_out = plan.part.left_out().into_iter();
-        left_out
-            .flat_map(|name| ["--skip".to_owned(), name.to_owned()])
-            .collect()
     }
 }
 
@@ -168,8 +167,8 @@ fn matrix(
             &programs,
             kernel,
             plan.equipment,
-            &arguments.tests(plan),
-            !arguments.tests.is_empty(),
+            &arguments.only(plan),
+            &arguments.tests,
         )?;
         tell(&run, &scratch);
         let interrupted = run.end == End::Interrupted;
@@ -186,14 +185,16 @@ fn boot(
     programs: &Programs,
     kernel: &Kernel,
     equipment: Equipment,
+    only: &str,
     tests: &[String],
-    selected: bool,
 ) -> Result<Run> {
+    let selected = !tests.is_empty();
     let image = scratch.0.join("image");
     let variables = [
         ("PORTREEVE_BIN", "/bin/portreeve".to_owned()),
         ("PORTREEVE_TEST_SLOWDOWN", SLOWDOWN.to_owned()),
         ("PORTREEVE_TEST_NOTES", "/tmp/notes".to_owned()),
+        ("PORTREEVE_TEST_ONLY", only.to_owned()),
     ];
     programs.image(kernel, &variables, tests, &image)?;
     let began = Instant::now();
