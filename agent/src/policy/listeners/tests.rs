@@ -77,6 +77,7 @@ fn said(
         }),
         host: None,
         inodes: &Presence,
+        lsm: None,
         listeners: Some(listeners),
     };
     let policy = build(ingredients, &mut diagnostics);

@@ -240,7 +240,7 @@ fn unreserved_entries_agree() {
 #[test]
 fn listen_takes_what_judges_it() {
     let text = "PORT UNRSV TCP * DENY\n UNRSV UDP * DENY";
-    let left = |lsm| {
+    let left = |lsm: Option<&BpfLsm>| {
         let (parsed, entries) = run_on(lsm, text);
         let said = parsed.diagnostics.iter();
         let said: Vec<(Code, String)> = said
