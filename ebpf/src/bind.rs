@@ -72,7 +72,8 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
         verdict.reason = Reason::AddressFamily;
     }
     if !is_bound && tells(&call, &verdict) {
-        note_judged(ctx.sock_addr, u32::from(call.port));
+        let granted = u32::from(gives && verdict.grant);
+        note_judged(ctx.sock_addr, u32::from(call.port), granted);
     }
     if verdict.refuses() {
         return call.refuse(&verdict);
@@ -90,7 +91,8 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
         }
     }
     call.allow(&verdict, flags, bound);
-    if flags & Event::GRANTED != 0 {
+    // Also for a socket that has a port: it fails by the kernel's own error then.
+    if verdict.grant && mode == Mode::Enforce {
         ALLOW_WITHOUT_CAPABILITY
     } else {
         ALLOW

@@ -6,12 +6,12 @@
 use core::marker::PhantomData;
 
 use aya_ebpf::programs::SockContext;
-use portreeve_common::abi::Protocol;
+use portreeve_common::{Reason, Subject as _, abi::Protocol, decide::FIRST_HIGH_PORT};
 
 use crate::{
     judge::{ALLOW, Call, Kind},
     policy::{self, Half},
-    socket::Socket,
+    socket::{Remembered, Socket},
 };
 
 /// Judges the port in `ctx`, unless it was judged before the bind.
@@ -27,14 +27,21 @@ pub fn judge<K: Kind>(ctx: &SockContext) -> i32 {
     };
     // SAFETY: as above. Unlike in the bind hooks, it is in host order.
     let port = unsafe { (*ctx.sock).src_port } as u16;
+    let socket = Socket(ctx.sock);
+    let remembered = socket.remembered().map_or(Remembered::default(), |it| *it);
+    // The kernel's choice, where it isn't ours to guide, is told as port 0.
+    if remembered.judged == 1 || remembered.judged == 1 + u32::from(port) {
+        return ALLOW;
+    }
+    let is_moved = remembered.judged != 0;
     // Ports that the kernel chose are open to everybody, unless the policy names
     // them (`EPH-10`).
-    if !Half(active.half()).names(protocol, port) {
+    if !is_moved && !Half(active.half()).names(protocol, port) {
         return ALLOW;
     }
     let call = Call::<K> {
         ctx: ctx.sock.cast(),
-        socket: Socket(ctx.sock),
+        socket,
         address: address::<K>(ctx),
         protocol,
         port,
@@ -42,13 +49,15 @@ pub fn judge<K: Kind>(ctx: &SockContext) -> i32 {
         mode,
         kind: PhantomData,
     };
-    if let Some(remembered) = call.socket.remembered()
-        // The kernel's choice, where it isn't ours to guide, is told as port 0.
-        && (remembered.judged == 1 || remembered.judged == 1 + u32::from(port))
-    {
-        return ALLOW;
+    let mut verdict = call.decide();
+    // A grant is for the port that was judged, and nobody asked for a capability.
+    let takes_grant_along = remembered.changed & Remembered::GRANTED != 0
+        && port < FIRST_HIGH_PORT
+        && !verdict.grant
+        && !verdict.refuses();
+    if takes_grant_along && !call.is_privileged() {
+        verdict.reason = Reason::LowPort;
     }
-    let verdict = call.decide();
     if verdict.refuses() {
         return call.refuse(&verdict);
     }

@@ -42,6 +42,8 @@ impl Remembered {
     pub const UNSHARED: u32 = 2;
     /// Acknowledgements are held back for a shorter time.
     pub const SHORT_DELAY: u32 = 4;
+    /// The kernel asks for no capability in that bind.
+    pub const GRANTED: u32 = 8;
 }
 
 /// A socket, as the helpers for its storage want it.
@@ -176,13 +178,17 @@ pub extern "C" fn begin_bind(ctx: *mut bpf_sock_addr) -> u32 {
     0
 }
 
-/// Leaves word for the post_bind hook that the bind was judged for `port`.
+/// Leaves word for the post_bind hook that the bind was judged for `port`, and
+/// whether a capability is `granted`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn note_judged(ctx: *mut bpf_sock_addr, port: u32) -> u32 {
+pub extern "C" fn note_judged(ctx: *mut bpf_sock_addr, port: u32, granted: u32) -> u32 {
     match socket_of(ctx).remember() {
         Some(remembered) => {
             remembered.judged = 1 + port;
+            if granted != 0 {
+                remembered.changed = Remembered::GRANTED;
+            }
             1
         }
         None => 0,
@@ -219,7 +225,7 @@ pub extern "C" fn set_options(ctx: *mut bpf_sock_addr, wanted: u32) -> u32 {
     if changed != 0
         && let Some(remembered) = socket_of(ctx).remember()
     {
-        remembered.changed = changed;
+        remembered.changed |= changed;
     }
     u32::from(flags)
 }

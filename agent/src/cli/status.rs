@@ -5,8 +5,8 @@ use anyhow::{Context as _, Result};
 use super::{NO, NO_ANSWER, Paths, YES};
 use crate::{
     daemon::{
-        agent::Held,
         client,
+        held::Held,
         protocol::{AttachStatus, Request, Status},
     },
     kernel::{held, pins::Pins},

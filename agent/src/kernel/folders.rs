@@ -188,22 +188,22 @@ mod tests {
         symlink("v1", at("current")).unwrap();
         symlink(at("current/bin/../bin/server"), at("server")).unwrap();
         symlink("circle", at("circle")).unwrap();
-        let places = |path: &str| -> Vec<(PathBuf, String)> {
-            let places = super::places(&at(path)).into_iter();
+        let found = |path: &str| -> Vec<(PathBuf, String)> {
+            let places = places(&at(path)).into_iter();
             let text = |name: OsString| name.into_string().unwrap();
             places.map(|(folder, name)| (folder, text(name))).collect()
         };
         let is = |folder: &str, name: &str| (at(folder), name.to_owned());
         let is_here = |name: &str| (root.clone(), name.to_owned());
-        assert_eq!(places("v1/bin/server"), [is("v1/bin", "server")]);
+        assert_eq!(found("v1/bin/server"), [is("v1/bin", "server")]);
         let all = [
             is_here("server"),
             is_here("current"),
             is("v1/bin", "server"),
         ];
-        assert_eq!(places("server"), all);
-        assert_eq!(places("v1/sbin/deep/server"), [is("v1", "sbin")]);
-        assert_eq!(places("v1/bin/server/not"), [is("v1/bin", "server")]);
-        assert_eq!(places("circle").len() as u32, MAX_LINKS + 1);
+        assert_eq!(found("server"), all);
+        assert_eq!(found("v1/sbin/deep/server"), [is("v1", "sbin")]);
+        assert_eq!(found("v1/bin/server/not"), [is("v1/bin", "server")]);
+        assert_eq!(found("circle").len() as u32, MAX_LINKS + 1);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Sandbox, Servant, Watch,
+        NOBODY, Sandbox, Servant, Watch,
         draw::{keep_out, set_range},
         neighbour::Neighbour,
         request::Kind,
@@ -26,6 +26,7 @@ tests![
     a_port_that_others_put_there,
     from_one_right_port_to_another,
     to_a_port_that_is_nobodys,
+    a_grant_does_not_go_along,
     others_in_audit_mode,
 ];
 
@@ -257,6 +258,38 @@ fn to_a_port_that_is_nobodys(s: &Sandbox) -> Result<()> {
     ensure_eq!(wrong.name(socket)?.port(), 4400, "moved");
     let event = json!({"hook": "bind4", "reason": "other-job", "port": 4321});
     watch.expect(&[("permitted", 1), ("other-job", 1)], &[event])
+}
+
+/// `PRT-39`: a grant is for its port. Another low port, which nobody asked a
+/// capability for, is refused to who has none.
+fn a_grant_does_not_go_along(s: &Sandbox) -> Result<()> {
+    let agent = s
+        .agent_with(
+            "PORT 81 TCP RIGHT\n 83 TCP RIGHT\n",
+            "[grant]\nrequire = \"any\"\n",
+        )?
+        .start()?;
+    let mut watch = Watch::start(&agent)?;
+    let nobody = Servant::start(&s.caller("right").user(NOBODY))?;
+    let socket = nobody.socket(Kind::Tcp, false)?;
+    ensure_eq!(nobody.bind(socket, LOCAL, 81)?, Ok(()), "not moved");
+    watch.expect(&[("permitted", 1)], &[])?;
+    {
+        let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 82)?;
+        let socket = nobody.socket(Kind::Tcp, false)?;
+        ensure_eq!(nobody.bind(socket, LOCAL, 83)?, REFUSED, "to nobody's");
+        ensure_eq!(nobody.name(socket)?.port(), 0, "to nobody's: unbound");
+        let event = json!({"hook": "post_bind4", "reason": "low-port", "port": 82});
+        watch.expect(&[("permitted", 1), ("low-port", 1)], &[event])?;
+        let root = Servant::start(&s.caller("right"))?;
+        let socket = root.socket(Kind::Tcp, false)?;
+        ensure_eq!(root.bind(socket, LOCAL, 83)?, Ok(()), "root needs no grant");
+        watch.expect(&[("permitted", 1)], &[])?;
+    }
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 83)?;
+    let socket = nobody.socket(Kind::Tcp, false)?;
+    ensure_eq!(nobody.bind(socket, LOCAL, 81)?, Ok(()), "to its other port");
+    watch.expect(&[("permitted", 2)], &[])
 }
 
 /// Reported and counted once, by the hook that judged what the socket got.

@@ -76,6 +76,7 @@ fn said(
             names: None,
         }),
         host: None,
+        lsm: None,
         inodes: &Presence,
         lsm: None,
         listeners: Some(listeners),

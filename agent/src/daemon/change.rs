@@ -1,0 +1,246 @@
+//! How another policy comes into force: by reload, by a change file, by a file that
+//! was replaced.
+
+use std::{borrow::Cow, path::Path, rc::Rc};
+
+use portreeve_common::abi::{Active, Protocol, names};
+
+use super::{
+    agent::{Agent, reply},
+    pool::PoolKeeper,
+    protocol::{Reloaded, Reply},
+};
+use crate::{
+    config::{OnError, Report, SameJob},
+    diagnostics::{Diagnostics, json, render},
+    kernel::{
+        KernelError,
+        executables::Executables,
+        listen,
+        load::Kernel,
+        tables::{Publication, Tables, generation_in_force},
+    },
+    policy::{
+        build::Policy,
+        diff::{Diff, kept_entries},
+        identity::{JobImage, exes::Presence},
+        source::Outcome,
+    },
+    profile::ReadError,
+};
+
+impl Agent {
+    /// Refuses a policy that has rules for listen where nothing is judged then.
+    pub(super) fn check_listen(&self, policy: &Policy) -> Result<(), KernelError> {
+        let tcp = &policy.compiled.image.unreserved[Protocol::Tcp as usize];
+        let kernel = self.kernel.borrow();
+        let judges = |kernel: &Kernel| kernel.hooks().contains(&names::LISTEN);
+        let is_there = kernel.as_ref().is_none_or(judges);
+        if !tcp.at_listen() || tcp.entries.count() == 0 || is_there {
+            return Ok(());
+        }
+        Err(KernelError::NotAtListen {
+            why: listen::why_not(),
+        })
+    }
+
+    /// Puts `policy` in force; `kept` are the entries whose counts go on. After an
+    /// error the policy in force still is.
+    pub(super) fn publish(
+        &self,
+        policy: Rc<Policy>,
+        kept: &[(u32, u32)],
+    ) -> Result<Active, KernelError> {
+        self.check_listen(&policy)?;
+        let mut pool = self.pool.borrow_mut();
+        // Before the policy: no port is handed out any more when it is reserved.
+        if let Err(error) = pool.admit(policy.pool.kept.as_ref()) {
+            self.back_out(&mut pool, &policy);
+            return Err(error);
+        }
+        let lenient = policy.config.on_error == OnError::Skip;
+        let executables = self.executables.look(&policy);
+        let active = match self.put_in_force(&policy, executables, kept, lenient) {
+            Ok(active) => active,
+            Err(error) => {
+                self.back_out(&mut pool, &policy);
+                self.executables.watch(&self.policy());
+                return Err(error);
+            }
+        };
+        pool.settle(policy.pool.kept.as_ref());
+        *self.policy.borrow_mut() = policy;
+        Ok(active)
+    }
+
+    /// Fills the tables from `policy`, with `executables` as the files of its jobs.
+    /// What can't be recognised then is told if `lenient`, else it is an error.
+    fn put_in_force(
+        &self,
+        policy: &Rc<Policy>,
+        executables: Executables,
+        kept: &[(u32, u32)],
+        lenient: bool,
+    ) -> Result<Active, KernelError> {
+        let compiled = &policy.compiled.image;
+        let mut diagnostics = Diagnostics::new();
+        let jobs = if policy.jobs.executables().next().is_none() {
+            Cow::Borrowed(&compiled.jobs)
+        } else {
+            let lists = &compiled.lists;
+            let jobs = JobImage::new(&policy.jobs, lists, &executables, &mut diagnostics);
+            Cow::Owned(jobs)
+        };
+        let problem = diagnostics
+            .has_errors()
+            .then(|| render::all(&diagnostics, &policy.sources, false));
+        if let Some(message) = problem.clone().filter(|_| !lenient) {
+            return Err(KernelError::Executables { message });
+        }
+        let active = self.tables.borrow_mut().publish(&Publication {
+            image: compiled,
+            jobs: &jobs,
+            mode: policy.config.mode,
+            report_all: policy.config.report == Report::All,
+            same_job_shares: policy.config.same_job == SameJob::Allow,
+            keeps_pool: policy.pool.kept.is_some(),
+            profile: &policy.config.profile.display().to_string(),
+            profile_hash: policy.files.profile_hash(),
+            kept,
+        })?;
+        self.executables.settle(executables, problem);
+        let mut log = self.log.borrow_mut();
+        log.publish(active.generation(), Rc::clone(policy));
+        Ok(active)
+    }
+
+    /// Looks whether the executables of jobs are other files than before, and if so
+    /// puts the policy in force with them. Nothing else of it is read again.
+    pub fn tend_executables(&self) {
+        if self.is_detached() {
+            return;
+        }
+        let policy = self.policy();
+        let executables = self.executables.look(&policy);
+        let changes = self.executables.changes(&executables);
+        if changes.is_empty() {
+            return;
+        }
+        let kept = every_entry(&policy);
+        match self.put_in_force(&policy, executables, &kept, true) {
+            Ok(active) => {
+                for change in changes {
+                    log::info!("{change}: generation {}", active.generation());
+                }
+            }
+            // They stay changes, so it is tried again.
+            Err(error) => log::error!("what changed of executables is not in force: {error}"),
+        }
+    }
+
+    /// Gives back what was kept back for `new`, which did not come into force. An
+    /// agent that is just starting doesn't know what its predecessor's policy, which
+    /// still holds, asks for, and leaves it to the record.
+    fn back_out(&self, pool: &mut PoolKeeper, new: &Rc<Policy>) {
+        let policy = self.policy();
+        if !Rc::ptr_eq(&policy, new) {
+            pool.back_to(policy.pool.kept.as_ref());
+        }
+    }
+
+    /// Looks whether others undid what keeps reserved ports from being handed out,
+    /// and mends it.
+    pub fn tend_pool(&self) {
+        if !self.is_detached() {
+            let policy = self.policy();
+            self.pool.borrow_mut().tend(policy.pool.kept.as_ref());
+        }
+    }
+
+    /// Reads profile and config again and, unless `dry_run`, puts them in force.
+    pub fn reload(&self, dry_run: bool, color: bool) -> Reply {
+        let changes = self.policy();
+        let dropped = changes.files.changed_by();
+        let dropped = dropped.map(|path| path.display().to_string()).collect();
+        self.replace(self.source.read(&Presence), dropped, dry_run, color)
+    }
+
+    /// Puts the change file `file` on top of the policy in force, unless `dry_run`;
+    /// it stays there until the next reload (`OBY-01`, `OBY-03`).
+    pub fn obey(&self, file: &Path, dry_run: bool, color: bool) -> Reply {
+        let outcome = self.source.obey(&self.policy().files, file, &Presence);
+        let reply = self.replace(outcome, Vec::new(), dry_run, color);
+        if let Reply::Done(done) = &reply
+            && done["applied"] == true
+        {
+            let (file, generation) = (file.display(), &done["generation"]);
+            log::info!("obeyed {file} until the next reload: generation {generation}");
+        }
+        reply
+    }
+
+    /// Puts in force what was read, unless it has errors or it is a `dry_run`.
+    fn replace(
+        &self,
+        outcome: Result<Outcome, ReadError>,
+        dropped: Vec<String>,
+        dry_run: bool,
+        color: bool,
+    ) -> Reply {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return Reply::Failed(format!("{error}; the old policy stays in force")),
+        };
+        let diagnostics = json::all(&outcome.diagnostics, outcome.sources());
+        let mut reloaded = Reloaded {
+            applied: false,
+            generation: self.tables.borrow().active().generation(),
+            diff: Diff::default(),
+            dropped,
+            diagnostics: diagnostics
+                .iter()
+                .filter_map(|d| serde_json::to_value(d).ok())
+                .collect(),
+            rendered: render::all(&outcome.diagnostics, outcome.sources(), color),
+            refused: None,
+        };
+        let new = match outcome.policy {
+            Ok(new) => new,
+            Err(_) => {
+                reloaded.refused = Some("there are errors in what was read".into());
+                return reply(&reloaded);
+            }
+        };
+        let old = self.policy();
+        reloaded.diff = Diff::between(&old, &new);
+        if new.config.scope != old.config.scope {
+            reloaded.refused =
+                Some("scope.netns differs; it is read at start only, so restart the agent".into());
+        } else if !dry_run {
+            let kept = kept_entries(&old, &new);
+            match self.publish(Rc::new(new), &kept) {
+                Ok(active) => {
+                    reloaded.applied = true;
+                    reloaded.generation = active.generation();
+                }
+                Err(error) => reloaded.refused = Some(error.to_string()),
+            }
+        }
+        reply(&reloaded)
+    }
+}
+
+/// Whether the tables were filled from the very profile of `policy`: then the
+/// entries are the same one by one, and so are their counts.
+pub(super) fn same_policy_in_force(tables: &Tables, policy: &Policy) -> bool {
+    generation_in_force(&tables.info(), tables.active()).is_some_and(|generation| {
+        generation.profile_hash == policy.files.profile_hash()
+            && generation.entries as usize == policy.compiled.image.entries.len()
+    })
+}
+
+/// That each entry of `policy` stays in its place.
+pub(super) fn every_entry(policy: &Policy) -> Vec<(u32, u32)> {
+    let entries = 0..policy.compiled.image.entries.len() as u32;
+    entries.map(|index| (index, index)).collect()
+}
