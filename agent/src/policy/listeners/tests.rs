@@ -78,7 +78,6 @@ fn said(
         host: None,
         lsm: None,
         inodes: &Presence,
-        lsm: None,
         listeners: Some(listeners),
     };
     let policy = build(ingredients, &mut diagnostics);
