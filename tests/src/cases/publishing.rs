@@ -1,6 +1,6 @@
 //! Publishing under load: no bind ever sees parts of two policies.
 
-use std::{fmt::Write as _, fs, time::Instant};
+use std::{env, fmt::Write as _, fs, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
@@ -133,15 +133,20 @@ impl Resources {
     }
 }
 
+/// How often the policy is replaced; `many` times in a long run.
+fn reloads(few: u64, many: u64) -> u64 {
+    times(env::var("PORTREEVE_LONG").map_or(few, |_| many))
+}
+
 /// Where the agent fills the tables while binds are judged beside it.
 fn reloads_on_every_processor(s: &Sandbox) -> Result<()> {
-    take_turns(s, times(2_000), None)
+    take_turns(s, reloads(1_000, 2_000), None)
 }
 
 /// Where the agent is interrupted while it fills the tables and, on kernels that
 /// interrupt themselves, a bind while it is judged.
 fn reloads_on_one_processor(s: &Sandbox) -> Result<()> {
-    take_turns(s, times(10_000), Some(0))
+    take_turns(s, reloads(1_500, 10_000), Some(0))
 }
 
 /// Between an empty profile and one that reserves everything: a bind is judged by
