@@ -45,8 +45,11 @@ const ASKS: usize = 24;
 const RELOAD_EVERY: Duration = Duration::from_millis(50);
 /// How long two policies take turns.
 const TURNS: Duration = Duration::from_secs(2);
-/// Every `n`th bind is made in another cgroup; moving there takes long.
+/// Every such bind is made in another cgroup.
 const MOVES: usize = 8;
+/// The same where policies come and go: a move keeps every process of the host from
+/// being started meanwhile, `portreeve reload` too.
+const RARE_MOVES: usize = 128;
 
 /// How long it goes on: a minute in a long run.
 fn duration() -> Duration {
@@ -111,16 +114,18 @@ struct Binder<'s> {
     sandbox: &'s Sandbox,
     cgroup: &'static str,
     binds: usize,
+    moves: usize,
 }
 
 impl<'s> Binder<'s> {
-    fn start(sandbox: &'s Sandbox, number: u64) -> Result<Self> {
+    fn start(sandbox: &'s Sandbox, number: u64, moves: usize) -> Result<Self> {
         let mut binder = Self {
             puppet: Puppet::start()?,
             runner: runner(1 + number),
             sandbox,
             cgroup: "/",
             binds: 0,
+            moves,
         };
         binder.move_to("/")?;
         Ok(binder)
@@ -142,7 +147,7 @@ impl<'s> Binder<'s> {
     /// Binds as somebody; `check` is told what came of it.
     fn bind(&mut self, check: &impl Fn(&Case, Outcome) -> Result<()>) -> Result<()> {
         let (ask, shares) = draw(&mut self.runner, &(generate::ask(), any::<bool>()))?;
-        if self.binds.is_multiple_of(MOVES) {
+        if self.binds.is_multiple_of(self.moves) {
             self.move_to(ask.cgroup)?;
         }
         self.binds += 1;
@@ -299,7 +304,7 @@ fn all_bind(
 fn random_binders_get_what_the_oracle_says(s: &Sandbox) -> Result<()> {
     let agent = start(s, &Policy::default())?;
     let mut binders = (0..BINDERS)
-        .map(|number| Binder::start(s, number))
+        .map(|number| Binder::start(s, number, MOVES))
         .collect::<Result<Vec<_>>>()?;
     let (mut policies, seen) = (runner(0), Seen::default());
     let until = Instant::now() + duration();
@@ -328,7 +333,7 @@ fn random_binders_get_what_the_oracle_says(s: &Sandbox) -> Result<()> {
 fn random_binders_under_policies_that_come_and_go(s: &Sandbox) -> Result<()> {
     let agent = start(s, &Policy::default())?;
     let mut binders = (0..BINDERS)
-        .map(|number| Binder::start(s, 100 + number))
+        .map(|number| Binder::start(s, 100 + number, RARE_MOVES))
         .collect::<Result<Vec<_>>>()?;
     let (mut policies, seen) = (runner(50), Seen::default());
     let mut reloads = 0;
