@@ -11,16 +11,13 @@ use portreeve_common::{
 };
 
 use crate::{
-    judge::{ALLOW, ALLOW_WITHOUT_CAPABILITY, Call, Kind},
+    judge::{ALLOW, ALLOW_WITHOUT_CAPABILITY, Call, Kind, MAPPED},
     maps::OWN_NETNS,
     policy::{self, Half},
     socket::{SHARE, SHORTEN_DELAY, Socket, UNSHARE, begin_bind, note_judged, set_options},
 };
 
 const AF_UNSPEC: u32 = 0;
-/// The third word of an IPv4-mapped address.
-const MAPPED: u32 = 0xffff_u32.to_be();
-
 /// Judges the bind that `ctx` describes.
 #[inline(always)]
 pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {

@@ -31,6 +31,9 @@ pub const ALLOW: i32 = 1;
 /// Goes on, and a low port asks for no capability. Bind hooks only.
 pub const ALLOW_WITHOUT_CAPABILITY: i32 = 3;
 
+/// The third word of an IPv4-mapped address; the two before it are 0.
+pub const MAPPED: u32 = 0xffff_u32.to_be();
+
 /// A hook, known where the programs are compiled: each has code of its own. What it
 /// doesn't say itself is as cgroup hooks have it.
 pub trait Kind: Sized {

@@ -14,7 +14,7 @@ use portreeve_common::{
 };
 
 use crate::{
-    judge::{Call, Kind},
+    judge::{Call, Kind, MAPPED},
     maps::{SCOPE_CGROUP, SCOPE_NETNS, offset},
     policy,
     socket::Socket,
@@ -30,8 +30,6 @@ const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 /// `SOCK_BINDPORT_LOCK`: the application chose the port.
 const PORT_IS_CHOSEN: u8 = 8;
-/// The third word of an IPv4-mapped address.
-const MAPPED: u32 = 0xffff_u32.to_be();
 /// How far below the root the cgroup of the hooks may be.
 const MAX_LEVELS: u32 = 64;
 

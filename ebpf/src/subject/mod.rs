@@ -12,10 +12,7 @@ mod privilege;
 use portreeve_common::{Subject, abi::Hook, decide::Asked};
 
 pub use self::{cgroup::id_of_cgroup, jobs::Known};
-use crate::judge::{Call, Kind};
-
-/// `::ffff:0:0`, the third word of an IPv4-mapped address.
-const MAPPED: u32 = 0xffff_u32.to_be();
+use crate::judge::{Call, Kind, MAPPED};
 
 impl<K: Kind> Subject for Call<K> {
     type Identity = Known;
