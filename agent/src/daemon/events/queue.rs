@@ -2,7 +2,7 @@
 //! those of others.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     rc::Rc,
 };
@@ -27,7 +27,10 @@ impl Group {
 #[derive(Debug)]
 pub struct Queue {
     lines: VecDeque<(Group, Rc<str>)>,
-    sizes: HashMap<Group, usize>,
+    /// For each line, how many there are of its group: looked at for every line that
+    /// comes when the queue is full.
+    sizes_of_lines: VecDeque<Rc<Cell<usize>>>,
+    sizes: HashMap<Group, Rc<Cell<usize>>>,
     room: usize,
 }
 
@@ -36,6 +39,7 @@ impl Queue {
     pub fn new(room: usize) -> Self {
         Self {
             lines: VecDeque::new(),
+            sizes_of_lines: VecDeque::new(),
             sizes: HashMap::new(),
             room,
         }
@@ -44,13 +48,15 @@ impl Queue {
     /// Adds a line behind the others. `false` if another gave way to it.
     pub fn push(&mut self, group: Group, line: Rc<str>) -> bool {
         self.lines.push_back((group, line));
-        *self.sizes.entry(group).or_default() += 1;
+        let size = Rc::clone(self.sizes.entry(group).or_default());
+        size.set(size.get() + 1);
+        self.sizes_of_lines.push_back(size);
         if self.lines.len() <= self.room {
             return true;
         }
-        let largest = self.sizes.values().copied().max();
-        let is_of_largest = |(group, _): &(Group, _)| self.sizes.get(group).copied() == largest;
-        let place = self.lines.iter().position(is_of_largest);
+        let largest = self.sizes.values().map(|size| size.get()).max();
+        let mut sizes = self.sizes_of_lines.iter();
+        let place = sizes.position(|size| Some(size.get()) == largest);
         self.remove(place.unwrap_or(0));
         false
     }
@@ -67,9 +73,9 @@ impl Queue {
 
     fn remove(&mut self, place: usize) -> Option<Rc<str>> {
         let (group, line) = self.lines.remove(place)?;
-        if let Some(size) = self.sizes.get_mut(&group) {
-            *size -= 1;
-            if *size == 0 {
+        if let Some(size) = self.sizes_of_lines.remove(place) {
+            size.set(size.get() - 1);
+            if size.get() == 0 {
                 self.sizes.remove(&group);
             }
         }
