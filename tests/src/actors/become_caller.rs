@@ -19,7 +19,11 @@ pub const NO_USER_NAMESPACE: &str = "no user namespace can be made";
 /// Becomes `caller`, but for its threads. To be called before any socket is made:
 /// the programs that judge a bind are those of the cgroup in which its socket was.
 pub fn become_caller(caller: &Caller) -> Result<()> {
-    join(&caller.cgroup)?;
+    // Whoever runs the file of another user is where and who he is already.
+    let is_started_by_root = caller.started_by.is_none();
+    if is_started_by_root {
+        join(&caller.cgroup)?;
+    }
     if let Some(cpu) = caller.cpu {
         stay_on(cpu)?;
     }
@@ -31,7 +35,9 @@ pub fn become_caller(caller: &Caller) -> Result<()> {
         portreeve_sandbox::isolate()?;
     }
     name_thread(&caller.name)?;
-    if let Some([real, effective, saved]) = caller.uids {
+    if let Some([real, effective, saved]) = caller.uids
+        && is_started_by_root
+    {
         let groups: Vec<Gid> = caller.groups.iter().copied().map(Gid::from_raw).collect();
         setgroups(&groups)?;
         let [r, e, s] = caller

@@ -7,7 +7,9 @@ mod child;
 mod converse;
 mod draw;
 pub mod launch;
+mod mail;
 mod puppet;
+mod ring;
 mod servant;
 mod socket;
 pub mod spin;
@@ -15,9 +17,14 @@ mod swarm;
 
 use std::{env, process::ExitCode};
 
+pub use servant::take;
+
 use anyhow::{Context as _, Result, bail};
 
-use crate::harness::{request::Kind, tcp};
+use crate::harness::{
+    request::{Kind, Through},
+    tcp,
+};
 
 /// Binds, tells, and holds what it got until its standard input is closed.
 pub const BIND: &str = "__bind";
@@ -39,6 +46,12 @@ pub const LAUNCH: &str = "__launch";
 /// Whether the kernel has this kind of socket.
 pub fn can_open(kind: Kind) -> Result<()> {
     socket::open(&tcp(0).kind(kind)).map(drop)
+}
+
+/// Whether the kernel binds by rings.
+pub fn can_bind_by_ring() -> Result<()> {
+    let want = tcp(0).through(Through::Ring);
+    socket::bind(&socket::open(&want)?, &want).context("bind by io_uring")
 }
 
 /// Plays the part that the command line asks for, if it does.

@@ -7,6 +7,8 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     process,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
 };
 
 use anyhow::{Context as _, Result};
@@ -16,15 +18,18 @@ use nix::{
     unistd::{Gid, Uid, setresgid, setresuid},
 };
 
-use super::{become_caller::become_caller, socket};
+use super::{become_caller::become_caller, mail, ring, socket};
 use crate::harness::{
     Caller,
     draw::set_range,
+    links,
     servant::{Deed, SocketOption, Yield},
 };
 
 /// Longest wait of a call for a peer, in seconds.
 const WAIT: libc::time_t = 10;
+/// What a servant calls its network device.
+const LINK: &str = "servant0";
 
 /// Becomes the caller and obeys until its standard input is closed.
 pub fn perform(caller: &Caller) -> Result<()> {
@@ -56,9 +61,31 @@ fn perform_one(sockets: &mut HashMap<RawFd, OwnedFd>, deed: &Deed) -> Result<Res
             socket,
             option,
             value,
-        } => set(*socket, *option, *value),
+        } => socket::set(*socket, *option, *value).map(|()| Yield::Nothing),
         Deed::Get { socket, option } => get(*socket, *option).map(Yield::Number),
-        Deed::Bind { socket, name } => bind(*socket, name),
+        Deed::Bind { socket, name } => socket::bind_to(*socket, name).map(|()| Yield::Nothing),
+        Deed::BindLength {
+            socket,
+            name,
+            length,
+        } => bind_length(*socket, name, *length),
+        Deed::BindRace {
+            sockets,
+            one,
+            other,
+        } => bind_race(sockets, one, other),
+        Deed::Connect { socket, name } => connect(*socket, name),
+        Deed::Send { socket, byte, name } => send(*socket, *byte, name),
+        Deed::OpenMailbox { name } => mail::open_mailbox(name).map(keep),
+        Deed::Pass { socket, to } => mail::pass(*socket, to).map(|()| Yield::Nothing),
+        Deed::Fetch { mailbox } => mail::fetch(*mailbox).map(keep),
+        Deed::OpenPacket => mail::open_packet().map(keep),
+        Deed::Overhear { socket, port } => wait_some_time(*socket)
+            .and_then(|()| mail::overhear(*socket, *port))
+            .map(|byte| Yield::Number(byte.into())),
+        Deed::AddLink(link) => links::add(link, LINK).map(|()| Yield::Nothing),
+        Deed::HandRing { child, want } => Ok(ring::hand_to_child(child, want)?),
+        Deed::BindAsBefore { want } => ring::bind_as_before(want)?.map(|()| Yield::Nothing),
         Deed::Listen { socket } => {
             // SAFETY: the call takes two numbers.
             nothing(unsafe { libc::listen(*socket, 128) })
@@ -90,33 +117,8 @@ fn owned(fd: libc::c_int) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn of(option: SocketOption) -> (libc::c_int, libc::c_int) {
-    /// Which the headers of the libc crate don't have yet.
-    const TCP_DELACK_MAX_US: libc::c_int = 46;
-    match option {
-        SocketOption::ReusePort => (libc::SOL_SOCKET, libc::SO_REUSEPORT),
-        SocketOption::ReuseAddress => (libc::SOL_SOCKET, libc::SO_REUSEADDR),
-        SocketOption::V6Only => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
-        SocketOption::MostDelay => (libc::IPPROTO_TCP, TCP_DELACK_MAX_US),
-    }
-}
-
-fn set(socket: RawFd, option: SocketOption, value: i32) -> Result<Yield, Errno> {
-    let (level, option) = of(option);
-    // SAFETY: `value` outlives the call and is as long as said.
-    nothing(unsafe {
-        libc::setsockopt(
-            socket,
-            level,
-            option,
-            std::ptr::from_ref(&value).cast(),
-            size_of::<i32>() as libc::socklen_t,
-        )
-    })
-}
-
 fn get(socket: RawFd, option: SocketOption) -> Result<i32, Errno> {
-    let (level, option) = of(option);
+    let (level, option) = socket::numbers(option);
     let mut value = 0i32;
     let mut length = size_of::<i32>() as libc::socklen_t;
     // SAFETY: both are written and outlive the call; `length` is that of `value`.
@@ -132,9 +134,58 @@ fn get(socket: RawFd, option: SocketOption) -> Result<i32, Errno> {
     Ok(value)
 }
 
-fn bind(socket: RawFd, name: &[u8]) -> Result<Yield, Errno> {
-    // SAFETY: `name` is readable and as long as said; the kernel checks what is in it.
-    nothing(unsafe { libc::bind(socket, name.as_ptr().cast(), name.len() as libc::socklen_t) })
+/// A name that is said to be `length` bytes long.
+fn bind_length(socket: RawFd, name: &[u8], length: i32) -> Result<Yield, Errno> {
+    // SAFETY: the kernel takes no more than its longest name has, which is readable;
+    // of a negative length it takes nothing.
+    nothing(unsafe { libc::bind(socket, name.as_ptr().cast(), length.cast_unsigned()) })
+}
+
+/// Binds each of `sockets` to a name of IPv4 that another thread changes all the time.
+fn bind_race(sockets: &[RawFd], one: &[u8], other: &[u8]) -> Result<Yield, Errno> {
+    /// Long enough for a name, and where the kernel reads it in one go or two.
+    static NAME: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+    static IS_OVER: AtomicBool = AtomicBool::new(false);
+    let word = |name: &[u8]| {
+        name.first_chunk()
+            .map(|word| u64::from_ne_bytes(*word))
+            .ok_or(Errno::EINVAL)
+    };
+    let (one, other) = (word(one)?, word(other)?);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !IS_OVER.load(Relaxed) {
+                NAME[0].store(one, Relaxed);
+                NAME[0].store(other, Relaxed);
+            }
+        });
+        for &socket in sockets {
+            // SAFETY: the kernel copies the name; that it changes is the point.
+            unsafe { libc::bind(socket, NAME.as_ptr().cast(), size_of_val(&NAME) as u32) };
+        }
+        IS_OVER.store(true, Relaxed);
+    });
+    Ok(Yield::Nothing)
+}
+
+fn connect(socket: RawFd, name: &[u8]) -> Result<Yield, Errno> {
+    // SAFETY: as for a bind.
+    nothing(unsafe { libc::connect(socket, name.as_ptr().cast(), name.len() as libc::socklen_t) })
+}
+
+fn send(socket: RawFd, byte: u8, name: &[u8]) -> Result<Yield, Errno> {
+    // SAFETY: one byte is read, and the name as for a bind.
+    Errno::result(unsafe {
+        libc::sendto(
+            socket,
+            std::ptr::from_ref(&byte).cast(),
+            1,
+            0,
+            name.as_ptr().cast(),
+            name.len() as libc::socklen_t,
+        )
+    })
+    .map(|_| Yield::Nothing)
 }
 
 fn name(socket: RawFd) -> Result<SocketAddr, Errno> {
@@ -193,7 +244,8 @@ fn receive(socket: RawFd) -> Result<i32, Errno> {
     Ok(i32::from(byte))
 }
 
-fn take(pid: u32, socket: RawFd) -> Result<OwnedFd, Errno> {
+/// A socket of another process, as if it were passed on.
+pub fn take(pid: u32, socket: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: the calls take numbers; what they return is ours.
     let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int)?;
     owned(

@@ -1,5 +1,6 @@
 //! The tests, one file per subject.
 
+mod attacks;
 mod audit;
 mod authport;
 mod bind_address;
@@ -65,6 +66,64 @@ const SUBJECTS: &[Subject] = &[
     ("low_ports", HOOKS, low_ports::TESTS),
     ("saf", HOOKS, saf::TESTS),
     ("unreserved", HOOKS, unreserved::TESTS),
+    (
+        "attacks::addresses",
+        HOOKS,
+        attacks::addresses::TESTS,
+    ),
+    (
+        "attacks::protocols",
+        HOOKS,
+        attacks::protocols::TESTS,
+    ),
+    ("attacks::io_uring", HOOKS, attacks::io_uring::TESTS),
+    ("attacks::io_uring", LISTEN, attacks::io_uring::LISTEN),
+    (
+        "attacks::passed_sockets",
+        HOOKS,
+        attacks::passed_sockets::TESTS,
+    ),
+    (
+        "attacks::namespaces",
+        HOOKS,
+        attacks::namespaces::TESTS,
+    ),
+    (
+        "attacks::somebody_else",
+        HOOKS,
+        attacks::somebody_else::TESTS,
+    ),
+    (
+        "attacks::without_bind",
+        HOOKS,
+        attacks::without_bind::TESTS,
+    ),
+    (
+        "attacks::same_socket",
+        HOOKS,
+        attacks::same_socket::TESTS,
+    ),
+    (
+        "attacks::beside_the_owner",
+        HOOKS,
+        attacks::beside_the_owner::TESTS,
+    ),
+    (
+        "attacks::neighbours",
+        HOOKS,
+        attacks::neighbours::TESTS,
+    ),
+    (
+        "attacks::kernel_ways",
+        HOOKS,
+        attacks::kernel_ways::TESTS,
+    ),
+    (
+        "attacks::not_stopped",
+        HOOKS,
+        attacks::not_stopped::TESTS,
+    ),
+    ("attacks::manual", &[], attacks::manual::TESTS),
     ("authport", HOOKS, authport::TESTS),
     ("restrictions", HOOKS, restrictions::TESTS),
     ("bind_address", HOOKS, bind_address::TESTS),
@@ -92,6 +151,15 @@ const SUBJECTS: &[Subject] = &[
     ("requirements", &[], requirements::TESTS),
     ("neighbours", HOOKS, neighbours::TESTS),
 ];
+
+/// The names of all tests.
+pub fn names() -> impl Iterator<Item = String> {
+    let names = |(subject, _, tests): &'static Subject| {
+        let name = move |(name, _): &(&str, Body)| format!("{subject}::{name}");
+        tests.iter().map(name)
+    };
+    SUBJECTS.iter().flat_map(names)
+}
 
 /// The tests whose names begin with one of those in `PORTREEVE_TEST_ONLY`; every test
 /// without.

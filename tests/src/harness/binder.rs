@@ -2,7 +2,12 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -10,12 +15,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    libc,
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
+};
 use serde::Serialize;
 
 use super::{
     pace::{limit, patience},
     request::{Answer, Caller, Tally, Task, Want},
+    servant::INHERITED,
 };
 use crate::actors::{BIND, SPIN, spin::STOP};
 
@@ -29,11 +39,50 @@ pub(super) struct Actor {
 impl Actor {
     /// A process that plays `part`, running the file that `caller` runs.
     pub(super) fn start(part: &str, caller: &Caller, task: &impl Serialize) -> Result<Self> {
+        Self::start_with(part, caller, task, None)
+    }
+
+    /// The same; it inherits a socket.
+    pub(super) fn start_with(
+        part: &str,
+        caller: &Caller,
+        task: &impl Serialize,
+        socket: Option<OwnedFd>,
+    ) -> Result<Self> {
         let exe = match &caller.exe {
             Some(exe) => exe.clone(),
             None => env::current_exe()?,
         };
-        let mut child = Command::new(exe)
+        let mut command = Command::new(exe);
+        if let Some(user) = caller.started_by {
+            let procs = File::options()
+                .write(true)
+                .open(caller.cgroup.join("cgroup.procs"))?;
+            let (user, group) = (Uid::from_raw(user), Gid::from_raw(user));
+            // SAFETY: between fork and exec only system calls are made.
+            unsafe {
+                command.pre_exec(move || {
+                    // Who runs the file can't join by itself.
+                    (&procs).write_all(b"0")?;
+                    setgroups(&[])?;
+                    setresgid(group, group, group)?;
+                    Ok(setresuid(user, user, user)?)
+                });
+            }
+        }
+        if let Some(socket) = socket {
+            // SAFETY: between fork and exec only system calls are made.
+            unsafe {
+                command.pre_exec(move || {
+                    // The copy, unlike the socket itself, outlives the exec.
+                    match libc::dup2(socket.as_raw_fd(), INHERITED) {
+                        -1 => Err(io::Error::last_os_error()),
+                        _ => Ok(()),
+                    }
+                });
+            }
+        }
+        let mut child = command
             .arg(part)
             .arg(serde_json::to_string(task)?)
             .stdin(Stdio::piped())

@@ -117,7 +117,8 @@ impl Endpoints {
     }
 }
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+/// An attribute of a netlink message.
+pub(super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = (4 + value.len()) as u16;
     let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
     bytes.extend(value);

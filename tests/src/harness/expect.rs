@@ -1,13 +1,14 @@
 //! A bind and everything that must come of it: errno, event and counts.
 
-use std::{collections::HashMap, fmt, path::Path};
+use std::{collections::HashMap, fmt, path::Path, rc::Rc};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use super::{
-    Agent, Binder, Caller, Sandbox, Settings, Want,
+    Agent, Binder, Caller, Sandbox, Servant, Settings, Want,
+    servant::Said,
     snapshot::{Line, Snapshot, milliseconds},
 };
 use crate::ensure_eq;
@@ -68,6 +69,8 @@ pub struct Case<'a> {
     pub want: Want,
     /// What comes of it.
     pub outcome: Outcome<'a>,
+    /// Fields of the event that are otherwise than the bind as such has them.
+    pub but: Vec<(&'static str, Value)>,
 }
 
 impl<'a> Case<'a> {
@@ -76,7 +79,14 @@ impl<'a> Case<'a> {
             caller: caller.clone(),
             want,
             outcome,
+            but: Vec::new(),
         }
+    }
+
+    /// The same, but for a field of its event.
+    pub fn but(mut self, field: &'static str, value: impl Into<Value>) -> Self {
+        self.but.push((field, value.into()));
+        self
     }
 
     /// The port is reserved by `entry` for other jobs.
@@ -175,6 +185,7 @@ impl fmt::Display for Case<'_> {
             caller,
             want,
             outcome,
+            ..
         } = self;
         write!(
             formatter,
@@ -257,6 +268,25 @@ pub fn expect_at_once(
     step(agent, &lines, settings, cases, &before).map(drop)
 }
 
+/// What a test does itself, by a servant that is still there when it is done.
+pub type Deed<'t> = dyn Fn() -> Result<(Rc<Servant>, Said<()>)> + 't;
+
+/// Lets a test do itself what makes the bind of `case`, and checks what comes of it.
+pub fn expect_of_deed(
+    agent: &Agent<'_>,
+    profile: &str,
+    settings: Settings,
+    case: &Case<'_>,
+    deed: &Deed<'_>,
+) -> Result<()> {
+    let before = Snapshot::take(agent)?;
+    let lines = Lines::new(&[(&agent.sandbox.profile(), profile)]);
+    let (servant, said) = deed()?;
+    let cases = std::slice::from_ref(case);
+    let made = (servant.pid, &[said][..]);
+    check(agent, &lines, settings, cases, &before, made).map(drop)
+}
+
 /// Refusals of one rule, cgroup and user that make an event each within a second,
 /// and fewer.
 const TOLD: usize = 30;
@@ -289,15 +319,29 @@ fn step(
 ) -> Result<Snapshot> {
     let first = cases.first().context("no case")?;
     let wants: Vec<Want> = cases.iter().map(|case| case.want.clone()).collect();
+    // The process is there until all is checked: its cgroup can be looked up.
     let binder = Binder::start(&first.caller, &wants)?;
+    let made = (binder.pid, binder.results.as_slice());
+    check(agent, lines, settings, cases, before, made)
+}
+
+/// Checks what came of binds that were made: by which process, and how they ended.
+fn check(
+    agent: &Agent<'_>,
+    lines: &Lines,
+    settings: Settings,
+    cases: &[Case<'_>],
+    before: &Snapshot,
+    (pid, results): (u32, &[Said<()>]),
+) -> Result<Snapshot> {
+    let first = cases.first().context("no case")?;
     let mut expected = before.clone();
-    for (case, result) in cases.iter().zip(&binder.results) {
+    for (case, result) in cases.iter().zip(results) {
         ensure_eq!(*result, case.result(), "{case}");
         count(&mut expected, case, lines, settings)?;
-        let event = event(agent.sandbox, case, lines, settings, before, binder.pid)?;
+        let event = event(agent.sandbox, case, lines, settings, before, pid)?;
         expected.events.extend(event);
     }
-    // The process is still there: its cgroup can be looked up.
     let after = Snapshot::with_events(agent, expected.events.len())?;
     ensure_eq!(after.counters, expected.counters, "counters after {first}");
     ensure_eq!(
@@ -406,7 +450,7 @@ fn event(
         Some(below) => format!("{}/{below}", sandbox.cgroup_name()),
         None => String::new(),
     };
-    Ok(Some(json!({
+    let mut event = json!({
         "hook": want.hook(),
         "verdict": verdict,
         "reason": reason,
@@ -426,7 +470,11 @@ fn event(
         "generation": before.generation,
         "entry": entry,
         "repeated": 0,
-    })))
+    });
+    for (field, value) in &case.but {
+        event[field] = value.clone();
+    }
+    Ok(Some(event))
 }
 
 /// Where each entry of a policy stands.

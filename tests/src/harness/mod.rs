@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod expect;
 pub mod host;
 pub mod launch;
+pub mod links;
 pub mod needs;
 pub mod neighbour;
 pub mod pace;

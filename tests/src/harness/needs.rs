@@ -1,7 +1,7 @@
 //! What a test needs of the kernel. A kernel that is old enough to lack it is left
 //! out with the reason; one that should have it fails the test.
 
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::utsname::uname;
@@ -17,6 +17,14 @@ pub enum Need {
     Mptcp,
     /// UDP-Lite.
     UdpLite,
+    /// DCCP, a module.
+    Dccp,
+    /// SCTP, a module.
+    Sctp,
+    /// Shared memory communications, a module.
+    Smc,
+    /// Binds by `io_uring`.
+    Ring,
     /// Security modules in BPF, which are asked if the kernel was booted so.
     BpfLsm,
 }
@@ -34,9 +42,13 @@ const HELPERS: [(i32, &str); 5] = [
 ];
 
 impl Need {
-    /// The first release that must have it.
-    fn since(self) -> Release {
-        (6, 1)
+    /// The first release that must have it; without one, it is there or not.
+    fn since(self) -> Option<Release> {
+        match self {
+            Self::Dccp | Self::Sctp | Self::Smc => None,
+            Self::Ring => Some((6, 11)),
+            _ => Some((6, 1)),
+        }
     }
 
     /// The first release that needn't have it any more.
@@ -57,11 +69,12 @@ impl Need {
             }
             Self::Mptcp => Kind::Mptcp,
             Self::UdpLite => Kind::UdpLite,
+            Self::Dccp => Kind::Dccp,
+            Self::Sctp => Kind::Sctp,
+            Self::Smc => Kind::Smc,
+            Self::Ring => return Ok(complaint(self, crate::actors::can_bind_by_ring())),
         };
-        Ok(match crate::actors::can_open(kind) {
-            Ok(()) => Vec::new(),
-            Err(error) => vec![format!("{kind:?} ({error:#})")],
-        })
+        Ok(complaint(kind, crate::actors::can_open(kind)))
     }
 
     /// Ends a test that needs this where the kernel lacks it.
@@ -83,7 +96,15 @@ impl Need {
     }
 
     fn is_due(self, release: Release) -> bool {
-        release >= self.since() && self.until().is_none_or(|until| release < until)
+        self.since().is_some_and(|since| release >= since) && self.until().is_none_or(|until| release < until)
+    }
+}
+
+/// What is missing if an attempt failed.
+fn complaint(what: impl fmt::Debug, attempt: Result<()>) -> Vec<String> {
+    match attempt {
+        Ok(()) => Vec::new(),
+        Err(error) => vec![format!("{what:?} ({error:#})")],
     }
 }
 

@@ -20,12 +20,16 @@ const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_ATTACH: libc::c_long = 8;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_LINK_CREATE: libc::c_long = 28;
 
 const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
 const BPF_CGROUP_INET4_BIND: u32 = 8;
 const BPF_CGROUP_INET6_BIND: u32 = 9;
+
+/// bpf(2)'s number of `bpf_set_retval`.
+const SET_RETVAL: i32 = 187;
 
 /// What a neighbour's program answers to every bind.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +66,41 @@ impl Neighbour {
             EXIT,
         ];
         Self::attach_to(family, cgroup, &moving)
+    }
+
+    /// Attaches a program that takes back whatever refusal was there.
+    pub fn attach_undoing(cgroup: &Path) -> Result<Self> {
+        let undoing = [
+            set(1, 0),
+            call(SET_RETVAL),
+            set(0, Always::Allow as i32),
+            EXIT,
+        ];
+        Self::attach_to(BPF_CGROUP_INET4_BIND, cgroup, &undoing)
+    }
+
+    /// Attaches a program that allows everything the old way: it stays until the cgroup
+    /// is removed, and lets no other be attached there.
+    pub fn attach_exclusively(cgroup: &Path) -> Result<()> {
+        let program = load(&[set(0, Always::Allow as i32), EXIT])?;
+        let cgroup = File::open(cgroup)?;
+        #[repr(C)]
+        struct Attr {
+            target_fd: u32,
+            prog_fd: u32,
+            attach_type: u32,
+            flags: u32,
+        }
+        let mut attr = Attr {
+            target_fd: cgroup.as_raw_fd().cast_unsigned(),
+            prog_fd: program.as_raw_fd().cast_unsigned(),
+            attach_type: BPF_CGROUP_INET4_BIND,
+            flags: 0,
+        };
+        // SAFETY: the layout is BPF_PROG_ATTACH's; it holds no pointer.
+        unsafe { bpf(BPF_PROG_ATTACH, &mut attr) }
+            .context("a neighbour's program can't be attached the old way")
+            .map(drop)
     }
 
     fn attach_to(attach_type: u32, cgroup: &Path, instructions: &[u64]) -> Result<Self> {

@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::servant::SocketOption;
+
 /// The process that binds. Made by [`Sandbox::caller`](super::Sandbox::caller).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Caller {
@@ -43,6 +45,8 @@ pub struct Caller {
     pub cpu: Option<usize>,
     /// How far it lets others go first.
     pub nice: i32,
+    /// The user who runs the file; root without.
+    pub started_by: Option<u32>,
 }
 
 /// A thread of a [`Caller`].
@@ -159,6 +163,12 @@ impl Caller {
         self
     }
 
+    /// The same, its file run by another user; who it is then is up to the file.
+    pub fn started_by(mut self, uid: u32) -> Self {
+        self.started_by = Some(uid);
+        self
+    }
+
     /// Its effective user.
     pub fn uid(&self) -> u32 {
         self.uids.map_or(0, |[_, effective, _]| effective)
@@ -176,6 +186,26 @@ pub enum Kind {
     UdpLite,
     /// Multipath TCP.
     Mptcp,
+    /// DCCP, which has ports of its own.
+    Dccp,
+    /// SCTP, which has ports of its own.
+    Sctp,
+    /// Shared memory communications, which begin as TCP.
+    Smc,
+}
+
+/// How the kernel is asked for a bind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Through {
+    /// By bind(2).
+    #[default]
+    Call,
+    /// By an `io_uring`, in the call that submits.
+    Ring,
+    /// By an `io_uring`, in a worker of it.
+    RingWorker,
+    /// By an `io_uring`, in the thread that polls it.
+    RingThread,
 }
 
 /// One bind.
@@ -198,6 +228,10 @@ pub struct Want {
     /// The socket is one of a child that was root in a user and a network namespace
     /// of its own.
     pub of_child: bool,
+    /// Options that the socket gets before the bind, in this order.
+    pub options: Vec<(SocketOption, i32)>,
+    /// The way the bind is asked for.
+    pub through: Through,
 }
 
 /// TCP port `port` on 127.0.0.1.
@@ -211,6 +245,8 @@ pub fn tcp(port: u16) -> Want {
         listens: false,
         from: None,
         of_child: false,
+        options: Vec::new(),
+        through: Through::Call,
     }
 }
 
@@ -262,11 +298,25 @@ impl Want {
         self
     }
 
-    /// The table that judges it.
+    /// The same on a socket with one more option.
+    pub fn with(mut self, option: SocketOption, value: i32) -> Self {
+        self.options.push((option, value));
+        self
+    }
+
+    /// The same, asked for in another way.
+    pub fn through(mut self, through: Through) -> Self {
+        self.through = through;
+        self
+    }
+
+    /// The table that judges it, or the protocol if none does.
     pub fn protocol(&self) -> &'static str {
         match self.kind {
-            Kind::Tcp | Kind::Mptcp => "tcp",
+            Kind::Tcp | Kind::Mptcp | Kind::Smc => "tcp",
             Kind::Udp | Kind::UdpLite => "udp",
+            Kind::Dccp => "dccp",
+            Kind::Sctp => "sctp",
         }
     }
 
@@ -285,7 +335,14 @@ impl fmt::Display for Want {
             formatter,
             "{:?} port {} on {}",
             self.kind, self.port, self.address
-        )
+        )?;
+        if self.through != Through::Call {
+            write!(formatter, " by {:?}", self.through)?;
+        }
+        match self.options.as_slice() {
+            [] => Ok(()),
+            options => write!(formatter, " with {options:?}"),
+        }
     }
 }
 

@@ -83,6 +83,7 @@ impl Sandbox {
             thread_cgroup: None,
             cpu: None,
             nice: 0,
+            started_by: None,
         }
     }
 

@@ -4,13 +4,18 @@
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
 };
 
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{binder::Actor, request::Caller, request::Kind};
+use super::{
+    binder::Actor,
+    links::Link,
+    request::{Caller, Kind, Want},
+};
 use crate::actors::SERVANT;
 
 /// An option of a socket.
@@ -24,6 +29,22 @@ pub enum SocketOption {
     V6Only,
     /// `TCP_DELACK_MAX_US`: the longest time that an acknowledgement is held back.
     MostDelay,
+    /// `SO_BINDTOIFINDEX`: the socket is of this device only.
+    Device,
+    /// `IP_FREEBIND`: its address needn't be the host's.
+    FreeBind,
+    /// `IP_TRANSPARENT`: nor need it be for its traffic.
+    Transparent,
+    /// `TCP_REPAIR`: it is one that is being restored.
+    Repair,
+    /// `TCP_FASTOPEN`: it takes data with the first packet.
+    FastOpen,
+    /// `IP_BIND_ADDRESS_NO_PORT`: port 0 stays 0 until it connects.
+    NoPort,
+    /// `IP_LOCAL_PORT_RANGE`: what the kernel chooses from, highest and lowest.
+    PortRange,
+    /// `IPV6_ADDRFORM`: the family that it is from now on.
+    Family,
 }
 
 /// What a servant is told.
@@ -96,6 +117,80 @@ pub enum Deed {
         /// and the highest.
         last: u16,
     },
+    /// bind, saying that the name is so long.
+    BindLength {
+        /// This socket.
+        socket: i32,
+        /// To this name,
+        name: Vec<u8>,
+        /// of which the kernel is told this length.
+        length: i32,
+    },
+    /// bind, while another thread writes one name and the other in its place.
+    BindRace {
+        /// Each of these sockets.
+        sockets: Vec<i32>,
+        /// One name,
+        one: Vec<u8>,
+        /// and the other.
+        other: Vec<u8>,
+    },
+    /// connect
+    Connect {
+        /// This socket.
+        socket: i32,
+        /// To this name, as the kernel gets it.
+        name: Vec<u8>,
+    },
+    /// sendto, one byte.
+    Send {
+        /// By this socket.
+        socket: i32,
+        /// What.
+        byte: u8,
+        /// To this name, as the kernel gets it.
+        name: Vec<u8>,
+    },
+    /// Open a mailbox for sockets that are passed on; yields its number.
+    OpenMailbox {
+        /// Its name.
+        name: String,
+    },
+    /// Pass on a socket.
+    Pass {
+        /// This one.
+        socket: i32,
+        /// To the mailbox of this name.
+        to: String,
+    },
+    /// Take a socket out of a mailbox; yields its number.
+    Fetch {
+        /// The mailbox's number.
+        mailbox: i32,
+    },
+    /// Make a socket that sees all packets; yields its number.
+    OpenPacket,
+    /// Wait for a packet with a UDP datagram of one byte for a port; yields the byte.
+    Overhear {
+        /// By this socket.
+        socket: i32,
+        /// The datagram's port.
+        port: u16,
+    },
+    /// Make a network device and raise it.
+    AddLink(Link),
+    /// Make a ring for asynchronous calls and let a child bind by it; yields the child.
+    HandRing {
+        /// What the child becomes, which has left everything but the ring.
+        child: Caller,
+        /// What it binds.
+        want: Want,
+    },
+    /// Let a ring remember the user, become root again, and bind by the ring.
+    BindAsBefore {
+        /// What.
+        want: Want,
+    },
     /// Take over a socket; yields its number here.
     Take {
         /// Of this process.
@@ -114,7 +209,17 @@ pub enum Yield {
     Number(i32),
     /// A name.
     Address(SocketAddr),
+    /// A child that has ended.
+    Child {
+        /// Its process id.
+        pid: u32,
+        /// The errno of its bind, or 0.
+        errno: i32,
+    },
 }
+
+/// The number of a socket that a servant has inherited.
+pub const INHERITED: i32 = 100;
 
 /// The process.
 pub struct Servant {
@@ -129,7 +234,15 @@ pub type Said<T> = Result<T, Errno>;
 impl Servant {
     /// Starts `caller`.
     pub fn start(caller: &Caller) -> Result<Self> {
-        let mut actor = Actor::start(SERVANT, caller, caller)?;
+        Self::of(Actor::start(SERVANT, caller, caller)?)
+    }
+
+    /// Starts `caller`, which inherits a socket; its number there is [`INHERITED`].
+    pub fn start_with(caller: &Caller, socket: OwnedFd) -> Result<Self> {
+        Self::of(Actor::start_with(SERVANT, caller, caller, Some(socket))?)
+    }
+
+    fn of(mut actor: Actor) -> Result<Self> {
         let pid = actor.line()?.parse().context("a servant says its number")?;
         let actor = RefCell::new(actor);
         Ok(Self { actor, pid })
@@ -194,6 +307,88 @@ impl Servant {
         self.done(&Deed::Bind { socket, name })
     }
 
+    /// The same, saying that the name is `length` bytes long.
+    pub fn bind_to_length(&self, socket: i32, name: Vec<u8>, length: i32) -> Result<Said<()>> {
+        self.done(&Deed::BindLength {
+            socket,
+            name,
+            length,
+        })
+    }
+
+    /// Binds each of `sockets` while two ports take turns in its name.
+    pub fn bind_in_a_race(&self, sockets: &[i32], one: SocketAddr, other: SocketAddr) -> Result<()> {
+        let sockets = sockets.to_vec();
+        let (one, other) = (name(one), name(other));
+        let deed = Deed::BindRace {
+            sockets,
+            one,
+            other,
+        };
+        Ok(self.done(&deed)??)
+    }
+
+    /// Connects.
+    pub fn connect(&self, socket: i32, address: impl Into<IpAddr>, port: u16) -> Result<Said<()>> {
+        let name = name(SocketAddr::new(address.into(), port));
+        self.done(&Deed::Connect { socket, name })
+    }
+
+    /// Takes a connection back.
+    pub fn disconnect(&self, socket: i32) -> Result<Said<()>> {
+        // AF_UNSPEC
+        let name = vec![0; 16];
+        self.done(&Deed::Connect { socket, name })
+    }
+
+    /// Sends a byte.
+    pub fn send(&self, socket: i32, byte: u8, to: impl Into<IpAddr>, port: u16) -> Result<Said<()>> {
+        let name = name(SocketAddr::new(to.into(), port));
+        self.done(&Deed::Send { socket, byte, name })
+    }
+
+    /// Passes `socket` on to `other` as servers do, by a Unix socket.
+    pub fn pass(&self, socket: i32, other: &Self) -> Result<i32> {
+        let name = format!("portreeve-test-{}", other.pid);
+        let mailbox = other.number(&Deed::OpenMailbox { name: name.clone() })??;
+        self.done(&Deed::Pass { socket, to: name })??;
+        let passed = other.number(&Deed::Fetch { mailbox })??;
+        other.close(mailbox)?;
+        Ok(passed)
+    }
+
+    /// A socket that sees all packets of the network namespace.
+    pub fn packet_socket(&self) -> Result<i32> {
+        Ok(self.number(&Deed::OpenPacket)??)
+    }
+
+    /// The byte of a datagram to this port of somebody else.
+    pub fn overhear(&self, socket: i32, port: u16) -> Result<Said<i32>> {
+        self.number(&Deed::Overhear { socket, port })
+    }
+
+    /// Makes a network device and raises it.
+    pub fn add_link(&self, link: &Link) -> Result<Said<()>> {
+        self.done(&Deed::AddLink(link.clone()))
+    }
+
+    /// Hands a ring that it made to a child, which binds by it: the child's process id,
+    /// and how that ended.
+    pub fn hand_ring(&self, child: &Caller, want: &Want) -> Result<(u32, Said<()>)> {
+        let (child, want) = (child.clone(), want.clone());
+        match self.perform(&Deed::HandRing { child, want })? {
+            Ok(Yield::Child { pid, errno: 0 }) => Ok((pid, Ok(()))),
+            Ok(Yield::Child { pid, errno }) => Ok((pid, Err(Errno::from_raw(errno)))),
+            other => bail!("a child yields {other:?}"),
+        }
+    }
+
+    /// Binds by a ring as the user it is now, having become root again.
+    pub fn bind_as_before(&self, want: &Want) -> Result<Said<()>> {
+        let want = want.clone();
+        self.done(&Deed::BindAsBefore { want })
+    }
+
     /// Listens.
     pub fn listen(&self, socket: i32) -> Result<Said<()>> {
         self.done(&Deed::Listen { socket })
@@ -232,6 +427,11 @@ impl Servant {
         let pid = other.pid;
         let deed = Deed::Take { pid, socket };
         self.number(&deed)?.with_context(|| format!("{deed:?}"))
+    }
+
+    /// A copy of its socket in the process of the tests.
+    pub fn copy(&self, socket: i32) -> Result<OwnedFd> {
+        crate::actors::take(self.pid, socket).context("a socket can't be copied")
     }
 
     /// A new socket, bound, and listening if it is TCP's.
