@@ -96,6 +96,8 @@ fn errno(error: std::io::Error) -> Errno {
 /// Makes a ring and lets a child, which becomes another caller, bind by it.
 pub fn hand_to_child(caller: &Caller, want: &Want) -> Result<Yield> {
     let mut ring = Ring::new(want.through)?;
+    // Whoever asks, the polling thread reads the memory of its own process.
+    let name = servant::name((want.address, want.port).into());
     let pid = child::fork(|| {
         let mut attempt = || -> Result<Result<(), Errno>> {
             become_caller(caller)?;
@@ -105,7 +107,6 @@ pub fn hand_to_child(caller: &Caller, want: &Want) -> Result<Yield> {
                 .submitter()
                 .register_files(&[socket.as_raw_fd()])
                 .context("a socket can't be registered")?;
-            let name = servant::name((want.address, want.port).into());
             Ok(ring.bind_as(Target::Registered, &name, 0))
         };
         match attempt() {

@@ -75,6 +75,10 @@ fn perform_one(sockets: &mut HashMap<RawFd, OwnedFd>, deed: &Deed) -> Result<Res
             other,
         } => bind_race(sockets, one, other),
         Deed::Connect { socket, name } => connect(*socket, name),
+        Deed::Shutdown { socket } => {
+            // SAFETY: the call takes two numbers.
+            nothing(unsafe { libc::shutdown(*socket, libc::SHUT_RDWR) })
+        }
         Deed::Send { socket, byte, name } => send(*socket, *byte, name),
         Deed::OpenMailbox { name } => mail::open_mailbox(name).map(keep),
         Deed::Pass { socket, to } => mail::pass(*socket, to).map(|()| Yield::Nothing),
@@ -143,27 +147,31 @@ fn bind_length(socket: RawFd, name: &[u8], length: i32) -> Result<Yield, Errno> 
 
 /// Binds each of `sockets` to a name of IPv4 that another thread changes all the time.
 fn bind_race(sockets: &[RawFd], one: &[u8], other: &[u8]) -> Result<Yield, Errno> {
-    /// Long enough for a name, and where the kernel reads it in one go or two.
-    static NAME: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
-    static IS_OVER: AtomicBool = AtomicBool::new(false);
     let word = |name: &[u8]| {
         name.first_chunk()
             .map(|word| u64::from_ne_bytes(*word))
             .ok_or(Errno::EINVAL)
     };
     let (one, other) = (word(one)?, word(other)?);
+    // A name has 16 bytes, the last 8 of which are not looked at.
+    let name = [AtomicU64::new(one), AtomicU64::new(0)];
+    let (is_on, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !IS_OVER.load(Relaxed) {
-                NAME[0].store(one, Relaxed);
-                NAME[0].store(other, Relaxed);
+            while !is_over.load(Relaxed) {
+                name[0].store(one, Relaxed);
+                name[0].store(other, Relaxed);
+                is_on.store(true, Relaxed);
             }
         });
+        while !is_on.load(Relaxed) {
+            thread::yield_now();
+        }
         for &socket in sockets {
             // SAFETY: the kernel copies the name; that it changes is the point.
-            unsafe { libc::bind(socket, NAME.as_ptr().cast(), size_of_val(&NAME) as u32) };
+            unsafe { libc::bind(socket, name.as_ptr().cast(), size_of_val(&name) as u32) };
         }
-        IS_OVER.store(true, Relaxed);
+        is_over.store(true, Relaxed);
     });
     Ok(Yield::Nothing)
 }

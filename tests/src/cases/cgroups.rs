@@ -1,7 +1,7 @@
 //! Jobs by cgroup: which process is in which, however long its name and however
 //! deep it lies.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
@@ -27,7 +27,6 @@ tests![
     the_root_is_nobody,
     a_cgroup_that_has_just_been_made,
     who_moves_is_somebody_else,
-    a_socket_from_elsewhere_counts_for_nothing,
     a_thread_is_where_its_process_is,
     a_process_without_its_leader_is_where_it_was,
     a_reload_changes_what_a_cgroup_is,
@@ -463,27 +462,6 @@ fn who_moves_is_somebody_else(s: &Sandbox) -> Result<()> {
     ensure_eq!(counters["permitted"], 3, "{counters}");
     ensure_eq!(counters["other-job"], 4, "{counters}");
     Ok(())
-}
-
-/// The programs are those of the cgroup in which a socket was made, but who calls is
-/// who binds: a socket that the right job made, or any other, changes nothing.
-fn a_socket_from_elsewhere_counts_for_nothing(s: &Sandbox) -> Result<()> {
-    let profile = "PORT\n 4321 TCP RIGHT\n";
-    let entry = "4321 TCP RIGHT";
-    let config = by_cgroup(s, "RIGHT", &["right"]);
-    let (right, wrong) = (s.cgroup_below("right")?, s.cgroup_below("wrong")?);
-    let caller = |cgroup: &Path| s.caller("any").cgroup(cgroup);
-    let cases = [
-        Case::other_job(&caller(&right), tcp(4321).from(&wrong), entry),
-        Case::permitted(&caller(&wrong).job("RIGHT"), tcp(4321).from(&right), entry),
-        Case::permitted(
-            &caller(&s.cgroup).job("RIGHT"),
-            tcp(4321).from(&right),
-            entry,
-        ),
-        Case::other_job(&caller(&right), tcp(4321).from(&s.cgroup), entry),
-    ];
-    judge_with(s, profile, LOUD, &config, &cases).map(drop)
 }
 
 /// A thread in a threaded cgroup is still its process, which is in the domain above;

@@ -1,5 +1,6 @@
 //! The port that a socket has in the end: one that the kernel chose, or one that a
-//! program of somebody else put there after ours had judged.
+//! program of somebody else put there after ours had judged. That this is no way to a
+//! reserved port is shown by `attacks::neighbours`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -23,7 +24,6 @@ tests![
     a_reserved_port_that_slips_through,
     a_restricted_port_that_slips_through,
     a_pool_that_is_not_ours,
-    a_port_that_others_put_there,
     from_one_right_port_to_another,
     to_a_port_that_is_nobodys,
     a_grant_does_not_go_along,
@@ -193,39 +193,6 @@ PORT
   4321 UDP RIGHT
   4322 TCP *
 ";
-
-/// What our program judged is not what the socket gets, so that is judged too.
-fn a_port_that_others_put_there(s: &Sandbox) -> Result<()> {
-    let agent = s.agent_with(MOVED, "")?.start()?;
-    let (right, wrong) = (
-        Servant::start(&s.caller("right"))?,
-        Servant::start(&s.caller("wrong"))?,
-    );
-    for v6 in [false, true] {
-        let _neighbour = Neighbour::attach_moving(&s.cgroup, v6, 4321)?;
-        for (kind, line) in [(Kind::Tcp, 2), (Kind::Udp, 3)] {
-            // From a port that nobody reserved, from port 0, and from a reserved one.
-            for (asked, counted) in [(4400, 0), (0, 0), (4322, 1)] {
-                let counted = if kind == Kind::Tcp { counted } else { 0 };
-                let what = format!("{kind:?} {asked}, IPv6 {v6}");
-                let mut watch = Watch::start(&agent)?;
-                let socket = wrong.socket(kind, v6)?;
-                let said = wrong.bind(socket, local(v6), asked)?;
-                ensure_eq!(said, REFUSED, "{what}");
-                ensure_eq!(wrong.name(socket)?.port(), 0, "{what}: unbound");
-                wrong.close(socket)?;
-                let event = event(v6, "other-job", 4321, line);
-                watch.expect(&[("permitted", counted), ("other-job", 1)], &[event])?;
-                let socket = right.socket(kind, v6)?;
-                ensure_eq!(right.bind(socket, local(v6), asked)?, Ok(()), "{what}");
-                ensure_eq!(right.name(socket)?.port(), 4321, "{what}");
-                right.close(socket)?;
-                watch.expect(&[("permitted", 1 + counted)], &[])?;
-            }
-        }
-    }
-    Ok(())
-}
 
 /// Judged twice, as two ports are asked for; a bind that isn't moved is judged once.
 fn from_one_right_port_to_another(s: &Sandbox) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Programs of others on the same hooks: nobody undoes anybody's refusal.
+//! Programs of others on the same hooks. What they could undo is in `attacks::neighbours`.
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
@@ -17,7 +17,6 @@ use crate::{
 
 tests![
     a_refusal_by_others_is_not_ours,
-    others_can_not_undo_a_refusal,
     a_grant_beside_others,
     one_agent_below_another,
     neighbours_are_named,
@@ -63,25 +62,6 @@ fn a_refusal_by_others_is_not_ours(s: &Sandbox) -> Result<()> {
         QUIET,
         &[Case::other_job(&wrong, tcp(4321), ENTRY)],
     )
-}
-
-/// A program below ours that allows everything, and one beside ours.
-fn others_can_not_undo_a_refusal(s: &Sandbox) -> Result<()> {
-    let early = Neighbour::attach(&s.cgroup, Always::Allow)?;
-    let agent = s.agent(PROFILE, QUIET)?.start()?;
-    let below = s.cgroup_below("theirs")?;
-    let late = Neighbour::attach(&s.cgroup, Always::Allow)?;
-    let deep = Neighbour::attach(&below, Always::Allow)?;
-    let wrong = s.caller("wrong");
-    let cases = [
-        Case::other_job(&wrong, tcp(4321), ENTRY),
-        Case::other_job(&wrong.clone().cgroup(&below), tcp(4321), ENTRY),
-        Case::permitted(&s.caller("right").cgroup(&below), tcp(4321), ENTRY),
-        Case::unreserved(&wrong, tcp(4322)),
-    ];
-    expect(&agent, PROFILE, QUIET, &cases)?;
-    drop((early, late, deep));
-    expect(&agent, PROFILE, QUIET, &cases)
 }
 
 /// `PRT-39`: a grant holds beside programs that have nothing to say.

@@ -4,17 +4,15 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use nix::errno::Errno;
 
 use crate::{
-    actors::become_caller::NO_USER_NAMESPACE,
     ensure_eq,
     harness::{
-        Binder, Case, NOBODY, Need, Sandbox, Settings, Want,
+        Binder, Case, NOBODY, Sandbox, Settings, Want,
         expect::{expect, expect_at_once, judge},
-        request::Kind,
-        skip, tcp, udp,
+        tcp, udp,
     },
     tests,
 };
@@ -26,10 +24,6 @@ tests![
     without_a_grant_the_host_rule_stands,
     an_unreserved_low_port_is_the_hosts,
     tcp_and_udp_are_two_tables,
-    every_kind_of_address_is_judged_alike,
-    the_family_in_the_call_does_not_matter,
-    a_thread_is_its_process,
-    a_process_outlives_its_leader,
     patterns_and_folding,
     names_of_more_than_eight_characters,
     a_renamed_process_is_another_job,
@@ -41,15 +35,11 @@ tests![
     several_jobs_on_one_port,
     the_most_specific_entry_decides,
     anyone_omvs_and_reserved,
-    mptcp_is_tcp,
-    udplite_is_udp,
     the_effective_user_is_reported,
     another_network_is_out_of_scope,
-    another_network_is_in_scope_if_all_are,
     cgroups_below_are_judged_and_beside_are_not,
     a_refused_socket_can_still_be_bound,
     the_kernels_own_errors_stay,
-    root_of_a_user_namespace_is_who_it_is_outside,
 ];
 
 const LOUD: Settings = Settings::DEFAULT.report_all();
@@ -152,71 +142,6 @@ fn tcp_and_udp_are_two_tables(s: &Sandbox) -> Result<()> {
         Case::unreserved(&one, tcp(514)),
         Case::other_job(&one, tcp(515), "515 TCP LPSERVE"),
         Case::unreserved(&one, udp(515)),
-    ];
-    judge(s, profile, LOUD, &cases).map(drop)
-}
-
-/// `PRT-47`: IPv4, IPv6, v4-mapped, both at once: one reservation.
-fn every_kind_of_address_is_judged_alike(s: &Sandbox) -> Result<()> {
-    let profile = "PORT\n 4321 TCP RIGHT\n 4321 UDP RIGHT\n";
-    let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
-    let wants = |want: fn(u16) -> Want| {
-        [
-            want(4321),
-            want(4321).on(Ipv4Addr::UNSPECIFIED),
-            want(4321).on(Ipv4Addr::new(127, 1, 2, 3)),
-            want(4321).on(Ipv6Addr::LOCALHOST),
-            want(4321).on(mapped),
-            want(4321).on_any_v6(false),
-            want(4321).on_any_v6(true),
-        ]
-    };
-    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
-    let mut cases = Vec::new();
-    for (want, entry) in [
-        (tcp as fn(u16) -> Want, "4321 TCP RIGHT"),
-        (udp, "4321 UDP RIGHT"),
-    ] {
-        for want in wants(want) {
-            cases.push(Case::permitted(&right, want.clone(), entry));
-            cases.push(Case::other_job(&wrong, want, entry));
-        }
-    }
-    judge(s, profile, QUIET, &cases).map(drop)
-}
-
-/// A bind with `AF_UNSPEC` is an IPv4 bind of an IPv4 socket, judged as one.
-fn the_family_in_the_call_does_not_matter(s: &Sandbox) -> Result<()> {
-    let profile = "PORT\n 4321 TCP RIGHT\n 4321 UDP RIGHT\n";
-    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
-    let cases = [
-        Case::other_job(&wrong, tcp(4321).without_family(), "4321 TCP RIGHT"),
-        Case::other_job(&wrong, udp(4321).without_family(), "4321 UDP RIGHT"),
-        Case::permitted(&right, tcp(4321).without_family(), "4321 TCP RIGHT"),
-        Case::permitted(&right, udp(4321).without_family(), "4321 UDP RIGHT"),
-    ];
-    judge(s, profile, LOUD, &cases).map(drop)
-}
-
-/// A thread may call itself what it likes: the job is that of its process.
-fn a_thread_is_its_process(s: &Sandbox) -> Result<()> {
-    let profile = "PORT\n 4321 TCP FTPD1\n";
-    let entry = "4321 TCP FTPD1";
-    let cases = [
-        Case::other_job(&s.caller("sshd").thread("ftpd1"), tcp(4321), entry),
-        Case::permitted(&s.caller("ftpd1").thread("other"), tcp(4321), entry),
-        Case::permitted(&s.caller("ftpd1").thread("ftpd1"), tcp(4321), entry),
-    ];
-    judge(s, profile, LOUD, &cases).map(drop)
-}
-
-/// The name of a process stays readable when the thread that bore it has ended.
-fn a_process_outlives_its_leader(s: &Sandbox) -> Result<()> {
-    let profile = "PORT\n 4321 TCP FTPD1\n";
-    let entry = "4321 TCP FTPD1";
-    let cases = [
-        Case::other_job(&s.caller("sshd").survivor("ftpd1"), tcp(4321), entry),
-        Case::permitted(&s.caller("ftpd1").survivor("other"), tcp(4321), entry),
     ];
     judge(s, profile, LOUD, &cases).map(drop)
 }
@@ -494,36 +419,6 @@ fn anyone_omvs_and_reserved(s: &Sandbox) -> Result<()> {
     expect(&agent, profile, LOUD.grant_any(), &refused)
 }
 
-/// MPTCP binds through an inner TCP socket, which is what is judged.
-fn mptcp_is_tcp(s: &Sandbox) -> Result<()> {
-    Need::Mptcp.check()?;
-    let profile = "PORT\n 4321 TCP RIGHT\n 4322 UDP OTHER\n";
-    let want = |port| tcp(port).kind(Kind::Mptcp);
-    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
-    let cases = [
-        Case::permitted(&right, want(4321), "4321 TCP RIGHT"),
-        Case::other_job(&wrong, want(4321), "4321 TCP RIGHT"),
-        Case::other_job(&wrong, want(4321).on_any_v6(false), "4321 TCP RIGHT"),
-        Case::unreserved(&wrong, want(4322)),
-    ];
-    judge(s, profile, LOUD, &cases).map(drop)
-}
-
-/// UDP-Lite has UDP's ports.
-fn udplite_is_udp(s: &Sandbox) -> Result<()> {
-    Need::UdpLite.check()?;
-    let profile = "PORT\n 4321 UDP RIGHT\n 4322 TCP OTHER\n";
-    let want = |port| udp(port).kind(Kind::UdpLite);
-    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
-    let cases = [
-        Case::permitted(&right, want(4321), "4321 UDP RIGHT"),
-        Case::other_job(&wrong, want(4321), "4321 UDP RIGHT"),
-        Case::other_job(&wrong, want(4321).on(Ipv6Addr::LOCALHOST), "4321 UDP RIGHT"),
-        Case::unreserved(&wrong, want(4322)),
-    ];
-    judge(s, profile, LOUD, &cases).map(drop)
-}
-
 /// `SAF-03`: who a process acts as counts, not who started it.
 fn the_effective_user_is_reported(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4321 TCP RIGHT\n";
@@ -548,19 +443,6 @@ fn another_network_is_out_of_scope(s: &Sandbox) -> Result<()> {
         Case::blocked(&wrong, udp(4322), "4322 UDP RESERVED"),
     ];
     judge(s, profile, LOUD, &cases).map(drop)
-}
-
-/// With `netns = "all"` the policy goes for containers with a network of their own.
-fn another_network_is_in_scope_if_all_are(s: &Sandbox) -> Result<()> {
-    let profile = "PORT\n 4321 TCP RIGHT\n 4322 UDP RESERVED\n";
-    let wrong = s.caller("wrong");
-    let cases = [
-        Case::other_job(&wrong.clone().elsewhere(), tcp(4321), "4321 TCP RIGHT"),
-        Case::blocked(&wrong.clone().elsewhere(), udp(4322), "4322 UDP RESERVED"),
-        Case::permitted(&s.caller("right").elsewhere(), tcp(4321), "4321 TCP RIGHT"),
-        Case::other_job(&wrong, tcp(4321), "4321 TCP RIGHT"),
-    ];
-    judge(s, profile, LOUD.everywhere(), &cases).map(drop)
 }
 
 /// The hooks see the cgroup they are attached to with all below it, made before or
@@ -612,23 +494,4 @@ fn the_kernels_own_errors_stay(s: &Sandbox) -> Result<()> {
     ensure_eq!(counters["permitted"], 3, "{counters}");
     ensure_eq!(counters["other-job"], 3, "{counters}");
     Ok(())
-}
-
-/// Who is root only where he made himself root gets nothing by it, and is reported
-/// as the user he is.
-fn root_of_a_user_namespace_is_who_it_is_outside(s: &Sandbox) -> Result<()> {
-    let profile = "PORT\n 21 TCP RIGHT\n 4321 TCP RIGHT\n";
-    let caller = |name: &str| s.caller(name).root_of_its_own(NOBODY);
-    if let Err(error) = Binder::attempt(&caller("probe"), &tcp(0)) {
-        let reason = error.to_string();
-        ensure!(reason.contains(NO_USER_NAMESPACE), "{reason}");
-        return Err(skip(reason));
-    }
-    let cases = [
-        Case::other_job(&caller("wrong"), tcp(4321), "4321 TCP RIGHT"),
-        Case::permitted(&caller("right"), tcp(4321), "4321 TCP RIGHT"),
-        Case::left_to_host(&caller("right"), tcp(21), "21 TCP RIGHT"),
-        Case::unreserved_left_to_host(&caller("right"), tcp(22)),
-    ];
-    judge(s, profile, LOUD, &cases).map(drop)
 }

@@ -25,8 +25,10 @@ const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_LINK_CREATE: libc::c_long = 28;
 
 const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
+const BPF_PROG_TYPE_CGROUP_SOCK: u32 = 9;
 const BPF_CGROUP_INET4_BIND: u32 = 8;
 const BPF_CGROUP_INET6_BIND: u32 = 9;
+const BPF_CGROUP_INET4_POST_BIND: u32 = 12;
 
 /// bpf(2)'s number of `bpf_set_retval`.
 const SET_RETVAL: i32 = 187;
@@ -68,15 +70,28 @@ impl Neighbour {
         Self::attach_to(family, cgroup, &moving)
     }
 
-    /// Attaches a program that takes back whatever refusal was there.
-    pub fn attach_undoing(cgroup: &Path) -> Result<Self> {
+    /// Attaches a program that takes back whatever refusal was there, of what is asked
+    /// for or of what was given.
+    pub fn attach_undoing(cgroup: &Path, is_given: bool) -> Result<Self> {
         let undoing = [
             set(1, 0),
             call(SET_RETVAL),
             set(0, Always::Allow as i32),
             EXIT,
         ];
-        Self::attach_to(BPF_CGROUP_INET4_BIND, cgroup, &undoing)
+        let attach_type = match is_given {
+            true => BPF_CGROUP_INET4_POST_BIND,
+            false => BPF_CGROUP_INET4_BIND,
+        };
+        Self::attach_to(attach_type, cgroup, &undoing)
+    }
+
+    /// Attaches one of each.
+    pub fn attach_undoing_all(cgroup: &Path) -> Result<[Self; 2]> {
+        Ok([
+            Self::attach_undoing(cgroup, false)?,
+            Self::attach_undoing(cgroup, true)?,
+        ])
     }
 
     /// Attaches a program that allows everything the old way: it stays until the cgroup
@@ -198,7 +213,10 @@ fn load_for(attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
     }
     let license = c"GPL";
     let mut attr = Attr {
-        prog_type: BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        prog_type: match attach_type {
+            BPF_CGROUP_INET4_POST_BIND => BPF_PROG_TYPE_CGROUP_SOCK,
+            _ => BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+        },
         insn_cnt: instructions.len() as u32,
         insns: instructions.as_ptr() as u64,
         license: license.as_ptr() as u64,

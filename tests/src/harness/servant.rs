@@ -142,6 +142,11 @@ pub enum Deed {
         /// To this name, as the kernel gets it.
         name: Vec<u8>,
     },
+    /// shutdown, in both directions.
+    Shutdown {
+        /// This socket.
+        socket: i32,
+    },
     /// sendto, one byte.
     Send {
         /// By this socket.
@@ -339,6 +344,11 @@ impl Servant {
         // AF_UNSPEC
         let name = vec![0; 16];
         self.done(&Deed::Connect { socket, name })
+    }
+
+    /// Ends a connection.
+    pub fn shutdown(&self, socket: i32) -> Result<()> {
+        Ok(self.done(&Deed::Shutdown { socket })??)
     }
 
     /// Sends a byte.

@@ -14,7 +14,16 @@ use super::kernels::Kernel;
 
 /// Modules that tests need, with what those depend on. What a kernel has built in or
 /// not at all is left out.
-const MODULES: [&str; 6] = ["inet_diag", "tcp_diag", "udp_diag", "sctp", "veth", "dummy"];
+const MODULES: [&str; 8] = [
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "sctp",
+    "dccp_ipv6",
+    "veth",
+    "dummy",
+    "vxlan",
+];
 
 /// The programs of a virtual machine, the same for all kernels.
 pub struct Programs {

@@ -16,13 +16,17 @@ pub enum Part {
 
 /// One test for each thing that is asked of the kernel. Emulated, an agent takes some
 /// ten seconds to start: the verifier walks a million instructions.
-const CORE: [&str; 19] = [
+const CORE: [&str; 23] = [
     "verifier::",
     "requirements::",
     "verdicts::the_right_job",
-    "verdicts::a_process_outlives",
-    "verdicts::mptcp_is_tcp",
-    "verdicts::udplite_is_udp",
+    "attacks::somebody_else::a_thread_with_the_rightful_name_and",
+    "attacks::protocols::multipath_tcp",
+    "attacks::protocols::udplite",
+    "attacks::protocols::dccp",
+    "attacks::io_uring::a_bind_by_the_polling",
+    "attacks::io_uring::a_listen",
+    "attacks::not_stopped::sctp",
     "audit::nothing_is_refused",
     "cgroups::a_cgroup_with_all",
     "cgroups::a_thread_is_where",
@@ -32,14 +36,14 @@ const CORE: [&str; 19] = [
     "bind_address::without_an_address_family",
     "sharing::what_is_switched_off",
     "grants::what_proves",
-    "given_ports::a_port_that_others",
+    "attacks::neighbours::a_program_that_moves",
     "pool::nothing_reserved",
     "listen::everybody_may_bind",
     "listen::refused_without",
 ];
 
 /// What more there is to say of them.
-const MORE: [&str; 21] = [
+const MORE: [&str; 25] = [
     "cgroups::stars_stand",
     "cgroups::a_reload_changes",
     "cgroups::a_process_without_its_leader",
@@ -58,7 +62,11 @@ const MORE: [&str; 21] = [
     "given_ports::a_reserved_port",
     "pool::detach_gives_back",
     "listen::",
-    "neighbours::others_can_not",
+    "attacks::neighbours::a_program_that_undoes",
+    "attacks::neighbours::a_program_behind",
+    "attacks::protocols::shared_memory",
+    "attacks::io_uring::",
+    "attacks::kernel_ways::",
     "selftest::a_missing_hook",
     "survival::killed_and_restarted",
 ];

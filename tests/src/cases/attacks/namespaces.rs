@@ -15,14 +15,21 @@ tests![
     a_network_namespace_with_free_low_ports,
 ];
 
-/// Who is root only where he made himself root is who he is outside.
+/// Who is root only where he made himself root gets nothing by it, and is reported as
+/// the user he is. A low port stays the host's to give, also to the rightful job.
 fn root_of_a_user_namespace(s: &Sandbox) -> Result<()> {
     own_users_needed(s)?;
-    let config = "[jobs.RIGHT]\nuser = \"root\"\n";
-    let attackers = [s.caller("any").root_of_its_own(NOBODY)];
-    let right = s.caller("any").job("RIGHT");
-    let wants = [tcp(PORT), udp(PORT), tcp(PORT).on_any_v6(false)];
-    repelled_of(s, config, LOUD, &right, &attackers, wants).map(drop)
+    let profile = "PORT\n 21 TCP RIGHT\n 4321 TCP RIGHT\n";
+    let entry = "4321 TCP RIGHT";
+    let caller = |name: &str| s.caller(name).root_of_its_own(NOBODY);
+    let cases = [
+        Case::other_job(&caller("wrong"), tcp(PORT), entry),
+        Case::other_job(&caller("wrong"), tcp(PORT).on_any_v6(false), entry),
+        Case::permitted(&caller("right"), tcp(PORT), entry),
+        Case::left_to_host(&caller("right"), tcp(21), "21 TCP RIGHT"),
+        Case::unreserved_left_to_host(&caller("right"), tcp(22)),
+    ];
+    judge(s, profile, LOUD, &cases).map(drop)
 }
 
 /// `netns = "all"`: a policy that goes for every network goes for one that root makes.

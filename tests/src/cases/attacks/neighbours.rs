@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use super::{LOUD, PORT, PROFILE, entry};
 use crate::{
     ensure_eq,
     harness::{
-        Binder, Case, Sandbox, Servant, Want,
+        Binder, Case, Sandbox, Servant, Settings, Want, Watch,
         expect::{expect, expect_of_deed},
         neighbour::{Always, Neighbour},
         request::Kind,
@@ -21,9 +22,11 @@ tests![
     a_program_that_moves_the_port,
     a_program_that_allows_everything,
     a_program_that_undoes_refusals_below_ours,
+    a_program_behind_ours_that_undoes_a_refusal,
     a_program_that_is_attached_exclusively,
 ];
 
+const QUIET: Settings = Settings::DEFAULT;
 const POLICY: &str = "\
 PORT
   4321 TCP RIGHT
@@ -51,8 +54,6 @@ fn a_program_that_moves_the_port(s: &Sandbox) -> Result<()> {
         ensure_eq!(port, if said.is_ok() { PORT } else { 0 }, "{want}");
         Ok((servant.into(), said))
     };
-    // Binds by both, in front of and behind our programs.
-    let quiet = crate::harness::Settings::DEFAULT;
     let free = |v6: bool| -> Result<()> {
         let _neighbour = Neighbour::attach_moving(&s.cgroup, v6, PORT)?;
         for kind in [Kind::Tcp, Kind::Udp] {
@@ -65,7 +66,7 @@ fn a_program_that_moves_the_port(s: &Sandbox) -> Result<()> {
     };
     free(false)?;
     free(true)?;
-    let agent = s.agent(POLICY, quiet)?.start()?;
+    let agent = s.agent(POLICY, QUIET)?.start()?;
     for v6 in [false, true] {
         let below = s.cgroup_below("below")?;
         let hook = if v6 { "post_bind6" } else { "post_bind4" };
@@ -73,17 +74,23 @@ fn a_program_that_moves_the_port(s: &Sandbox) -> Result<()> {
         for kind in [Kind::Tcp, Kind::Udp] {
             let want = tcp(PORT).kind(kind).on(local(v6));
             let entry = entry(&want);
-            // Everybody's port is judged too, and counted.
             for asked in [4400, 0] {
                 let refused = Case::other_job(&wrong, want.clone(), entry).but("hook", hook);
-                expect_of_deed(&agent, POLICY, quiet, &refused, &|| {
+                expect_of_deed(&agent, POLICY, QUIET, &refused, &|| {
                     bind(&wrong, &want, asked)
                 })?;
                 let owner = Case::permitted(&right, want.clone(), entry);
-                expect_of_deed(&agent, POLICY, quiet, &owner, &|| bind(&right, &want, asked))?;
+                expect_of_deed(&agent, POLICY, QUIET, &owner, &|| bind(&right, &want, asked))?;
             }
+            let mut watch = Watch::start(&agent)?;
             let moved = bind(&wrong, &want, 4322)?.1;
             ensure!(moved.is_err(), "from everybody's port: {want}");
+            let event = json!({
+                "hook": hook, "verdict": "deny", "reason": "other-job", "port": PORT,
+                "address": want.address,
+            });
+            let permitted = u64::from(kind == Kind::Tcp);
+            watch.expect(&[("permitted", permitted), ("other-job", 1)], &[event])?;
         }
         drop(at_ours);
         // Below ours it runs before, and the bind hook judges the port itself.
@@ -93,7 +100,7 @@ fn a_program_that_moves_the_port(s: &Sandbox) -> Result<()> {
             let entry = entry(&want);
             let case = Case::other_job(&wrong, want.clone(), entry).but("port", PORT);
             let owner = Case::permitted(&right, want, entry);
-            expect(&agent, POLICY, quiet, &[case, owner])?;
+            expect(&agent, POLICY, QUIET, &[case, owner])?;
         }
     }
     Ok(())
@@ -124,7 +131,7 @@ fn a_program_that_allows_everything(s: &Sandbox) -> Result<()> {
 }
 
 /// `bpf_set_retval(0)` in a cgroup that somebody was given: the programs above run
-/// behind it. At our own cgroup, see `not_stopped::a_program_behind_ours`.
+/// behind it.
 fn a_program_that_undoes_refusals_below_ours(s: &Sandbox) -> Result<()> {
     let below = s.cgroup_below("theirs")?;
     let (right, wrong) = (
@@ -133,14 +140,49 @@ fn a_program_that_undoes_refusals_below_ours(s: &Sandbox) -> Result<()> {
     );
     let free = Binder::attempt(&wrong, &tcp(PORT))?;
     ensure_eq!(free, Ok(()), "without an agent");
-    let _before = Neighbour::attach_undoing(&s.cgroup)?;
+    let _before = Neighbour::attach_undoing_all(&s.cgroup)?;
     let agent = s.agent(PROFILE, LOUD)?.start()?;
-    let _deep = Neighbour::attach_undoing(&below)?;
+    let _deep = Neighbour::attach_undoing_all(&below)?;
     let cases = [
         Case::other_job(&wrong, tcp(PORT), "4321 TCP RIGHT"),
         Case::permitted(&right, tcp(PORT), "4321 TCP RIGHT"),
     ];
     expect(&agent, PROFILE, LOUD, &cases)
+}
+
+/// `bpf_set_retval(0)` at our own cgroup by a program that was attached after ours: what
+/// the bind hook refused is then refused as what the socket got. The self-test finds
+/// that the one hook refuses nothing any more, and `status` names the program. Who has
+/// one behind both hooks, see `not_stopped::programs_behind_all_of_ours`.
+fn a_program_behind_ours_that_undoes_a_refusal(s: &Sandbox) -> Result<()> {
+    let (right, wrong) = (s.caller("right"), s.caller("wrong"));
+    let free = Binder::attempt(&wrong, &tcp(PORT))?;
+    ensure_eq!(free, Ok(()), "without an agent");
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
+    let _behind = Neighbour::attach_undoing(&s.cgroup, false)?;
+    let refused = Binder::start(&wrong, &[tcp(PORT)])?;
+    ensure!(refused.results[0].is_err(), "the refusal is undone");
+    let status = s.portreeve(&["status", "--format", "json"])?;
+    let status = status.ended_with(1)?.json()?;
+    for (what, expected) in [
+        ("/counters/other-job", json!(2)),
+        ("/neighbours/0/hook", json!("bind4")),
+        ("/neighbours/0/after_ours", json!(true)),
+        ("/selftest/ok", json!(false)),
+    ] {
+        ensure_eq!(status.pointer(what), Some(&expected), "{what} in {status}");
+    }
+    let told = |hook: &str| -> Result<bool> {
+        Ok(agent.events()?.iter().any(|event| {
+            event["hook"] == hook
+                && event["verdict"] == "deny"
+                && event["pid"] == refused.pid
+                && event["port"] == PORT
+        }))
+    };
+    ensure!(told("bind4")? && told("post_bind4")?, "{:?}", agent.events());
+    ensure_eq!(Binder::attempt(&right, &tcp(PORT))?, Ok(()), "the owner");
+    Ok(())
 }
 
 /// The old way to attach (flags 0), in a cgroup that somebody was given: ours above

@@ -29,6 +29,7 @@ tests![
     bind_again_after_a_refusal,
     bind_again_after_a_failure,
     bind_after_disconnect,
+    bind_after_shutdown,
     a_socket_that_changes_its_family,
     a_name_that_changes_during_the_call,
     a_name_of_another_length,
@@ -129,7 +130,19 @@ fn bind_after_disconnect(s: &Sandbox) -> Result<()> {
         ensure_eq!(servant.connect(socket, LOCAL, 4401)?, Ok(()), "connect");
         ensure!(servant.name(socket)?.port() != 0, "no port was chosen");
         ensure_eq!(servant.disconnect(socket)?, Ok(()), "disconnect");
-        ensure_eq!(servant.name(socket)?.port(), 0, "the port is forgotten");
+        Ok(socket)
+    })
+}
+
+/// A connection that both sides have ended leaves a socket that can be bound.
+fn bind_after_shutdown(s: &Sandbox) -> Result<()> {
+    repelled_after(s, &[Kind::Tcp], &|servant, kind| {
+        let server = servant.serve(kind, LOCAL, 4401)??;
+        let socket = servant.socket(kind, false)?;
+        ensure_eq!(servant.connect(socket, LOCAL, 4401)?, Ok(()), "connect");
+        let accepted = servant.accept(server)??;
+        servant.shutdown(socket)?;
+        servant.close(accepted)?;
         Ok(socket)
     })
 }
@@ -173,12 +186,20 @@ fn a_name_that_changes_during_the_call(s: &Sandbox) -> Result<()> {
             ports.push(servant.name(socket)?.port());
         }
         let count = |port| ports.iter().filter(|it| **it == port).count();
-        ensure!(count(4400) > 0, "the race was none: {ports:?}");
+        ensure_eq!(count(4400) + count(PORT) + count(0), SOCKETS, "{ports:?}");
         Ok((count(4400), count(PORT)))
     };
-    let (free, reserved) = race()?;
-    ensure!(reserved > 0, "without an agent nobody got it");
-    ensure_eq!(free + reserved, SOCKETS, "without an agent");
+    // With one processor they take turns slowly.
+    let mut both = (0, 0);
+    for _ in 0..50 {
+        let (free, reserved) = race()?;
+        ensure_eq!(free + reserved, SOCKETS, "without an agent");
+        both = (both.0 + free, both.1 + reserved);
+        if both.0 > 0 && both.1 > 0 {
+            break;
+        }
+    }
+    ensure!(both.0 > 0 && both.1 > 0, "there was no race: {both:?}");
     let agent = s.agent(PROFILE, Settings::DEFAULT)?.start()?;
     let before = agent.status()?["counters"]["other-job"].as_u64();
     let (free, reserved) = race()?;
