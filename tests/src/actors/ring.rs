@@ -102,6 +102,9 @@ pub fn hand_to_child(caller: &Caller, want: &Want) -> Result<Yield> {
         let mut attempt = || -> Result<Result<(), Errno>> {
             become_caller(caller)?;
             let socket = socket::open(want)?;
+            if want.through != Through::RingThread {
+                return Ok(ring.bind(socket.as_raw_fd(), &name));
+            }
             // The polling thread knows the numbers of its own process only.
             ring.ring
                 .submitter()

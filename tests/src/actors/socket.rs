@@ -102,7 +102,11 @@ pub fn bind(socket: &OwnedFd, want: &Want) -> Result<(), Errno> {
     if want.through != Through::Call {
         let mut ring = Ring::new(want.through)?;
         ring.bind(socket, &name)?;
-        return if want.listens { ring.listen(socket) } else { Ok(()) };
+        return if want.listens {
+            ring.listen(socket)
+        } else {
+            Ok(())
+        };
     }
     bind_to(socket, &name)?;
     if want.listens {

@@ -96,7 +96,8 @@ impl Need {
     }
 
     fn is_due(self, release: Release) -> bool {
-        self.since().is_some_and(|since| release >= since) && self.until().is_none_or(|until| release < until)
+        self.since().is_some_and(|since| release >= since)
+            && self.until().is_none_or(|until| release < until)
     }
 }
 

@@ -187,7 +187,7 @@ pub enum Deed {
     /// Make a ring for asynchronous calls and let a child bind by it; yields the child.
     HandRing {
         /// What the child becomes, which has left everything but the ring.
-        child: Caller,
+        child: Box<Caller>,
         /// What it binds.
         want: Want,
     },
@@ -322,7 +322,12 @@ impl Servant {
     }
 
     /// Binds each of `sockets` while two ports take turns in its name.
-    pub fn bind_in_a_race(&self, sockets: &[i32], one: SocketAddr, other: SocketAddr) -> Result<()> {
+    pub fn bind_in_a_race(
+        &self,
+        sockets: &[i32],
+        one: SocketAddr,
+        other: SocketAddr,
+    ) -> Result<()> {
         let sockets = sockets.to_vec();
         let (one, other) = (name(one), name(other));
         let deed = Deed::BindRace {
@@ -352,7 +357,13 @@ impl Servant {
     }
 
     /// Sends a byte.
-    pub fn send(&self, socket: i32, byte: u8, to: impl Into<IpAddr>, port: u16) -> Result<Said<()>> {
+    pub fn send(
+        &self,
+        socket: i32,
+        byte: u8,
+        to: impl Into<IpAddr>,
+        port: u16,
+    ) -> Result<Said<()>> {
         let name = name(SocketAddr::new(to.into(), port));
         self.done(&Deed::Send { socket, byte, name })
     }
@@ -385,7 +396,7 @@ impl Servant {
     /// Hands a ring that it made to a child, which binds by it: the child's process id,
     /// and how that ended.
     pub fn hand_ring(&self, child: &Caller, want: &Want) -> Result<(u32, Said<()>)> {
-        let (child, want) = (child.clone(), want.clone());
+        let (child, want) = (Box::new(child.clone()), want.clone());
         match self.perform(&Deed::HandRing { child, want })? {
             Ok(Yield::Child { pid, errno: 0 }) => Ok((pid, Ok(()))),
             Ok(Yield::Child { pid, errno }) => Ok((pid, Err(Errno::from_raw(errno)))),

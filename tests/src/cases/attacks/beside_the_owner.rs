@@ -1,7 +1,10 @@
 //! Getting in beside an owner that has the port already, as the kernel lets sockets
 //! share one.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket},
+    slice,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -9,12 +12,12 @@ use super::PORT;
 use crate::{
     ensure_eq,
     harness::{
-        Binder, Caller, Case, NOBODY, Sandbox, Servant, Settings, Want,
+        Binder, Caller, Case, NOBODY, Sandbox, Servant, Settings, Spinner, Want,
         expect::expect,
         links::Link,
         request::Kind,
         servant::SocketOption::{Device, Repair, ReuseAddress, ReusePort},
-        tcp, udp,
+        skip, tcp, udp,
     },
     tests,
 };
@@ -42,37 +45,17 @@ fn besieged(
     wanted: &Want,
 ) -> Result<()> {
     let siege = || -> Result<Binder> {
-        let owner = Servant::start(right)?;
-        let socket = owner.socket(owned.kind, owned.address.is_ipv6())?;
-        for &(option, value) in &owned.options {
-            owner.set(socket, option, value)?;
-        }
-        ensure_eq!(owner.bind(socket, owned.address, PORT)?, Ok(()), "{owned}");
-        if owned.listens {
-            ensure_eq!(owner.listen(socket)?, Ok(()), "{owned}");
-        }
-        Binder::start(wrong, std::slice::from_ref(wanted))
+        let _owner = own(right, owned)?;
+        Binder::start(wrong, slice::from_ref(wanted))
     };
     ensure_eq!(siege()?.results, [Ok(())], "without an agent: {wanted}");
     let agent = s.agent(profile, QUIET)?.start()?;
-    let line = profile.lines().find(|line| {
-        let mut words = line.split_whitespace();
-        words.next() == Some("4321")
-            && words
-                .next()
-                .is_some_and(|word| word.eq_ignore_ascii_case(owned.protocol()))
-    });
-    let entry = line.context("no entry")?.trim();
+    let beginning = format!("4321 {}", owned.protocol().to_uppercase());
+    let mut entries = profile.lines().map(str::trim);
+    let entry = entries.find(|entry| entry.starts_with(&beginning));
+    let entry = entry.context("no entry")?;
 
-    let owner = Servant::start(right)?;
-    let socket = owner.socket(owned.kind, owned.address.is_ipv6())?;
-    for &(option, value) in &owned.options {
-        owner.set(socket, option, value)?;
-    }
-    ensure_eq!(owner.bind(socket, owned.address, PORT)?, Ok(()), "{owned}");
-    if owned.listens {
-        ensure_eq!(owner.listen(socket)?, Ok(()), "{owned}");
-    }
+    let (owner, socket) = own(right, owned)?;
     let refused = Case::other_job(wrong, wanted.clone(), entry);
     expect(&agent, profile, QUIET, &[refused])?;
     serves(&owner, socket, owned)?;
@@ -85,6 +68,20 @@ fn besieged(
     expect(&agent, profile, QUIET, &cases)?;
     drop(agent);
     s.portreeve(&["detach", "--yes"])?.ended_with(0).map(drop)
+}
+
+/// A process that has what it owns.
+fn own(right: &Caller, owned: &Want) -> Result<(Servant, i32)> {
+    let owner = Servant::start(right)?;
+    let socket = owner.socket(owned.kind, owned.address.is_ipv6())?;
+    for &(option, value) in &owned.options {
+        owner.set(socket, option, value)?;
+    }
+    ensure_eq!(owner.bind(socket, owned.address, PORT)?, Ok(()), "{owned}");
+    if owned.listens {
+        ensure_eq!(owner.listen(socket)?, Ok(()), "{owned}");
+    }
+    Ok((owner, socket))
 }
 
 /// What is sent to the owner's port arrives at the owner.
@@ -177,7 +174,7 @@ fn another_device(s: &Sandbox) -> Result<()> {
     let maker = Servant::start(&right)?;
     if let Err(errno) = maker.add_link(&Link::Veth)? {
         let what = format!("this kernel makes no pair of network devices: {errno}");
-        return Err(crate::harness::skip(what));
+        return Err(skip(what));
     }
     let index = nix::net::if_::if_nametoindex("servant0")?;
     for want in [tcp(PORT).listening(), udp(PORT)] {
@@ -204,7 +201,7 @@ fn the_moment_after_the_owner_ended(s: &Sandbox) -> Result<()> {
     let (right, wrong) = (s.caller("right"), s.caller("wrong"));
     ensure_eq!(Binder::attempt(&wrong, &tcp(PORT))?, Ok(()), "without one");
     let agent = s.agent(PLAIN, QUIET)?.start()?;
-    let mut spinner = crate::harness::Spinner::start(&wrong, &[tcp(PORT)])?;
+    let mut spinner = Spinner::start(&wrong, &[tcp(PORT)])?;
     for _ in 0..10 {
         let owner = Servant::start(&right)?;
         owner.serve(Kind::Tcp, LOCAL, PORT)??;

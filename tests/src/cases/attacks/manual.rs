@@ -16,11 +16,17 @@ fn the_page_names_every_attack_and_no_test_that_is_none(_: &Sandbox) -> Result<(
     let quoted = PAGE.split('`').skip(1).step_by(2);
     let named: BTreeSet<&str> = quoted.filter(|word| word.contains("::")).collect();
     for name in &named {
-        ensure!(tests.contains(*name), "the page names {name}, which is no test");
+        ensure!(
+            tests.contains(*name),
+            "the page names {name}, which is no test"
+        );
     }
     let is_attack = |name: &&String| name.starts_with("attacks::") && !name.contains("manual::");
     for attack in tests.iter().filter(is_attack) {
-        ensure!(named.contains(attack.as_str()), "the page doesn't name {attack}");
+        ensure!(
+            named.contains(attack.as_str()),
+            "the page doesn't name {attack}"
+        );
     }
     Ok(())
 }

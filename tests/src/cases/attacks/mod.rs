@@ -23,7 +23,7 @@ use crate::{
     actors::become_caller::NO_USER_NAMESPACE,
     ensure_eq,
     harness::{
-        Agent, Binder, Caller, Case, Sandbox, Settings, Want,
+        Agent, Binder, Caller, Case, NOBODY, Sandbox, Settings, Want,
         expect::{Deed, expect, expect_of_deed, judge_with},
         skip, tcp,
     },
@@ -111,7 +111,7 @@ fn deed_repelled<'s>(
 
 /// Ends a test where users can't have namespaces of their own.
 fn own_users_needed(s: &Sandbox) -> Result<()> {
-    let probe = s.caller("probe").root_of_its_own(crate::harness::NOBODY);
+    let probe = s.caller("probe").root_of_its_own(NOBODY);
     if let Err(error) = Binder::attempt(&probe, &tcp(0)) {
         let reason = error.to_string();
         ensure!(reason.contains(NO_USER_NAMESPACE), "{reason}");

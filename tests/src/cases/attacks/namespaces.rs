@@ -4,7 +4,11 @@ use anyhow::Result;
 
 use super::{LOUD, PORT, PROFILE, by_cgroup, own_users_needed, repelled_of};
 use crate::{
-    harness::{Case, NOBODY, Sandbox, expect::{expect, judge}, tcp, udp},
+    harness::{
+        Case, NOBODY, Sandbox,
+        expect::{expect, judge},
+        tcp, udp,
+    },
     tests,
 };
 

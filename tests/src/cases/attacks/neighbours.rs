@@ -80,7 +80,9 @@ fn a_program_that_moves_the_port(s: &Sandbox) -> Result<()> {
                     bind(&wrong, &want, asked)
                 })?;
                 let owner = Case::permitted(&right, want.clone(), entry);
-                expect_of_deed(&agent, POLICY, QUIET, &owner, &|| bind(&right, &want, asked))?;
+                expect_of_deed(&agent, POLICY, QUIET, &owner, &|| {
+                    bind(&right, &want, asked)
+                })?;
             }
             let mut watch = Watch::start(&agent)?;
             let moved = bind(&wrong, &want, 4322)?.1;
@@ -180,7 +182,11 @@ fn a_program_behind_ours_that_undoes_a_refusal(s: &Sandbox) -> Result<()> {
                 && event["port"] == PORT
         }))
     };
-    ensure!(told("bind4")? && told("post_bind4")?, "{:?}", agent.events());
+    ensure!(
+        told("bind4")? && told("post_bind4")?,
+        "{:?}",
+        agent.events()
+    );
     ensure_eq!(Binder::attempt(&right, &tcp(PORT))?, Ok(()), "the owner");
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 
-use super::{PORT, by_cgroup, deed_repelled, entry};
+use super::{LOUD, PORT, PROFILE, by_cgroup, deed_repelled, entry};
 use crate::{
     harness::{
-        Case, NOBODY, Sandbox, Servant, Settings, servant::INHERITED, tcp, udp,
+        Caller, Case, NOBODY, Sandbox, Servant, cleanup, expect::judge_with, servant::INHERITED,
+        tcp, udp,
     },
     tests,
 };
@@ -22,28 +23,26 @@ tests![
 /// that of the caller.
 fn a_socket_made_in_the_rightful_cgroup(s: &Sandbox) -> Result<()> {
     let sides = by_cgroup(s)?;
-    let moved = |from: &std::path::Path, caller: &crate::harness::Caller| {
-        let mut maker = caller.clone();
-        maker.cgroup = from.to_owned();
-        (maker, tcp(PORT).from(&caller.cgroup))
-    };
     let entry = "4321 TCP RIGHT";
     let mut cases = Vec::new();
-    for from in [&sides.right.cgroup, &sides.wrong.cgroup, &s.cgroup] {
-        let (maker, want) = moved(from, &sides.wrong);
-        cases.push(Case::other_job(&maker, want, entry));
-        let (maker, want) = moved(from, &sides.right);
-        cases.push(Case::permitted(&maker, want, entry));
+    for maker in [&sides.right.cgroup, &sides.wrong.cgroup, &s.cgroup] {
+        // Made there, bound here.
+        let moved = |to: &Caller| {
+            let want = tcp(PORT).from(&to.cgroup);
+            (to.clone().cgroup(maker), want)
+        };
+        let (caller, want) = moved(&sides.wrong);
+        cases.push(Case::other_job(&caller, want, entry));
+        let (caller, want) = moved(&sides.right);
+        cases.push(Case::permitted(&caller, want, entry));
     }
-    let settings = Settings::DEFAULT.report_all();
-    crate::harness::expect::judge_with(s, super::PROFILE, settings, &sides.config, &cases)?;
-    Ok(())
+    judge_with(s, PROFILE, LOUD, &sides.config, &cases).map(drop)
 }
 
 /// How the attacker comes by a socket of the owner's.
 type Way<'t> = dyn Fn(&Servant, i32) -> Result<(Servant, i32)> + 't;
 
-fn repelled_by(s: &Sandbox, attacker: &crate::harness::Caller, way: &Way<'_>) -> Result<()> {
+fn repelled_by(s: &Sandbox, attacker: &Caller, way: &Way<'_>) -> Result<()> {
     let sides = by_cgroup(s)?;
     for want in [tcp(PORT), udp(PORT)] {
         let case = Case::other_job(attacker, want.clone(), entry(&want));
@@ -104,7 +103,7 @@ fn a_socket_of_an_ended_process(s: &Sandbox) -> Result<()> {
         let heir = Servant::start(&sides.wrong)?;
         let socket = maker.pass(socket, &heir)?;
         drop(maker);
-        crate::harness::cleanup::cgroup(&s.cgroup.join("right/gone"));
+        cleanup::cgroup(&s.cgroup.join("right/gone"));
         let said = heir.bind(socket, want.address, want.port)?;
         Ok((heir.into(), said))
     };

@@ -7,11 +7,7 @@ use nix::unistd::{Gid, Uid, chown};
 
 use super::{LOUD, PORT, PROFILE, by_cgroup, repelled_of};
 use crate::{
-    harness::{
-        Case, NOBODY, Sandbox, Servant,
-        expect::expect,
-        tcp, udp,
-    },
+    harness::{Case, NOBODY, Sandbox, Servant, expect::expect, tcp, udp},
     tests,
 };
 
@@ -29,10 +25,7 @@ tests![
 /// `PRT-40`: root could have the port on any other host.
 fn root_with_every_capability(s: &Sandbox) -> Result<()> {
     let every = s.caller("root").user(0).capabilities(u64::MAX);
-    let attackers = [
-        s.caller("root"),
-        every,
-    ];
+    let attackers = [s.caller("root"), every];
     let right = s.caller("right");
     repelled_of(s, "", LOUD, &right, &attackers, [tcp(PORT), udp(PORT)]).map(drop)
 }
@@ -78,7 +71,10 @@ fn a_thread_in_the_rightful_cgroup(s: &Sandbox) -> Result<()> {
     let config = format!("[jobs.RIGHT]\ncgroup = [\"{root}/domain/right\", \"{root}/plain\"]\n");
     let worker = s.caller("any").cgroup(domain).thread("worker");
     let worker = worker.thread_cgroup(threaded);
-    let right = s.caller("any").cgroup(s.cgroup_below("plain")?).job("RIGHT");
+    let right = s
+        .caller("any")
+        .cgroup(s.cgroup_below("plain")?)
+        .job("RIGHT");
     repelled_of(s, &config, LOUD, &right, &[worker], [tcp(PORT), udp(PORT)]).map(drop)
 }
 

@@ -14,7 +14,7 @@ use crate::{
         expect::expect,
         request::Kind,
         servant::SocketOption::{NoPort, PortRange},
-        tcp, udp,
+        skip, tcp, udp,
     },
     tests,
 };
@@ -70,7 +70,7 @@ fn a_port_range_of_the_sockets_own(s: &Sandbox) -> Result<()> {
     let socket = probe.socket(Kind::Tcp, false)?;
     if let Err(error) = probe.set(socket, PortRange, only(RESERVED)) {
         let what = format!("this kernel has no port ranges of sockets: {error:#}");
-        return Err(crate::harness::skip(what));
+        return Err(skip(what));
     }
     let draw = |expected: &dyn Fn(Way) -> Result<(), Errno>| -> Result<()> {
         let server = Servant::start(&s.caller("server"))?;
