@@ -1,6 +1,9 @@
 //! Binds by `io_uring`, for which the kernel has threads of its own.
 
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::{
+    io::{self, ErrorKind},
+    os::fd::{AsRawFd as _, RawFd},
+};
 
 use anyhow::{Context as _, Result, bail};
 use io_uring::{
@@ -80,7 +83,11 @@ impl Ring {
         // SAFETY: what the entry points to is borrowed until the call has ended, which
         // is waited for below.
         unsafe { self.ring.submission().push(&entry) }.map_err(|_| Errno::EBUSY)?;
-        self.ring.submit_and_wait(1).map_err(errno)?;
+        while let Err(error) = self.ring.submit_and_wait(1) {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(errno(error));
+            }
+        }
         let done = self.ring.completion().next().ok_or(Errno::EIO)?;
         match done.result() {
             0.. => Ok(()),
@@ -89,7 +96,7 @@ impl Ring {
     }
 }
 
-fn errno(error: std::io::Error) -> Errno {
+fn errno(error: io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 

@@ -25,6 +25,8 @@ pub enum Need {
     Smc,
     /// Binds by `io_uring`.
     Ring,
+    /// Programs that change what those before them answered.
+    SetRetval,
     /// Security modules in BPF, which are asked if the kernel was booted so.
     BpfLsm,
 }
@@ -72,6 +74,11 @@ impl Need {
             Self::Dccp => Kind::Dccp,
             Self::Sctp => Kind::Sctp,
             Self::Smc => Kind::Smc,
+            Self::SetRetval => {
+                let is_there = neighbour::knows_helper(neighbour::SET_RETVAL)?;
+                let what = "bpf_set_retval".to_owned();
+                return Ok(if is_there { Vec::new() } else { vec![what] });
+            }
             Self::Ring => return Ok(complaint(self, crate::actors::can_bind_by_ring())),
         };
         Ok(complaint(kind, crate::actors::can_open(kind)))

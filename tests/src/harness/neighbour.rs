@@ -31,7 +31,7 @@ const BPF_CGROUP_INET6_BIND: u32 = 9;
 const BPF_CGROUP_INET4_POST_BIND: u32 = 12;
 
 /// bpf(2)'s number of `bpf_set_retval`.
-const SET_RETVAL: i32 = 187;
+pub const SET_RETVAL: i32 = 187;
 
 /// What a neighbour's program answers to every bind.
 #[derive(Clone, Copy, Debug)]
