@@ -22,6 +22,7 @@ use super::{become_caller::become_caller, mail, ring, socket};
 use crate::harness::{
     Caller,
     draw::set_range,
+    endpoints::{Endpoints, SIGNAL},
     links,
     servant::{Deed, SocketOption, Yield},
 };
@@ -88,6 +89,12 @@ fn perform_one(sockets: &mut HashMap<RawFd, OwnedFd>, deed: &Deed) -> Result<Res
             .and_then(|()| mail::overhear(*socket, *port))
             .map(|byte| Yield::Number(byte.into())),
         Deed::AddLink(link) => links::add(link, LINK).map(|()| Yield::Nothing),
+        Deed::AddEndpoint { address, port } => {
+            match Endpoints::open()?.add(*address, *port, SIGNAL) {
+                Ok(()) => Ok(Yield::Nothing),
+                Err(error) => Err(error.downcast::<Errno>()?),
+            }
+        }
         Deed::HandRing { child, want } => Ok(ring::hand_to_child(child, want)?),
         Deed::BindAsBefore { want } => ring::bind_as_before(want)?.map(|()| Yield::Nothing),
         Deed::Listen { socket } => {

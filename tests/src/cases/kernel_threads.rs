@@ -45,7 +45,7 @@ fn count(agent: &Agent<'_>, reason: &str) -> Result<u64> {
 /// cgroup, name or user is about it; KERNEL is, and a pattern that covers it.
 fn a_thread_of_the_kernel_is_the_job_kernel(s: &Sandbox) -> Result<()> {
     Need::Mptcp.check()?;
-    let endpoints = Endpoints::open()?;
+    let endpoints = Endpoints::open_laminar()?;
     let here = Ipv4Addr::LOCALHOST;
     endpoints.add(here, ANNOUNCED, SIGNAL)?;
     // Its listener takes the port before there is an agent, so that every bind of

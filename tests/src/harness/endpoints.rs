@@ -1,7 +1,8 @@
-//! MPTCP's endpoints in the test's network namespace: from 6.18 on they make a
-//! thread of the kernel bind a port of our choice.
+//! MPTCP's endpoints in the caller's network namespace. For one with a port the kernel
+//! listens there; and from 6.18 on they make a thread of the kernel bind a port of our
+//! choice.
 //!
-//! A server announces an endpoint; the client's kernel then connects to it from a
+//! For that a server announces an endpoint; the client's kernel then connects to it from a
 //! worker, and binds the new socket to an endpoint that is `laminar`, port included.
 
 use std::{
@@ -44,14 +45,19 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Allows connections to have more than one way.
-    pub fn open() -> Result<Self> {
+    /// The same as [`Endpoints::open`], where some can be laminar.
+    pub fn open_laminar() -> Result<Self> {
         let (text, release) = needs::running()?;
         if release < (6, 18) {
             return Err(skip(format!(
                 "Linux {text} has no laminar endpoints, by which a kernel thread binds"
             )));
         }
+        Self::open()
+    }
+
+    /// Allows connections to have more than one way.
+    pub fn open() -> Result<Self> {
         let socket = socket(
             AddressFamily::Netlink,
             SockType::Raw,
@@ -111,8 +117,10 @@ impl Endpoints {
                 continue;
             }
             let error = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
-            ensure!(error == 0, "{}", Errno::from_raw(-error));
-            return Ok(first.unwrap_or_default());
+            return match error {
+                0 => Ok(first.unwrap_or_default()),
+                error => Err(Errno::from_raw(-error).into()),
+            };
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
 };
 
@@ -184,6 +184,13 @@ pub enum Deed {
     },
     /// Make a network device and raise it.
     AddLink(Link),
+    /// Have the kernel listen at an MPTCP endpoint.
+    AddEndpoint {
+        /// Its address,
+        address: Ipv4Addr,
+        /// and its port.
+        port: u16,
+    },
     /// Make a ring for asynchronous calls and let a child bind by it; yields the child.
     HandRing {
         /// What the child becomes, which has left everything but the ring.
@@ -391,6 +398,11 @@ impl Servant {
     /// Makes a network device and raises it.
     pub fn add_link(&self, link: &Link) -> Result<Said<()>> {
         self.done(&Deed::AddLink(link.clone()))
+    }
+
+    /// Has the kernel listen at an MPTCP endpoint.
+    pub fn add_endpoint(&self, address: Ipv4Addr, port: u16) -> Result<Said<()>> {
+        self.done(&Deed::AddEndpoint { address, port })
     }
 
     /// Hands a ring that it made to a child, which binds by it: the child's process id,
