@@ -14,12 +14,13 @@ use super::kernels::Kernel;
 
 /// Modules that tests need, with what those depend on. What a kernel has built in or
 /// not at all is left out.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "inet_diag",
     "tcp_diag",
     "udp_diag",
     "sctp",
     "dccp_ipv6",
+    "smc",
     "veth",
     "dummy",
     "vxlan",

@@ -113,6 +113,8 @@ fn a_listen_in_a_ring(s: &Sandbox) -> Result<()> {
             "cgroup": s.cgroup_name(), "entry/line": 3, "repeated": 0,
         });
         watch.expect(&[("unreserved-denied", 1)], &[event])?;
+        // It has the port still.
+        drop(refused);
         ensure_eq!(Binder::attempt(&right, want)?, Ok(()), "{want}");
         watch.expect(&[("unreserved-permitted", 1)], &[])?;
     }
