@@ -3,6 +3,7 @@
 mod audit;
 mod authport;
 mod bind_address;
+mod binders;
 mod cgroups;
 mod events;
 mod executables;
@@ -30,6 +31,7 @@ mod saf;
 mod selftest;
 mod sharing;
 mod survival;
+mod systemd_units;
 mod traces;
 mod unreserved;
 mod users;
@@ -90,6 +92,8 @@ const SUBJECTS: &[Subject] = &[
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
     ("requirements", &[], requirements::TESTS),
+    ("binders", HOOKS, binders::TESTS),
+    ("systemd_units", HOOKS, systemd_units::TESTS),
     ("neighbours", HOOKS, neighbours::TESTS),
 ];
 
