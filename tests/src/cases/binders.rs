@@ -24,8 +24,9 @@ use crate::{
 
 tests![
     a_socket_activator_is_judged_as_itself,
-    socket_units_of_a_users_systemd,
+    socket_units_of_a_systemd,
     socket_units_are_told_by_the_name_of_who_binds,
+    a_users_systemd_binds_by_itself,
     a_proxy_binds_for_a_container,
     a_daemon_binds_for_its_proxy,
     a_container_on_the_hosts_network_binds_itself,
@@ -159,12 +160,44 @@ fn own_name() -> Result<String> {
     Ok(name.context("no name")?.chars().take(15).collect())
 }
 
-fn socket_units_of_a_users_systemd(s: &Sandbox) -> Result<()> {
-    socket_unit(s, &Systemd::of_a_user(s)?)
+fn socket_units_of_a_systemd(s: &Sandbox) -> Result<()> {
+    socket_unit(s, &Systemd::of_root(s)?)
 }
 
 fn socket_units_are_told_by_the_name_of_who_binds(s: &Sandbox) -> Result<()> {
-    socket_unit_by_name(s, &Systemd::of_a_user(s)?)
+    socket_unit_by_name(s, &Systemd::of_root(s)?)
+}
+
+/// Without privileges there is no accounting by cgroup, for which systemd starts
+/// somebody else: a user's systemd binds by itself.
+fn a_users_systemd_binds_by_itself(s: &Sandbox) -> Result<()> {
+    let systemd = Systemd::of_a_user(s)?;
+    let socket = format!("[Socket]\nListenStream=127.0.0.1:{PORT}\n");
+    systemd.set(&[
+        ("web.socket", &socket),
+        ("web.service", "[Service]\nExecStart=/bin/true\n"),
+    ])?;
+    ensure!(systemd.start("web.socket")?, "without an agent");
+    systemd.stop(&["web.socket"])?;
+    let manager = format!("{}/user/init.scope", s.cgroup_name());
+    let profile = format!("PORT\n {PORT} TCP WEB\n");
+    for (cgroup, is_right) in [
+        (systemd.cgroup_of("web.socket"), false),
+        (manager.clone(), true),
+    ] {
+        let config = format!("{}[jobs.WEB]\ncgroup = \"{cgroup}\"\n", LOUD.toml());
+        let agent = s.agent_with(&profile, &config)?.start()?;
+        let mut watch = Watch::start(&agent)?;
+        ensure_eq!(systemd.start("web.socket")?, is_right, "{cgroup}");
+        let (verdict, reason) = match is_right {
+            true => ("allow", "permitted"),
+            false => ("deny", "other-job"),
+        };
+        let event = event(verdict, PORT, "systemd", &manager);
+        watch.expect(&[(reason, 1)], &[event])?;
+        systemd.stop(&["web.socket"])?;
+    }
+    Ok(())
 }
 
 /// What docker is to the kernel: a daemon in its service's cgroup, a helper of its

@@ -1,6 +1,6 @@
 //! Socket units, and services of a real systemd that is the first process.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -36,9 +36,8 @@ fn set_socket_unit(systemd: &Systemd) -> Result<()> {
     systemd.set(&[(SOCKET, &socket), (SERVICE, &service)])
 }
 
-/// The bind of a socket unit: in the cgroup of the unit, by a process that systemd
-/// starts for it alone.
-fn bind_of(systemd: &Systemd, unit: &str, verdict: &str) -> Value {
+/// The bind of a socket unit: by a process that systemd starts for it alone.
+fn bind_of_systemd(verdict: &str) -> Value {
     let is_refused = verdict == "deny";
     json!({
         "hook": "bind4",
@@ -48,10 +47,20 @@ fn bind_of(systemd: &Systemd, unit: &str, verdict: &str) -> Value {
         "address": "127.0.0.1",
         "port": PORT,
         "comm": "(sd-listen)",
-        "cgroup": systemd.cgroup_of(unit),
         "uid": 0,
         "entry/line": 2,
     })
+}
+
+/// The last event names the unit's cgroup. A unit that fails is gone at once, and the
+/// cgroup with it: then its number is all there is.
+fn came_from(agent: &Agent<'_>, systemd: &Systemd, unit: &str) -> Result<()> {
+    let events = agent.events()?;
+    let event = events.last().context("no event")?;
+    let cgroup = event["cgroup"].as_str().context("no cgroup")?;
+    let is_gone = event["verdict"] == "deny" && cgroup.starts_with('#');
+    ensure!(is_gone || cgroup == systemd.cgroup_of(unit), "{event}");
+    Ok(())
 }
 
 /// A connection starts the service, which is handed the socket.
@@ -86,7 +95,8 @@ pub fn socket_unit(s: &Sandbox, systemd: &Systemd) -> Result<()> {
         "failed",
         "{SOCKET}"
     );
-    watch.expect(&[("other-job", 1)], &[bind_of(systemd, SOCKET, "deny")])?;
+    watch.expect(&[("other-job", 1)], &[bind_of_systemd("deny")])?;
+    came_from(&agent_of_one, systemd, SOCKET)?;
     systemd.stop(&[SOCKET, SERVICE])?;
     drop(agent_of_one);
 
@@ -94,9 +104,10 @@ pub fn socket_unit(s: &Sandbox, systemd: &Systemd) -> Result<()> {
     let agent_of_both = agent(s, systemd, &profile, &by_both)?;
     let mut watch = Watch::start(&agent_of_both)?;
     ensure!(systemd.start(SOCKET)?, "with both cgroups");
-    let mut permitted = bind_of(systemd, SOCKET, "allow");
+    let mut permitted = bind_of_systemd("allow");
     permitted["job"] = "FTPD1".into();
     watch.expect(&[("permitted", 1)], &[permitted])?;
+    came_from(&agent_of_both, systemd, SOCKET)?;
     serves(systemd)?;
     watch.expect(&[], &[])
 }
@@ -113,7 +124,8 @@ pub fn socket_unit_by_name(s: &Sandbox, systemd: &Systemd) -> Result<()> {
     let mut watch = Watch::start(&agent_of_all)?;
     for unit in [SOCKET, "other.socket"] {
         ensure!(systemd.start(unit)?, "{unit} by the binder's name");
-        watch.expect(&[("permitted", 1)], &[bind_of(systemd, unit, "allow")])?;
+        watch.expect(&[("permitted", 1)], &[bind_of_systemd("allow")])?;
+        came_from(&agent_of_all, systemd, unit)?;
         systemd.stop(&[unit])?;
     }
     drop(agent_of_all);
@@ -126,10 +138,11 @@ pub fn socket_unit_by_name(s: &Sandbox, systemd: &Systemd) -> Result<()> {
         !systemd.start("other.socket")?,
         "another socket unit has started"
     );
-    let refused = bind_of(systemd, "other.socket", "deny");
-    watch.expect(&[("other-job", 1)], &[refused])?;
+    watch.expect(&[("other-job", 1)], &[bind_of_systemd("deny")])?;
+    came_from(&agent_of_one, systemd, "other.socket")?;
     ensure!(systemd.start(SOCKET)?, "by name and cgroup");
-    watch.expect(&[("permitted", 1)], &[bind_of(systemd, SOCKET, "allow")])?;
+    watch.expect(&[("permitted", 1)], &[bind_of_systemd("allow")])?;
+    came_from(&agent_of_one, systemd, SOCKET)?;
     serves(systemd)
 }
 
@@ -147,15 +160,14 @@ fn service(port: u16, more: &str) -> Result<String> {
     Ok(format!("[Service]\nType=notify\n{exec}{more}"))
 }
 
-/// An event of a bind to `port` by `unit`, of a server that has answered or not.
-fn bind_by(systemd: &Systemd, unit: &str, port: u16, verdict: &str) -> Value {
+/// The bind of a service.
+fn bind_of_service(port: u16, verdict: &str) -> Value {
     let is_refused = verdict == "deny";
     json!({
         "verdict": verdict,
         "reason": if is_refused { "other-job" } else { "permitted" },
         "errno": is_refused.then_some("EACCES"),
         "port": port,
-        "cgroup": systemd.cgroup_of(unit),
     })
 }
 
@@ -187,20 +199,22 @@ fn a_low_port_needs_no_capability(s: &Sandbox) -> Result<()> {
     );
     let status = systemd.property("thief.service", "ExecMainStatus")?;
     ensure_eq!(status, DENIED, "errno of another service of the user");
-    let mut refused = bind_by(&systemd, "thief.service", LOW, "deny");
+    let mut refused = bind_of_service(LOW, "deny");
     refused["granted"] = false.into();
     watch.expect(&[("other-job", 1)], &[refused])?;
+    came_from(&agent, &systemd, "thief.service")?;
 
     ensure!(systemd.start(SERVICE)?, "the service");
     let server = Server::at(LOW)?;
     ensure!(!server.is_privileged, "{server:?}");
     ensure!(server.uid != 0, "{server:?}");
-    let mut granted = bind_by(&systemd, SERVICE, LOW, "allow");
+    let mut granted = bind_of_service(LOW, "allow");
     granted["pid"] = server.pid.into();
     granted["uid"] = server.uid.into();
     granted["granted"] = true.into();
     granted["job"] = "FTPD1".into();
-    watch.expect(&[("permitted", 1)], &[granted])
+    watch.expect(&[("permitted", 1)], &[granted])?;
+    came_from(&agent, &systemd, SERVICE)
 }
 
 /// A user that is made for the service and is gone with it.
@@ -218,10 +232,11 @@ fn a_dynamic_user_is_no_hindrance(s: &Sandbox) -> Result<()> {
     // The range that systemd takes them from.
     ensure!((61184..=65519).contains(&server.uid), "{server:?}");
     ensure!(!server.is_privileged, "{server:?}");
-    let mut granted = bind_by(&systemd, SERVICE, LOW, "allow");
+    let mut granted = bind_of_service(LOW, "allow");
     granted["uid"] = server.uid.into();
     granted["granted"] = true.into();
-    watch.expect(&[("permitted", 1)], &[granted])
+    watch.expect(&[("permitted", 1)], &[granted])?;
+    came_from(&agent, &systemd, SERVICE)
 }
 
 /// A service whose cgroup nobody has seen before binds as the first thing it does:

@@ -3,7 +3,10 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,7 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 
 use super::{
-    Sandbox, cleanup,
+    NOBODY, Sandbox, cleanup,
     command::{self, Finished},
     host,
     launch::Launch,
@@ -45,6 +48,7 @@ pub struct Systemd {
 }
 
 struct User {
+    uid: u32,
     runtime: PathBuf,
     log: PathBuf,
     manager: Child,
@@ -100,8 +104,18 @@ impl Systemd {
         })
     }
 
-    /// A manager of its own in the sandbox's cgroup and the calling thread's network.
+    /// A manager of its own in the sandbox's cgroup and the calling thread's network,
+    /// root's.
+    pub fn of_root(sandbox: &Sandbox) -> Result<Self> {
+        Self::of(sandbox, 0)
+    }
+
+    /// The same of a user without any privilege.
     pub fn of_a_user(sandbox: &Sandbox) -> Result<Self> {
+        Self::of(sandbox, NOBODY)
+    }
+
+    fn of(sandbox: &Sandbox, uid: u32) -> Result<Self> {
         let program = program(MANAGER)?.to_owned();
         let folder = sandbox.dir.join("units");
         let runtime = sandbox.dir.join("runtime");
@@ -109,6 +123,7 @@ impl Systemd {
             fs::create_dir(folder)?;
             fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
         }
+        chown(&runtime, Some(uid), Some(uid))?;
         for target in TARGETS {
             fs::write(folder.join(format!("{target}.target")), "[Unit]\n")?;
         }
@@ -121,12 +136,22 @@ impl Systemd {
         }
         let mut cgroups = vec![cgroup];
         cgroups.extend(legacy.iter().map(|legacy| legacy.join("user")));
+        for cgroup in &cgroups {
+            chown(cgroup, Some(uid), Some(uid))?;
+            for file in ["cgroup.procs", "cgroup.subtree_control"] {
+                let file = cgroup.join(file);
+                if file.exists() {
+                    chown(&file, Some(uid), Some(uid))?;
+                }
+            }
+        }
         let launch = Launch {
             program,
             arguments: vec!["--user".to_owned()],
             hidden: vec!["/run".into()],
             made: vec!["/run/systemd/system".into()],
             cgroups,
+            uid: (uid != 0).then_some(uid),
             environment: environment(&runtime, &folder),
             ..Launch::default()
         };
@@ -143,6 +168,7 @@ impl Systemd {
             slice: format!("{name}/app.slice"),
             cgroup: sandbox.cgroup.clone(),
             user: Some(User {
+                uid,
                 runtime,
                 log,
                 manager,
@@ -178,7 +204,8 @@ impl Systemd {
             .env_clear()
             .args(["--no-pager", "--no-ask-password"]);
         if let Some(user) = &self.user {
-            command.arg("--user");
+            // A user's manager listens to nobody else, root included.
+            command.arg("--user").uid(user.uid).gid(user.uid);
             command.envs(environment(&user.runtime, &self.folder));
         }
         command::finish(command.args(arguments))
