@@ -25,6 +25,7 @@ const WITHOUT_EXAMPLE: [(&str, &str); 16] = [
     ("PRV531", "nothing listens on the host of examples"),
     ("PRV532", "nothing listens on the host of examples"),
     ("PRV534", "nothing listens on the host of examples"),
+    ("PRV535", "nothing listens on the host of examples"),
 ];
 
 /// Each code has a heading `PRVnnn: title`, in order, and no other has.

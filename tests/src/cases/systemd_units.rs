@@ -1,6 +1,6 @@
 //! Socket units, and services of a real systemd that is the first process.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -63,8 +63,32 @@ fn came_from(agent: &Agent<'_>, systemd: &Systemd, unit: &str) -> Result<()> {
     Ok(())
 }
 
+/// What `check` says of what listens, to the policy in the sandbox's files: the codes
+/// and the messages.
+fn checked(s: &Sandbox) -> Result<Vec<(String, String)>> {
+    let [profile, config] = [s.profile(), s.config()].map(|path| path.display().to_string());
+    let checked = s.portreeve(&["check", &profile, "--config", &config, "--format", "json"])?;
+    let checked = checked.ended_with(0)?.json()?;
+    let said = checked["diagnostics"].as_array().context("diagnostics")?;
+    let of_listeners = said.iter().filter_map(|said| {
+        let code = said["code"]
+            .as_str()
+            .filter(|code| LISTENERS.contains(code))?;
+        Some((code.to_owned(), said["message"].as_str()?.to_owned()))
+    });
+    Ok(of_listeners.collect())
+}
+
+/// A reserved port is held by somebody else, or by a socket unit.
+const LISTENERS: [&str; 2] = ["PRV530", "PRV535"];
+
 /// A connection starts the service, which is handed the socket.
 fn serves(systemd: &Systemd) -> Result<()> {
+    is_served(systemd)?;
+    systemd.stop(&[SOCKET, SERVICE])
+}
+
+fn is_served(systemd: &Systemd) -> Result<()> {
     let server = Server::at(PORT)?;
     ensure_eq!(server.cgroup, systemd.cgroup_of(SERVICE), "who serves");
     ensure_eq!(
@@ -72,20 +96,37 @@ fn serves(systemd: &Systemd) -> Result<()> {
         server.pid.to_string(),
         "who serves"
     );
-    systemd.stop(&[SOCKET, SERVICE])
+    Ok(())
 }
 
-/// The bind of a socket unit happens in the cgroup of the `.socket` unit: a job that
+/// `LNT-07`: the bind of a socket unit happens in the cgroup of the `.socket` unit: a job that
 /// has the service's only misses it, one that has both gets it. The service binds
-/// nothing.
+/// nothing. `check` names the first beforehand, and has nothing against the second.
 pub fn socket_unit(s: &Sandbox, systemd: &Systemd) -> Result<()> {
     set_socket_unit(systemd)?;
-    ensure!(systemd.start(SOCKET)?, "without an agent");
-    serves(systemd)?;
-
     let profile = format!("PORT\n {PORT} TCP FTPD1\n");
     let [service, socket] = [SERVICE, SOCKET].map(|unit| systemd.cgroup_of(unit));
     let by_service = format!("[jobs.FTPD1]\ncgroup = \"{service}\"\n");
+    let by_both = format!("[jobs.FTPD1]\ncgroup = [\"{service}\", \"{socket}\"]\n");
+
+    ensure!(systemd.start(SOCKET)?, "without an agent");
+    for is_running in [false, true] {
+        if is_running {
+            is_served(systemd)?;
+        }
+        s.set_policy_with(&profile, LOUD, &by_service)?;
+        let said = checked(s)?;
+        let [(code, message)] = &said[..] else {
+            bail!("not one finding: {said:?}");
+        };
+        ensure_eq!(code, "PRV535", "{message}");
+        let named = format!("{SOCKET} listens on tcp/{PORT},");
+        ensure!(message.contains(&named), "{message}");
+        s.set_policy_with(&profile, LOUD, &by_both)?;
+        ensure_eq!(checked(s)?, [], "with both cgroups");
+    }
+    systemd.stop(&[SOCKET, SERVICE])?;
+
     let agent_of_one = agent(s, systemd, &profile, &by_service)?;
     let mut watch = Watch::start(&agent_of_one)?;
     ensure!(!systemd.start(SOCKET)?, "the socket unit has started");
@@ -100,7 +141,6 @@ pub fn socket_unit(s: &Sandbox, systemd: &Systemd) -> Result<()> {
     systemd.stop(&[SOCKET, SERVICE])?;
     drop(agent_of_one);
 
-    let by_both = format!("[jobs.FTPD1]\ncgroup = [\"{service}\", \"{socket}\"]\n");
     let agent_of_both = agent(s, systemd, &profile, &by_both)?;
     let mut watch = Watch::start(&agent_of_both)?;
     ensure!(systemd.start(SOCKET)?, "with both cgroups");

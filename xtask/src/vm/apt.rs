@@ -228,17 +228,17 @@ impl Apt {
         Ok(said.lines().filter_map(installed).collect())
     }
 
-    /// Fetches a package and unpacks it in `folder`.
+    /// Fetches packages and unpacks them in `folder`.
     ///
     /// # Errors
     ///
-    /// If it can't be had.
-    pub fn unpack(&self, package: &Package, folder: &Path) -> Result<()> {
+    /// If they can't be had.
+    pub fn unpack(&self, packages: &[Package], folder: &Path) -> Result<()> {
         let download = self.folder.join("download");
         let _ = fs::remove_dir_all(&download);
         fs::create_dir_all(&download)?;
         let mut fetch = self.command("apt-get");
-        fetch.arg("download").arg(exactly(package));
+        fetch.arg("download").args(packages.iter().map(exactly));
         eprintln!("+ {}", show(&fetch));
         output(fetch.current_dir(&download))?;
         for file in fs::read_dir(&download)? {

@@ -71,9 +71,7 @@ fn newest(place: &Path, mirror: &Result<Mirror>) -> Result<Distribution> {
     let unfinished = place.join("unfinished");
     let _ = fs::remove_dir_all(&unfinished);
     prepare(&unfinished)?;
-    for package in &packages {
-        apt.unpack(package, &unfinished)?;
-    }
+    apt.unpack(&packages, &unfinished)?;
     finish(&unfinished)?;
     for old in trees(place) {
         let _ = fs::remove_dir_all(old);
