@@ -156,9 +156,12 @@ impl Unit {
             self.reason.text()
         );
         let reservation = policy.reservation_of(entry).filter(|_| entry != NO_ENTRY);
-        let job = match reservation.map(|reservation| &reservation.user) {
-            Some(User::Job(job)) => format!("job {job}"),
-            _ => "the job that may".to_owned(),
+        let remedy = match reservation.map(|reservation| &reservation.user) {
+            Some(User::Job(job)) => format!(
+                "add \"{}\" to `cgroup` of job {job}: systemd binds in the cgroup of the socket unit, not in the service's",
+                self.cgroup
+            ),
+            _ => "admit it".to_owned(),
         };
         let diagnostic = match reservation {
             Some(reservation) => {
@@ -171,8 +174,7 @@ impl Unit {
             }
         };
         diagnostic.help(format!(
-            "systemd binds in the cgroup of the socket unit, not in the service's: if it is meant, add \"{}\" to `cgroup` of {job}; else `systemctl stop {name}`",
-            self.cgroup
+            "it fails when it is started again; `systemctl stop {name}`, or if it is meant to listen, {remedy}"
         ))
     }
 }

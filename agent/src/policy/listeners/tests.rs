@@ -256,9 +256,9 @@ fn a_socket_unit_must_be_its_jobs() {
     assert_eq!(places, expected, "{found:?}");
     let text = &found[0].2;
     assert!(text.contains("vsftpd.socket listens on tcp/21,"), "{text}");
-    let help = "add \"/system.slice/vsftpd.socket\" to `cgroup` of job FTPD1;";
+    let help = "add \"/system.slice/vsftpd.socket\" to `cgroup` of job FTPD1:";
     assert!(text.contains(help), "{text}");
-    assert!(found[2].2.contains("the job that may"), "{found:?}");
+    assert!(found[2].2.contains("listen, admit it"), "{found:?}");
 
     let both = format!("{service}, \"/system.slice/vsftpd.socket\"");
     let found = of(profile, &job(&both), listeners(), false);
