@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod signals;
 mod test;
+mod tools;
 mod vm;
 
 use std::process::ExitCode;

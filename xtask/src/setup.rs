@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use portreeve_toolchain::install;
 
+use crate::tools;
 use crate::vm;
 
 /// Install what building the eBPF object takes, and prove that it works.
@@ -25,9 +26,14 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.check {
         let complete = install::check()?;
-        match vm::tools::missing().as_slice() {
-            [] => println!("vmtest: QEMU and what else it takes are here"),
-            missing => println!("vmtest: would install {}", missing.join(", ")),
+        for (verb, missing) in [
+            ("test", tools::missing(&tools::OF_TESTS)),
+            ("vmtest", vm::tools::missing()),
+        ] {
+            match missing.as_slice() {
+                [] => println!("{verb}: what it takes is here"),
+                missing => println!("{verb}: would install {}", missing.join(", ")),
+            }
         }
         return Ok(complete);
     }

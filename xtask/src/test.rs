@@ -13,14 +13,15 @@ use crate::host;
 use crate::privilege::{as_root, available};
 use crate::product;
 use crate::setup;
+use crate::tools;
 use crate::vm::{self, Quick};
 
 /// Run every test: unit, property and document tests as you, then the tests
 /// with real processes and the real kernel as root, then `cargo xtask vmtest --quick`.
 ///
 /// Each kernel test has its own cgroup and network namespace; nothing on the
-/// host is changed, except that /sys/fs/bpf is mounted if it isn't, and QEMU is
-/// installed if it can be. Without QEMU or kernels for it that part is skipped, and
+/// host is changed, except that /sys/fs/bpf is mounted if it isn't, and that systemd
+/// (to bind, not to run the machine) and QEMU are installed if they can be. Without QEMU or kernels for it that part is skipped, and
 /// said to be; with CI=true it fails. With a filter only this machine is tested.
 #[derive(Args)]
 pub struct Arguments {
@@ -121,6 +122,9 @@ fn kernel(arguments: &Arguments) -> Result<()> {
     let tests = product::build("portreeve-tests", false)?;
     if !available() {
         list(&tests);
+    }
+    if let Err(error) = tools::get(&tools::OF_TESTS) {
+        eprintln!("warning: the tests that need it will fail: {error:#}");
     }
     host::cgroup2()?;
     host::mount_bpffs()?;

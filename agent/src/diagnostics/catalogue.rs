@@ -210,6 +210,8 @@ codes! {
         "SNA over UDP uses the ports 12000 to 12004, one per priority. A node that lacks one of them doesn't start, or loses traffic.";
     ListenersUnknown = "PRV534", None, "the host's sockets can't be listed",
         "The kernel was built without INET_DIAG, or its module can't be loaded. What listens already is not compared with the policy.";
+    SocketUnitRefused = "PRV535", None, "a socket unit listens on a port that its job doesn't get",
+        "systemd binds in the cgroup of the .socket unit, not in that of the service. A job that has the service's only misses it, and the unit fails when it is started again.";
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::{
     diagnostics::{Code, Diagnostic, Diagnostics, Severity},
     kernel::sysctl::PortSettings,
     ports::{Holder, Listener, Listeners, Socket},
+    profile::ast::User,
 };
 
 /// Reports listeners that `policy` refuses, and if asked advises on those that it
@@ -78,7 +79,22 @@ fn question(socket: &Socket, holder: &Holder) -> Question {
 fn held_by_others(policy: &Policy, listeners: &[Listener], diagnostics: &mut Diagnostics) {
     // By the entry that refuses: who has which port.
     let mut refused: BTreeMap<u32, Refused> = BTreeMap::new();
+    let mut units: BTreeMap<(u32, String), Unit> = BTreeMap::new();
     for Listener { socket, holders } in listeners {
+        // Whoever has it from a socket unit didn't bind it, and won't.
+        if let Some((holder, unit)) = of_unit(holders) {
+            let verdict = judge(policy, socket.protocol, &question(socket, holder));
+            if verdict.refuses() {
+                let found = units.entry((verdict.entry, unit)).or_insert_with(|| Unit {
+                    reason: verdict.reason,
+                    cgroup: holder.cgroup.clone().unwrap_or_default(),
+                    ports: BTreeSet::new(),
+                });
+                let port = format!("{}/{}", socket.protocol.name(), socket.port);
+                found.ports.insert((socket.port, port));
+            }
+            continue;
+        }
         // A socket that is handed on has several holders; one that may is enough.
         let verdicts = holders.iter().map(|holder| {
             let verdict = judge(policy, socket.protocol, &question(socket, holder));
@@ -111,6 +127,55 @@ fn held_by_others(policy: &Policy, listeners: &[Listener], diagnostics: &mut Dia
     }
     for (entry, refused) in refused {
         diagnostics.push_with(Severity::Warning, || refused.diagnostic(policy, entry));
+    }
+    for ((entry, name), unit) in units {
+        diagnostics.push_with(Severity::Warning, || unit.diagnostic(policy, entry, &name));
+    }
+}
+
+/// The socket unit that a socket is of, if it is one's.
+fn of_unit(holders: &[Holder]) -> Option<(&Holder, String)> {
+    holders
+        .iter()
+        .find_map(|holder| Some((holder, holder.unit.clone()?)))
+}
+
+/// A socket unit whose ports one entry refuses.
+struct Unit {
+    reason: Reason,
+    cgroup: String,
+    ports: BTreeSet<(u16, String)>,
+}
+
+impl Unit {
+    fn diagnostic(self, policy: &Policy, entry: u32, name: &str) -> Diagnostic {
+        let ports: Vec<String> = self.ports.into_iter().map(|(_, port)| port).collect();
+        let message = format!(
+            "the socket unit {name} listens on {}, and the policy would refuse it now ({})",
+            in_words(&ports),
+            self.reason.text()
+        );
+        let reservation = policy.reservation_of(entry).filter(|_| entry != NO_ENTRY);
+        let remedy = match reservation.map(|reservation| &reservation.user) {
+            Some(User::Job(job)) => format!(
+                "add \"{}\" to `cgroup` of job {job}: systemd binds in the cgroup of the socket unit, not in the service's",
+                self.cgroup
+            ),
+            _ => "admit it".to_owned(),
+        };
+        let diagnostic = match reservation {
+            Some(reservation) => {
+                Diagnostic::warning(Code::SocketUnitRefused, reservation.span, message)
+                    .label("this entry refuses it")
+            }
+            None => {
+                let profile = policy.profile();
+                Diagnostic::of_file(Code::SocketUnitRefused, Severity::Warning, profile, message)
+            }
+        };
+        diagnostic.help(format!(
+            "it fails when it is started again; `systemctl stop {name}`, or if it is meant to listen, {remedy}"
+        ))
     }
 }
 
@@ -219,6 +284,9 @@ impl Servers {
         let key = (socket.port, socket.protocol as u8);
         let name = socket.protocol.name();
         let who = match holders.first() {
+            Some(Holder {
+                unit: Some(unit), ..
+            }) => unit.clone(),
             Some(holder) => holder.comm.clone(),
             None => format!("user {}", socket.uid),
         };

@@ -15,8 +15,11 @@ use procfs::{
 use super::{Holder, Socket};
 use crate::kernel::cgroup::AttachPoint;
 
-/// systemd, which keeps the sockets of its socket units open.
-const INIT: u32 = 1;
+/// The process name of a systemd, of the host's or of a user's, which keeps the
+/// sockets of its socket units open.
+const SYSTEMD: &str = "systemd";
+/// That of the process by which it binds them: `SYSTEMD` itself is in another cgroup.
+const BINDER: &str = "(sd-listen)";
 
 /// The processes that have the sockets `inodes` open, by socket. What may not be
 /// looked at, or is gone meanwhile, is left out; so is a descriptor that only a
@@ -65,6 +68,7 @@ fn holder(process: &Process) -> ProcResult<Holder> {
         comm: process.stat()?.comm,
         exe: process.exe().ok(),
         cgroup: unified,
+        unit: None,
         uid: status.euid,
         groups: groups.chain([status.egid]).collect(),
     })
@@ -72,9 +76,9 @@ fn holder(process: &Process) -> ProcResult<Holder> {
 
 /// A socket unit's socket is made in the unit's cgroup, but held by systemd.
 pub(super) fn name_units(socket: &Socket, holders: &mut [Holder]) {
-    let (Some(id), Some(init)) = (
+    let (Some(id), Some(systemd)) = (
         socket.cgroup,
-        holders.iter_mut().find(|holder| holder.pid == INIT),
+        holders.iter_mut().find(|holder| holder.comm == SYSTEMD),
     ) else {
         return;
     };
@@ -82,7 +86,18 @@ pub(super) fn name_units(socket: &Socket, holders: &mut [Holder]) {
         && let Some(path) = path_of(&root.path, id)
         && let Ok(below) = path.strip_prefix(&root.path)
     {
-        init.cgroup = Some(format!("/{}", below.display()));
+        be_unit(systemd, &format!("/{}", below.display()));
+    }
+}
+
+/// Makes `systemd` what bound the socket that was made in `cgroup`, if that is a
+/// socket unit's; a user's systemd binds by itself, in its own cgroup.
+fn be_unit(systemd: &mut Holder, cgroup: &str) {
+    let unit = cgroup.rsplit('/').next().unwrap_or_default();
+    if unit.ends_with(".socket") {
+        systemd.unit = Some(unit.to_owned());
+        systemd.cgroup = Some(cgroup.to_owned());
+        BINDER.clone_into(&mut systemd.comm);
     }
 }
 
@@ -124,14 +139,24 @@ mod tests {
             ours.map(|holder| holder.cgroup.clone()).next(),
             Some(Some(own.clone()))
         );
-        // Kept open by systemd, it is the unit's.
-        let mut holders = vec![Holder {
-            pid: INIT,
+        assert_eq!(path_of(&root.path, u64::MAX), None);
+    }
+
+    /// Made in a socket unit's cgroup, it is the unit's; else systemd's own.
+    #[test]
+    fn what_systemd_keeps_open_is_its_units() {
+        let systemd = Holder {
+            comm: SYSTEMD.into(),
             cgroup: Some("/init.scope".into()),
             ..Holder::default()
-        }];
-        name_units(&found[0].socket, &mut holders);
-        assert_eq!(holders[0].cgroup, Some(own));
-        assert_eq!(path_of(&root.path, u64::MAX), None);
+        };
+        let mut unit = systemd.clone();
+        be_unit(&mut unit, "/system.slice/vsftpd.socket");
+        assert_eq!(unit.unit.as_deref(), Some("vsftpd.socket"));
+        assert_eq!(unit.cgroup.as_deref(), Some("/system.slice/vsftpd.socket"));
+        assert_eq!(unit.comm, BINDER);
+        let mut itself = systemd.clone();
+        be_unit(&mut itself, "/init.scope");
+        assert_eq!(itself, systemd);
     }
 }

@@ -39,9 +39,11 @@ pub struct Holder {
     pub comm: String,
     /// Its executable, if it may be looked at.
     pub exe: Option<PathBuf>,
-    /// Path of its cgroup from the root of the hierarchy. For a socket unit that
-    /// systemd keeps open, the unit's.
+    /// Path of its cgroup from the root of the hierarchy.
     pub cgroup: Option<String>,
+    /// The socket unit for which systemd has the socket. Name and cgroup are those of
+    /// the process then that bound it, and would again.
+    pub unit: Option<String>,
     /// Its effective user.
     pub uid: u32,
     /// Its effective and supplementary groups.

@@ -1,6 +1,11 @@
 //! The launcher: what [`Launch`] says, then exec.
 
-use std::{convert::Infallible, ffi::CString, fs::File, os::unix::ffi::OsStrExt as _};
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    fs::{self, File},
+    os::unix::ffi::OsStrExt as _,
+};
 
 use anyhow::{Context as _, Result};
 use nix::{
@@ -21,7 +26,10 @@ pub fn perform(launch: &Launch) -> Result<()> {
     if !launch.hidden.is_empty() || !launch.unmounted.is_empty() {
         hide(launch)?;
     }
-    if let Some(cgroup) = &launch.cgroup {
+    for folder in &launch.made {
+        fs::create_dir_all(folder)?;
+    }
+    for cgroup in &launch.cgroups {
         join(cgroup)?;
     }
     if let Some(cpu) = launch.cpu {
@@ -49,7 +57,10 @@ fn exec(program: &File, launch: &Launch) -> Result<Infallible> {
     for argument in &launch.arguments {
         arguments.push(CString::new(argument.as_str())?);
     }
-    let environment: [CString; 0] = [];
+    let mut environment = Vec::new();
+    for (name, value) in &launch.environment {
+        environment.push(CString::new(format!("{name}={value}"))?);
+    }
     fexecve(program, &arguments, &environment)
         .with_context(|| format!("{} can't be run", launch.program.display()))
 }

@@ -11,6 +11,7 @@ mod mail;
 mod puppet;
 mod ring;
 mod servant;
+pub mod serve;
 mod socket;
 pub mod spin;
 mod swarm;
@@ -38,6 +39,8 @@ pub const PUPPET: &str = "__puppet";
 pub const SWARM: &str = "__swarm";
 /// Does one thing after another with its sockets, as it is told.
 pub const SERVANT: &str = "__servant";
+/// Says who it is to whoever connects.
+pub const SERVE: &str = "__serve";
 /// Talks to itself over MPTCP.
 pub const CONVERSE: &str = "__converse";
 /// Becomes another program.
@@ -80,6 +83,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         PUPPET => puppet::perform(),
         SWARM => swarm::perform(&serde_json::from_str(task)?),
         SERVANT => servant::perform(&serde_json::from_str(task)?),
+        SERVE => serve::perform(&serde_json::from_str(task)?),
         CONVERSE => converse::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),

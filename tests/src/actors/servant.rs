@@ -2,29 +2,31 @@
 
 use std::{
     collections::HashMap,
-    io::{self, BufRead as _},
+    io::{self, BufRead as _, BufReader},
     mem::{size_of, zeroed},
     net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
-    process,
+    path::Path,
+    process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::{
     errno::Errno,
     libc,
     unistd::{Gid, Uid, setresgid, setresuid},
 };
 
-use super::{become_caller::become_caller, mail, ring, socket};
+use super::{SERVE, become_caller::become_caller, mail, ring, socket};
 use crate::harness::{
     Caller,
     draw::set_range,
     endpoints::{Endpoints, SIGNAL},
     links,
     servant::{Deed, SocketOption, Yield},
+    server::Origin,
 };
 
 /// Longest wait of a call for a peer, in seconds.
@@ -37,12 +39,69 @@ pub fn perform(caller: &Caller) -> Result<()> {
     become_caller(caller)?;
     println!("{}", process::id());
     let mut sockets = HashMap::new();
+    let mut children = Children(Vec::new());
     for line in io::stdin().lock().lines() {
-        let done = perform_one(&mut sockets, &serde_json::from_str(&line?)?)?;
+        let done = match serde_json::from_str(&line?)? {
+            Deed::Start {
+                program,
+                origin,
+                connection,
+            } => {
+                let connection = connection.map(|number| sockets.remove(&number));
+                let connection = connection.map(|socket| socket.context("no such socket"));
+                children.start(&program, origin, connection.transpose()?)?
+            }
+            deed => perform_one(&mut sockets, &deed)?,
+        };
         let done: Result<Yield, i32> = done.map_err(|errno| errno as i32);
         println!("{}", serde_json::to_string(&done)?);
     }
     Ok(())
+}
+
+/// Servers that end with the servant.
+struct Children(Vec<Child>);
+
+impl Children {
+    fn start(
+        &mut self,
+        program: &Path,
+        origin: Origin,
+        connection: Option<OwnedFd>,
+    ) -> Result<Result<Yield, Errno>> {
+        if let Origin::Inherited(fd) = origin {
+            // SAFETY: the call takes three numbers.
+            Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) })?;
+        }
+        let mut child = Command::new(program)
+            .arg(SERVE)
+            .arg(serde_json::to_string(&origin)?)
+            .stdin(connection.map_or_else(Stdio::null, Stdio::from))
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let pid = i32::try_from(child.id())?;
+        // It says something when it has its socket, or ends.
+        let stdout = child.stdout.take().context("a child has no output")?;
+        if BufReader::new(stdout).read_line(&mut String::new())? > 0 {
+            self.0.push(child);
+            return Ok(Ok(Yield::Number(pid)));
+        }
+        let code = child.wait()?.code().context("a child was killed")?;
+        Ok(match code {
+            0 => Ok(Yield::Number(pid)),
+            errno => Err(Errno::from_raw(errno)),
+        })
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// The outer error is the test's mistake, the inner one what the kernel says.
@@ -104,6 +163,7 @@ fn perform_one(sockets: &mut HashMap<RawFd, OwnedFd>, deed: &Deed) -> Result<Res
         Deed::Name { socket } => name(*socket).map(Yield::Address),
         Deed::Accept { socket } => accept(*socket).map(keep),
         Deed::Receive { socket } => receive(*socket).map(Yield::Number),
+        Deed::Start { .. } => bail!("servers are started elsewhere"),
         Deed::Become { uid } => {
             let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*uid));
             setresgid(group, group, group)

@@ -4,6 +4,7 @@ mod attacks;
 mod audit;
 mod authport;
 mod bind_address;
+mod binders;
 mod cgroups;
 mod events;
 mod executables;
@@ -31,6 +32,7 @@ mod saf;
 mod selftest;
 mod sharing;
 mod survival;
+mod systemd_units;
 mod traces;
 mod unreserved;
 mod users;
@@ -117,6 +119,8 @@ const SUBJECTS: &[Subject] = &[
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
     ("requirements", &[], requirements::TESTS),
+    ("binders", HOOKS, binders::TESTS),
+    ("systemd_units", HOOKS, systemd_units::TESTS),
     ("neighbours", HOOKS, neighbours::TESTS),
 ];
 

@@ -182,7 +182,7 @@ fn everybody_may_bind_what_the_proof_binds(s: &Sandbox) -> Result<()> {
 /// it is and makes no cgroup.
 fn an_agent_inside_its_own_cgroup(s: &Sandbox) -> Result<()> {
     let mut start = s.agent(PROFILE, QUIET)?;
-    start.launch.cgroup = Some(s.cgroup_below("agent")?);
+    start.launch.cgroups = vec![s.cgroup_below("agent")?];
     let agent = start.start()?;
     let cases = [Case::other_job(&s.caller("wrong"), tcp(4321), ENTRY)];
     expect(&agent, PROFILE, QUIET, &cases)?;

@@ -67,6 +67,20 @@ pub fn cgroup2() -> Result<&'static Path> {
     Ok(ROOT.get_or_init(|| path))
 }
 
+/// The root of systemd's own hierarchy, which is there where cgroup v1 is.
+pub fn named_cgroup() -> Result<Option<PathBuf>> {
+    let own = fs::read_to_string("/proc/self/cgroup").context("cgroups")?;
+    if !own.lines().any(|line| line.contains(":name=systemd:")) {
+        return Ok(None);
+    }
+    let mounts = mounts("cgroup")?.into_iter().map(|(_, point)| point);
+    let mut named = mounts.filter(|point| point.ends_with("systemd"));
+    named
+        .next()
+        .map(Some)
+        .context("systemd's hierarchy is not mounted")
+}
+
 /// Everything of this file system type that is mounted: its root and where.
 pub fn mounts(file_system: &str) -> Result<Vec<(String, PathBuf)>> {
     let table = fs::read_to_string("/proc/thread-self/mountinfo").context("mountinfo")?;

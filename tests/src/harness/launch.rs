@@ -16,14 +16,18 @@ pub struct Launch {
     pub arguments: Vec<String>,
     /// Folders it finds empty, in a mount namespace of its own.
     pub hidden: Vec<PathBuf>,
+    /// Folders made for it, such as in hidden ones.
+    pub made: Vec<PathBuf>,
     /// File systems it finds nowhere mounted, in a mount namespace of its own.
     pub unmounted: Vec<String>,
-    /// The cgroup it is in; that of the tests without.
-    pub cgroup: Option<PathBuf>,
+    /// The cgroups it joins, one of each hierarchy at most.
+    pub cgroups: Vec<PathBuf>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.
     pub cpu: Option<usize>,
+    /// Its environment, which else is empty.
+    pub environment: Vec<(String, String)>,
     /// Whether its parent traces its system calls.
     pub traced: bool,
 }

@@ -21,10 +21,12 @@ pub mod puppet;
 pub mod request;
 pub mod sandbox;
 pub mod servant;
+pub mod server;
 pub mod settings;
 pub mod snapshot;
 pub mod swarm;
 pub mod syscalls;
+pub mod systemd;
 pub mod watch;
 
 use std::{fmt, panic, thread};
@@ -39,7 +41,9 @@ pub use needs::Need;
 pub use request::{Caller, Want, tcp, udp};
 pub use sandbox::Sandbox;
 pub use servant::Servant;
+pub use server::{Origin, Server};
 pub use settings::Settings;
+pub use systemd::Systemd;
 pub use watch::Watch;
 
 /// A user without any privilege, whether there is an account for it or not.

@@ -5,6 +5,7 @@ use std::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::OwnedFd,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -15,6 +16,7 @@ use super::{
     binder::Actor,
     links::Link,
     request::{Caller, Kind, Want},
+    server::Origin,
 };
 use crate::actors::SERVANT;
 
@@ -104,6 +106,15 @@ pub enum Deed {
     Receive {
         /// On this socket.
         socket: i32,
+    },
+    /// Start a server; yields its process id.
+    Start {
+        /// This file, a copy of the tests' own, which names the process.
+        program: PathBuf,
+        /// It has its socket from there.
+        origin: Origin,
+        /// For a server that gets a connection: this one.
+        connection: Option<i32>,
     },
     /// Become another user for good.
     Become {
@@ -453,6 +464,26 @@ impl Servant {
     /// Sets the range of ports that the kernel of its network namespace chooses from.
     pub fn set_port_range(&self, first: u16, last: u16) -> Result<()> {
         Ok(self.done(&Deed::SetPortRange { first, last })??)
+    }
+
+    /// Starts a server as its child, running `program`; its process id, or why it
+    /// could not bind.
+    pub fn start_server(&self, program: &Path, origin: Origin) -> Result<Said<i32>> {
+        self.number(&Deed::Start {
+            program: program.to_owned(),
+            origin,
+            connection: None,
+        })
+    }
+
+    /// Starts a server for one connection, which is its standard input.
+    pub fn start_for(&self, connection: i32, program: &Path) -> Result<i32> {
+        let deed = Deed::Start {
+            program: program.to_owned(),
+            origin: Origin::Connected,
+            connection: Some(connection),
+        };
+        self.number(&deed)?.with_context(|| format!("{deed:?}"))
     }
 
     /// Takes over `socket` of `other`, as if it were passed on.

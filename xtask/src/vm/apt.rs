@@ -216,17 +216,29 @@ impl Apt {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Fetches a package and unpacks it in `folder`.
+    /// Everything that installing `name` on a machine without anything would install.
     ///
     /// # Errors
     ///
-    /// If it can't be had.
-    pub fn unpack(&self, package: &Package, folder: &Path) -> Result<()> {
+    /// If apt fails.
+    pub fn closure(&self, name: &str) -> Result<Vec<Package>> {
+        let mut install = self.command("apt-get");
+        install.args(["install", "--simulate", "--no-install-recommends", name]);
+        let said = output(&mut install)?;
+        Ok(said.lines().filter_map(installed).collect())
+    }
+
+    /// Fetches packages and unpacks them in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// If they can't be had.
+    pub fn unpack(&self, packages: &[Package], folder: &Path) -> Result<()> {
         let download = self.folder.join("download");
         let _ = fs::remove_dir_all(&download);
         fs::create_dir_all(&download)?;
         let mut fetch = self.command("apt-get");
-        fetch.arg("download").arg(exactly(package));
+        fetch.arg("download").args(packages.iter().map(exactly));
         eprintln!("+ {}", show(&fetch));
         output(fetch.current_dir(&download))?;
         for file in fs::read_dir(&download)? {
@@ -273,6 +285,16 @@ fn exactly(package: &Package) -> String {
 fn package(line: &str) -> Option<Package> {
     let mut fields = line.split('|').map(str::trim);
     let (name, version) = (fields.next()?, fields.next()?);
+    Some(Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+    })
+}
+
+/// "Inst name (version where [architecture]) []"
+fn installed(line: &str) -> Option<Package> {
+    let mut words = line.strip_prefix("Inst ")?.split(' ');
+    let (name, version) = (words.next()?, words.next()?.strip_prefix('(')?);
     Some(Package {
         name: name.to_owned(),
         version: version.to_owned(),
@@ -329,5 +351,18 @@ mod tests {
         };
         assert_eq!(package(line), Some(expected));
         assert_eq!(package("nothing"), None);
+    }
+
+    #[test]
+    fn what_would_be_installed_is_read_from_a_simulation() {
+        let line = "Inst libc6 (2.41-12 Debian:13.1/stable [amd64]) [libgcc-s1 ]";
+        let expected = Package {
+            name: "libc6".into(),
+            version: "2.41-12".into(),
+        };
+        assert_eq!(installed(line), Some(expected));
+        for line in ["Conf libc6 (2.41-12 Debian)", "0 upgraded", "Inst libc6"] {
+            assert_eq!(installed(line), None, "{line}");
+        }
     }
 }

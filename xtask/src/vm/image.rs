@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use portreeve_toolchain::command::{in_path, output, quote};
 
+use super::distribution::Distribution;
 use super::kernels::Kernel;
+use super::machine::UNIT;
 
 /// Modules that tests need, with what those depend on. What a kernel has built in or
 /// not at all is left out.
@@ -39,18 +41,11 @@ impl Programs {
     ///
     /// If one isn't there.
     pub fn collect(folder: &Path, agent: &Path, tests: &Path) -> Result<Self> {
-        for place in ["bin", "dev", "modules", "proc", "run", "sys", "tmp"] {
+        for place in ["bin", "dev", "proc", "run", "sys", "tmp"] {
             fs::create_dir_all(folder.join(place))?;
         }
-        let busybox = in_path("busybox").context("there is no busybox")?;
-        for (program, name) in [(agent, "portreeve"), (tests, "portreeve-tests")] {
-            // Debug information would fill most of the machine's memory.
-            let mut strip = Command::new("strip");
-            strip.arg("-o").arg(folder.join("bin").join(name));
-            output(strip.arg(program))?;
-        }
-        fs::copy(&busybox, folder.join("bin/busybox"))?;
-        std::os::unix::fs::symlink("busybox", folder.join("bin/sh"))?;
+        let busybox = add_programs(folder, agent, tests)?;
+        symlink("busybox", folder.join("bin/sh"))?;
         let mut libraries = BTreeSet::new();
         for program in [agent, tests, &busybox] {
             libraries.extend(libraries_of(program)?);
@@ -63,6 +58,36 @@ impl Programs {
         let init = folder.join("init");
         fs::write(&init, include_str!("init.sh"))?;
         fs::set_permissions(&init, Permissions::from_mode(0o755))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Adds them in `folder` to a distribution, whose systemd runs the tests.
+    ///
+    /// # Errors
+    ///
+    /// If the distribution's C library is older than the one they were built with.
+    pub fn among(
+        distribution: &Distribution,
+        folder: &Path,
+        agent: &Path,
+        tests: &Path,
+    ) -> Result<Self> {
+        let mut copy = Command::new("cp");
+        copy.args(["-a", "--no-preserve=ownership"]);
+        output(copy.arg(distribution.folder.join(".")).arg(folder))?;
+        add_programs(folder, agent, tests)?;
+        for name in PROGRAMS {
+            // A static program is none of the loader's business.
+            if !libraries_of(&folder.join("bin").join(name))?.is_empty() {
+                can_run(folder, name)?;
+            }
+        }
+        symlink("usr/lib/systemd/systemd", folder.join("init"))?;
+        let units = folder.join("etc/systemd/system");
+        fs::create_dir_all(&units)?;
+        fs::write(units.join(UNIT), include_str!("tests.service"))?;
         Ok(Self {
             folder: folder.to_owned(),
         })
@@ -96,7 +121,9 @@ impl Programs {
 
     fn set_modules(&self, kernel: &Kernel) -> Result<()> {
         let place = self.folder.join("modules");
-        fs::remove_dir_all(&place)?;
+        if place.exists() {
+            fs::remove_dir_all(&place)?;
+        }
         fs::create_dir(&place)?;
         let folder = kernel.modules().context("the kernel has no modules")?;
         let mut files = Vec::new();
@@ -110,6 +137,41 @@ impl Programs {
         }
         Ok(())
     }
+}
+
+/// The names of what is added to every machine.
+const PROGRAMS: [&str; 3] = ["portreeve", "portreeve-tests", "busybox"];
+
+/// Adds the programs, and the script that runs the tests; where busybox is here.
+fn add_programs(folder: &Path, agent: &Path, tests: &Path) -> Result<PathBuf> {
+    for (program, name) in [agent, tests].into_iter().zip(PROGRAMS) {
+        // Debug information would fill most of the machine's memory.
+        let mut strip = Command::new("strip");
+        strip.arg("-o").arg(folder.join("bin").join(name));
+        output(strip.arg(program))?;
+    }
+    let busybox = in_path("busybox").context("there is no busybox")?;
+    fs::copy(&busybox, folder.join("bin/busybox"))?;
+    fs::write(folder.join("tell"), include_str!("tell.sh"))?;
+    Ok(busybox)
+}
+
+/// Whether a program finds its libraries, and in them what it needs, in `folder`.
+fn can_run(folder: &Path, name: &str) -> Result<()> {
+    let loader = Command::new(folder.join("lib64/ld-linux-x86-64.so.2"))
+        .arg("--library-path")
+        .arg(folder.join("lib/x86_64-linux-gnu"))
+        .arg("--list")
+        .arg(folder.join("bin").join(name))
+        .output()
+        .context("the distribution's loader can't be run")?;
+    let said = [loader.stdout, loader.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    ensure!(
+        loader.status.success(),
+        "{name} needs newer libraries than the distribution with systemd has: {said}"
+    );
+    Ok(())
 }
 
 /// The shared libraries of a program, the loader included.

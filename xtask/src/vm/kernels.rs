@@ -195,12 +195,12 @@ fn fetch(series: Series, apt: &Apt, package: &Package, place: &Path) -> Result<K
     let unfinished = place.join("unfinished");
     let _ = fs::remove_dir_all(&unfinished);
     fs::create_dir_all(&unfinished)?;
-    apt.unpack(package, &unfinished)?;
+    apt.unpack(std::slice::from_ref(package), &unfinished)?;
     // Newer ones have image and modules in packages of their own.
     for name in apt.dependencies(package)? {
         if name.starts_with("linux-") && name.ends_with(&format!("-{release}")) {
             let version = package.version.clone();
-            apt.unpack(&Package { name, version }, &unfinished)?;
+            apt.unpack(&[Package { name, version }], &unfinished)?;
         }
     }
     let complete = Kernel {

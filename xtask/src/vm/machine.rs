@@ -21,7 +21,12 @@ pub struct Equipment {
     pub processors: u8,
     /// Whether BPF programs may be security modules.
     pub bpf_lsm: bool,
+    /// Whether its first process is systemd, which starts the tests, and not theirs.
+    pub systemd: bool,
 }
+
+/// The unit that runs the tests where systemd is the first process.
+pub const UNIT: &str = "portreeve-tests.service";
 
 /// How long a machine may be silent: longer than a test waits in vain.
 const SILENCE: Duration = Duration::from_secs(420);
@@ -57,7 +62,11 @@ fn command(kernel: &Kernel, image: &Path, equipment: Equipment, console: &Path) 
         "lockdown,yama,apparmor"
     };
     // What goes wrong ends the machine instead of being lost in its log.
-    let append = format!("console=ttyS0 panic=-1 oops=panic loglevel=5 quiet lsm={lsm}");
+    let mut append = format!("console=ttyS0 panic=-1 oops=panic loglevel=5 quiet lsm={lsm}");
+    if equipment.systemd {
+        append.push_str(" systemd.unit=");
+        append.push_str(UNIT);
+    }
     qemu.arg("-append").arg(append);
     Ok(qemu)
 }

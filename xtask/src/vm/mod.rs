@@ -1,6 +1,7 @@
 //! `cargo xtask vmtest`: the kernel tests on other kernels, in virtual machines.
 
 mod apt;
+mod distribution;
 mod image;
 mod kernels;
 mod machine;
@@ -22,6 +23,7 @@ use clap::Args;
 use crate::product;
 use crate::setup;
 use apt::Mirror;
+use distribution::Distribution;
 use image::Programs;
 use kernels::{Kernel, Series};
 use machine::{End, Equipment};
@@ -43,11 +45,14 @@ pub struct Arguments {
     kernels: Vec<Series>,
     /// Only the floor and the newest, and no test that takes long or depends little on
     /// the kernel
-    #[arg(long, conflicts_with_all = ["kernels", "smp"])]
+    #[arg(long, conflicts_with_all = ["kernels", "smp", "systemd"])]
     quick: bool,
     /// Only machines with this many processors
     #[arg(long, value_name = "N")]
     smp: Option<u8>,
+    /// Only the machine whose first process is systemd
+    #[arg(long)]
+    systemd: bool,
     /// Arguments for the tests, such as a part of their names
     #[arg(last = true)]
     tests: Vec<String>,
@@ -65,6 +70,7 @@ impl Arguments {
         let wanted = |plan: &&Plan| {
             (self.kernels.is_empty() || self.kernels.contains(&plan.series))
                 && self.smp.is_none_or(|n| n == plan.equipment.processors)
+                && (!self.systemd || plan.equipment.systemd)
         };
         plan::ALL.iter().filter(wanted).copied().collect()
     }
@@ -83,8 +89,8 @@ impl Arguments {
 /// The verb.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     setup::toolchain()?;
-    let kernels = get(arguments)?;
-    test(arguments, &kernels)
+    let ingredients = get(arguments)?;
+    test(arguments, &ingredients)
 }
 
 /// What `cargo xtask test` does of it. Where QEMU and kernels can't be had nothing is
@@ -94,11 +100,12 @@ pub fn quick() -> Result<Quick> {
         kernels: Vec::new(),
         quick: true,
         smp: None,
+        systemd: false,
         tests: Vec::new(),
     };
     match get(&arguments) {
-        Ok(kernels) => {
-            ensure!(test(&arguments, &kernels)?, "see the table above");
+        Ok(ingredients) => {
+            ensure!(test(&arguments, &ingredients)?, "see the table above");
             Ok(Quick::Passed)
         }
         Err(error) if env::var("CI").is_ok_and(|ci| ci == "true") => Err(error),
@@ -115,17 +122,23 @@ pub enum Quick {
 }
 
 /// Builds, boots, reports; whether all is well.
-fn test(arguments: &Arguments, kernels: &[Kernel]) -> Result<bool> {
+fn test(arguments: &Arguments, ingredients: &Ingredients) -> Result<bool> {
     // Optimized: emulated, the difference is minutes.
     let agent = product::build("portreeve", true)?;
     let tests = product::build("portreeve-tests", true)?;
-    let runs = matrix(arguments, kernels, &agent, &tests)?;
+    let runs = matrix(arguments, ingredients, &agent, &tests)?;
     println!("\n{}", report::render(&runs));
     Ok(summarize(&runs))
 }
 
-/// Gets what booting takes: programs of this machine, and kernels.
-fn get(arguments: &Arguments) -> Result<Vec<Kernel>> {
+/// What machines are made of.
+struct Ingredients {
+    kernels: Vec<Kernel>,
+    distribution: Option<Distribution>,
+}
+
+/// Gets what booting takes: programs of this machine, kernels, and a systemd.
+fn get(arguments: &Arguments) -> Result<Ingredients> {
     tools::get()?;
     let mirror = Mirror::of_this_machine();
     let mut kernels = Vec::new();
@@ -136,12 +149,22 @@ fn get(arguments: &Arguments) -> Result<Vec<Kernel>> {
             kernels.push(kernel);
         }
     }
-    Ok(kernels)
+    let distribution = if arguments.plans().iter().any(|plan| plan.equipment.systemd) {
+        let distribution = distribution::get(&mirror)?;
+        eprintln!("systemd: {}", distribution.version);
+        Some(distribution)
+    } else {
+        None
+    };
+    Ok(Ingredients {
+        kernels,
+        distribution,
+    })
 }
 
 fn matrix(
     arguments: &Arguments,
-    kernels: &[Kernel],
+    ingredients: &Ingredients,
     agent: &Path,
     tests: &Path,
 ) -> Result<Vec<Run>> {
@@ -149,22 +172,38 @@ fn matrix(
     ensure!(!plans.is_empty(), "no machine is as you want it");
     let scratch = Scratch::new()?;
     let programs = Programs::collect(&scratch.folder("root")?, agent, tests)?;
+    let with_systemd = match &ingredients.distribution {
+        Some(distribution) => {
+            let folder = scratch.folder("systemd")?;
+            Some(Programs::among(distribution, &folder, agent, tests)?)
+        }
+        None => None,
+    };
     let mut runs = Vec::new();
     for (number, plan) in plans.iter().enumerate() {
-        let kernel = kernels.iter().find(|kernel| kernel.series == plan.series);
+        let programs = if plan.equipment.systemd {
+            with_systemd.as_ref().context("systemd wasn't fetched")?
+        } else {
+            &programs
+        };
+        let kernel = ingredients
+            .kernels
+            .iter()
+            .find(|kernel| kernel.series == plan.series);
         let kernel = kernel.context("a kernel wasn't fetched")?;
         eprintln!(
-            "\nmachine {} of {}: {} ({}), processors: {}, BPF LSM: {}",
+            "\nmachine {} of {}: {} ({}), processors: {}, BPF LSM: {}, systemd: {}",
             number + 1,
             plans.len(),
             kernel.release,
             kernel.version,
             plan.equipment.processors,
-            plan.equipment.bpf_lsm
+            plan.equipment.bpf_lsm,
+            plan.equipment.systemd
         );
         let run = boot(
             &scratch,
-            &programs,
+            programs,
             kernel,
             plan.equipment,
             &arguments.only(plan),
@@ -219,9 +258,13 @@ fn boot(
             eprintln!("{seconds:>5} s  {} is up", record.release);
         }
     })?;
-    let lsm = if equipment.bpf_lsm { "" } else { " no LSM" };
+    let with = match equipment {
+        Equipment { systemd: true, .. } => " systemd",
+        Equipment { bpf_lsm: true, .. } => "",
+        Equipment { .. } => " no LSM",
+    };
     Ok(Run {
-        title: format!("{} x{}{lsm}", kernel.series, equipment.processors),
+        title: format!("{} x{}{with}", kernel.series, equipment.processors),
         release: kernel.release.clone(),
         selected,
         version: kernel.version.clone(),

@@ -12,6 +12,8 @@ pub enum Part {
     Kernel,
     /// One for each of these.
     Core,
+    /// Those that need a real systemd.
+    Units,
 }
 
 /// One test for each thing that is asked of the kernel. Emulated, an agent takes some
@@ -78,6 +80,7 @@ impl Part {
             Self::All => Vec::new(),
             Self::Kernel => [&CORE[..], &MORE].concat(),
             Self::Core => CORE.to_vec(),
+            Self::Units => vec!["systemd_units::"],
         }
     }
 }
@@ -97,6 +100,7 @@ const fn plan(series: Series, processors: u8, bpf_lsm: bool, part: Part) -> Plan
     let equipment = Equipment {
         processors,
         bpf_lsm,
+        systemd: false,
     };
     Plan {
         series,
@@ -105,14 +109,26 @@ const fn plan(series: Series, processors: u8, bpf_lsm: bool, part: Part) -> Plan
     }
 }
 
+/// The machine with a distribution: of the same release as its systemd.
+const UNITS: Plan = Plan {
+    series: Series::V6_12,
+    equipment: Equipment {
+        processors: 2,
+        bpf_lsm: true,
+        systemd: true,
+    },
+    part: Part::Units,
+};
+
 /// The matrix. What asks most runs on the floor and on the newest; these are also
 /// booted with one processor, where everything takes twice as long, and without BPF
 /// among the security modules. On the oldest nearly everything is left out.
-pub const ALL: [Plan; 6] = [
+pub const ALL: [Plan; 7] = [
     plan(Series::V5_10, 2, true, Part::All),
     plan(Series::V6_1, 2, true, Part::Kernel),
     plan(Series::V6_1, 1, false, Part::Core),
     plan(Series::V6_12, 2, true, Part::Core),
+    UNITS,
     plan(Series::Newest, 2, true, Part::Kernel),
     plan(Series::Newest, 1, false, Part::Core),
 ];

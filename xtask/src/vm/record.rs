@@ -22,6 +22,8 @@ pub struct Record {
     pub processors: String,
     /// The security modules that are up.
     pub lsm: String,
+    /// The name of its first process.
+    pub first: String,
     /// By test.
     pub outcomes: BTreeMap<String, Outcome>,
     /// How many tests there are to be.
@@ -65,6 +67,7 @@ impl Record {
             "kernel" => value.clone_into(&mut self.release),
             "processors" => value.clone_into(&mut self.processors),
             "lsm" => value.clone_into(&mut self.lsm),
+            "first" => value.clone_into(&mut self.first),
             "exit" => self.exit = value.parse().ok(),
             "end" => self.ended = true,
             _ => {}

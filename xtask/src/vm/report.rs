@@ -65,6 +65,10 @@ impl Run {
             record.lsm.split(',').any(|name| name == "bpf") == equipment.bpf_lsm,
             format!("its security modules are {}", record.lsm),
         );
+        unless(
+            (record.first == "systemd") == equipment.systemd,
+            format!("its first process is {}", record.first),
+        );
         let failed = record.count(|outcome| *outcome == Outcome::Failed);
         unless(failed == 0, format!("{failed} tests failed"));
         let missing = record
@@ -178,6 +182,7 @@ fn machines(runs: &[Run]) -> Table {
     add("BPF LSM", &|run| {
         Cell::new(if run.equipment.bpf_lsm { "on" } else { "off" })
     });
+    add("first process", &|run| Cell::new(&run.record.first));
     let programs: BTreeSet<&String> = runs
         .iter()
         .flat_map(|run| run.record.verified.keys())
@@ -212,9 +217,14 @@ mod tests {
 
     fn run(title: &str, lines: &[&str]) -> Run {
         let mut record = Record::default();
-        for line in ["@kernel 6.1.0", "@processors 2", "@lsm yama,bpf"]
-            .iter()
-            .chain(lines)
+        for line in [
+            "@kernel 6.1.0",
+            "@processors 2",
+            "@lsm yama,bpf",
+            "@first init",
+        ]
+        .iter()
+        .chain(lines)
         {
             record.read(line);
         }
@@ -225,6 +235,7 @@ mod tests {
             equipment: Equipment {
                 processors: 2,
                 bpf_lsm: true,
+                systemd: false,
             },
             selected: false,
             record,
@@ -298,7 +309,12 @@ mod tests {
 
     #[test]
     fn another_machine_than_asked_for_is_a_problem() {
-        for mark in ["@kernel 6.1.1", "@processors 1", "@lsm yama"] {
+        for mark in [
+            "@kernel 6.1.1",
+            "@processors 1",
+            "@lsm yama",
+            "@first systemd",
+        ] {
             let lines = [&[mark], &GOOD[..]].concat();
             assert_eq!(run("6.1", &lines).problems().len(), 1, "{mark}");
         }

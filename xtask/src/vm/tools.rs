@@ -2,12 +2,11 @@
 
 use std::env::consts::ARCH;
 
-use anyhow::{Result, bail, ensure};
-use portreeve_toolchain::command::in_path;
-use portreeve_toolchain::packages;
+use anyhow::{Result, ensure};
 
-/// Programs, and Debian's packages that have them.
-const TOOLS: [(&str, &str); 6] = [
+use crate::tools::{self, Tool};
+
+const TOOLS: [Tool; 6] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
@@ -18,10 +17,7 @@ const TOOLS: [(&str, &str); 6] = [
 
 /// The packages that are missing.
 pub fn missing() -> Vec<&'static str> {
-    let missing = TOOLS
-        .iter()
-        .filter(|(program, _)| in_path(program).is_none());
-    missing.map(|(_, package)| *package).collect()
+    tools::missing(&TOOLS)
 }
 
 /// Installs what is missing.
@@ -34,13 +30,5 @@ pub fn get() -> Result<()> {
         ARCH == "x86_64",
         "the machines are x86-64 ones, and this is {ARCH}: they can't run what is built here"
     );
-    let packages = missing();
-    if packages.is_empty() {
-        return Ok(());
-    }
-    packages::get(&packages)?;
-    match missing().as_slice() {
-        [] => Ok(()),
-        still => bail!("{} can't be had", still.join(", ")),
-    }
+    tools::get(&TOOLS)
 }

@@ -86,6 +86,7 @@ fn said(
         Code::ServersUnreserved,
         Code::LowPortsUnreserved,
         Code::ListenersUnknown,
+        Code::SocketUnitRefused,
     ];
     diagnostics
         .iter()
@@ -221,6 +222,58 @@ fn a_service_of_inetd_has_the_reserved_port() {
     assert!(other[0].2.contains("tcp/5513 (inetd)"), "{other:?}");
     let taken = told("tcp/2323");
     assert_eq!((taken[0].0, taken[0].1), (Code::HeldByOther, 3));
+}
+
+/// A socket that systemd has for a socket unit, and its service perhaps too.
+fn of_socket_unit(port: &str, unit: &str, service: &[&str]) -> Listener {
+    let mut listener = held(port, service);
+    listener.holders.push(Holder {
+        pid: 1,
+        comm: "(sd-listen)".into(),
+        cgroup: Some(format!("/system.slice/{unit}")),
+        unit: Some(unit.to_owned()),
+        ..Holder::default()
+    });
+    listener
+}
+
+/// What counts is the cgroup of the socket unit, whoever has the socket by now.
+#[test]
+fn a_socket_unit_must_be_its_jobs() {
+    let profile = "PORT\n 21 TCP FTPD1\n 990 TCP FTPD1\n 23 TCP RESERVED\n";
+    let listeners = || {
+        vec![
+            of_socket_unit("tcp/21", "vsftpd.socket", &["vsftpd"]),
+            of_socket_unit("tcp/990", "vsftpd.socket", &[]),
+            of_socket_unit("tcp/23", "telnet.socket", &[]),
+        ]
+    };
+    let job = |cgroups: &str| format!("[jobs.FTPD1]\ncgroup = [{cgroups}]\n");
+    let service = "\"/system.slice/vsftpd.service\"";
+    let found = of(profile, &job(service), listeners(), false);
+    let places: Vec<_> = found.iter().map(|(code, line, _)| (*code, *line)).collect();
+    let expected = [2, 3, 4].map(|line| (Code::SocketUnitRefused, line));
+    assert_eq!(places, expected, "{found:?}");
+    let text = &found[0].2;
+    assert!(text.contains("vsftpd.socket listens on tcp/21,"), "{text}");
+    let help = "add \"/system.slice/vsftpd.socket\" to `cgroup` of job FTPD1:";
+    assert!(text.contains(help), "{text}");
+    assert!(found[2].2.contains("listen, admit it"), "{found:?}");
+
+    let both = format!("{service}, \"/system.slice/vsftpd.socket\"");
+    let found = of(profile, &job(&both), listeners(), false);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let by_name = "[jobs.FTPD1]\ncomm = \"(sd-listen)\"\n";
+    assert_eq!(of(profile, by_name, listeners(), false).len(), 1);
+}
+
+/// Advice names the unit; an entry for whom, only the config can say.
+#[test]
+fn a_socket_unit_without_an_entry() {
+    let listeners = vec![of_socket_unit("tcp/22", "ssh.socket", &[])];
+    let found = of("", "", listeners, true);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].2.ends_with("tcp/22 (ssh.socket); "), "{found:?}");
 }
 
 /// A kernel that lists no sockets is said, and nothing made of it.

@@ -1,0 +1,36 @@
+//! Programs that are installed where they are missing.
+
+use anyhow::{Result, bail};
+use portreeve_toolchain::command::in_path;
+use portreeve_toolchain::packages;
+
+/// A program, and Debian's package that has it.
+pub type Tool = (&'static str, &'static str);
+
+/// What the kernel tests run besides the product.
+pub const OF_TESTS: [Tool; 1] = [("systemd-socket-activate", "systemd")];
+
+/// The packages that are missing.
+pub fn missing(tools: &[Tool]) -> Vec<&'static str> {
+    let missing = tools
+        .iter()
+        .filter(|(program, _)| in_path(program).is_none());
+    missing.map(|(_, package)| *package).collect()
+}
+
+/// Installs what is missing.
+///
+/// # Errors
+///
+/// If it can't be had.
+pub fn get(tools: &[Tool]) -> Result<()> {
+    let packages = missing(tools);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    packages::get(&packages)?;
+    match missing(tools).as_slice() {
+        [] => Ok(()),
+        still => bail!("{} can't be had", still.join(", ")),
+    }
+}
