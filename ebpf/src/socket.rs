@@ -8,10 +8,10 @@ use aya_ebpf::{
         bpf_getsockopt, bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_storage_get,
     },
 };
-use portreeve_common::abi::{Event, Field};
+use portreeve_common::abi::{Event, Feature, Field};
 
 use crate::{
-    maps::{SOCKETS, offset},
+    maps::{SOCKETS, has, offset},
     task::read,
 };
 
@@ -99,7 +99,8 @@ impl Socket {
     }
 }
 
-/// The context of a bind hook, by which its socket's options are reached.
+/// The context of a bind hook, by which its socket's options are reached, if the kernel
+/// has [`Feature::Options`].
 #[derive(Clone, Copy)]
 struct Options(*mut bpf_sock_addr);
 
@@ -107,6 +108,9 @@ impl Options {
     /// Whether several sockets may have the port (`SO_REUSEPORT`).
     #[inline(always)]
     fn is_shared(self) -> bool {
+        if !has(Feature::Options) {
+            return false;
+        }
         let mut value = 0i32;
         let to = (&raw mut value).cast();
         // SAFETY: the helper writes the four bytes of `value`.
@@ -136,6 +140,9 @@ impl Options {
 
     #[inline(always)]
     fn set(self, level: i32, option: i32, value: u32) -> bool {
+        if !has(Feature::Options) {
+            return false;
+        }
         let mut value = value;
         let from = (&raw mut value).cast();
         // SAFETY: the helper reads the four bytes of `value`.
@@ -207,6 +214,9 @@ pub const SHORTEN_DELAY: u32 = 4;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn set_options(ctx: *mut bpf_sock_addr, wanted: u32) -> u32 {
+    if !has(Feature::Options) {
+        return 0;
+    }
     let options = Options(ctx);
     let (mut flags, mut changed) = (0, 0);
     if wanted & (SHARE | UNSHARE) != 0 {

@@ -7,27 +7,23 @@ use aya::{
 
 use super::KernelError;
 
-/// Helpers the programs call, and what for.
-const HELPERS: [(BpfHelper, &str, &str); 5] = [
+/// Helpers without which nothing can be judged, and what for. What the programs can do
+/// without is in [`super::features`].
+const HELPERS: [(BpfHelper, &str, &str); 4] = [
     (
-        BpfHelper::BPF_FUNC_set_retval,
-        "bpf_set_retval",
-        "refuse a bind with EACCES",
+        BpfHelper::BPF_FUNC_get_current_task,
+        "bpf_get_current_task",
+        "find who is calling",
     ),
     (
-        BpfHelper::BPF_FUNC_get_retval,
-        "bpf_get_retval",
-        "leave another program's refusal alone",
-    ),
-    (
-        BpfHelper::BPF_FUNC_get_current_task_btf,
-        "bpf_get_current_task_btf",
+        BpfHelper::BPF_FUNC_probe_read_kernel,
+        "bpf_probe_read_kernel",
         "read who is calling",
     ),
     (
-        BpfHelper::BPF_FUNC_get_netns_cookie,
-        "bpf_get_netns_cookie",
-        "tell network namespaces apart",
+        BpfHelper::BPF_FUNC_sk_storage_get,
+        "bpf_sk_storage_get",
+        "remember what was judged of a socket",
     ),
     (
         BpfHelper::BPF_FUNC_ringbuf_reserve,

@@ -70,6 +70,7 @@ pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
     let path = Path {
         half: half.0,
         cgroup: cgroup.address(),
+        node: node.address(),
         depth: cgroup.get(Field::CgroupLevel),
     };
     let Some(class) = identity::cgroup_class(rules.start, &half, &path) else {
@@ -80,10 +81,34 @@ pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
     u64::from(class)
 }
 
+/// How many levels may lie between the caller's cgroup and one whose name is asked
+/// for, where each knows only the next one above it.
+const MAX_CLIMB: u32 = 64;
+
 struct Path {
     half: u32,
     cgroup: u64,
+    /// Its directory.
+    node: u64,
     depth: u32,
+}
+
+/// The directory `steps` above the one at `node`; 0 if it is too far up to be reached.
+/// It begins below each time: a place to keep what it passes on the way would be
+/// another caller's too, because programs can be preempted.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn node_above(node: u64, steps: u32) -> u64 {
+    let mut node = node;
+    let mut step = 0;
+    while step < MAX_CLIMB {
+        if step == steps {
+            return node;
+        }
+        node = task::read_field(node, Field::NodeParent);
+        step += 1;
+    }
+    0
 }
 
 impl CgroupPath for Path {
@@ -97,9 +122,14 @@ impl CgroupPath for Path {
 
     #[inline(always)]
     fn name(&self, level: u32) -> Option<u64> {
-        let ancestors = self.cgroup + u64::from(offset(Field::CgroupAncestors));
-        let cgroup: u64 = task::read(ancestors + 8 * u64::from(level));
-        let node: u64 = task::read_field(cgroup, Field::CgroupNode);
+        let ancestors = offset(Field::CgroupAncestors);
+        let node = if ancestors == Field::MISSING {
+            node_above(self.node, self.depth.wrapping_sub(level))
+        } else {
+            let place = self.cgroup + u64::from(ancestors) + 8 * u64::from(level);
+            task::read_field(task::read(place), Field::CgroupNode)
+        };
+        // Of no directory nothing is read, which makes its name 0.
         let name: u64 = task::read_field(node, Field::NodeName);
         if name == 0 { None } else { Some(name) }
     }
