@@ -8,8 +8,8 @@ use aya_ebpf::helpers::generated::{
 use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
-        Active, Event, Feature, Field, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
-        SELFTEST_V6, counter,
+        Active, Event, Feature, Field, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT,
+        SELFTEST_V4, SELFTEST_V6, counter,
     },
     decide,
     decide::Operation,

@@ -4,9 +4,9 @@
 //! helpers that tell a cgroup hook about its socket, so all is read from the socket
 //! in kernel memory.
 
-use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit};
+use core::marker::PhantomData;
 
-use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::LsmContext};
+use aya_ebpf::{EbpfContext as _, programs::LsmContext};
 use aya_log_ebpf::debug;
 use portreeve_common::{
     abi::{Feature, Field, Hook, NO_ENTRY, Protocol},
@@ -18,7 +18,7 @@ use crate::{
     maps::{SCOPE_CGROUP, SCOPE_NETNS, has, offset},
     policy,
     socket::Socket,
-    task::{read, read_field},
+    task::{number, read, read_field},
 };
 
 /// What the other modules said is the answer.
@@ -80,7 +80,7 @@ pub fn judge(ctx: &LsmContext) -> i32 {
     let Some(mode) = active.mode() else {
         return GOES_ON;
     };
-    let Some(socket) = tcp_socket(read_field(address_of(ctx.arg(0)), Field::SocketSock)) else {
+    let Some(socket) = tcp_socket(read_field(number(ctx.arg(0)), Field::SocketSock)) else {
         return GOES_ON;
     };
     // Nobody answers for a port that the kernel chose (`UNR-16`).
@@ -118,18 +118,6 @@ pub fn judge(ctx: &LsmContext) -> i32 {
         call.allow(&verdict, 0, call.address);
     }
     GOES_ON
-}
-
-/// Where a `struct socket` is, as a number: the verifier lets nobody calculate with
-/// what may be NULL, but copies of it are numbers.
-#[inline(always)]
-fn address_of(pointer: *const c_void) -> u64 {
-    let mut address = MaybeUninit::<u64>::uninit();
-    // SAFETY: eight bytes are copied from one place on the stack to another.
-    unsafe {
-        bpf_probe_read_kernel(address.as_mut_ptr().cast(), 8, (&raw const pointer).cast());
-        address.assume_init()
-    }
 }
 
 /// The TCP socket that the socket at `socket` is or has inside.

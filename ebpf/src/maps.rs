@@ -9,9 +9,9 @@ use aya_ebpf::{
 };
 use portreeve_common::{
     abi::{
-        BindAddress, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info, MAX_ADDRESSES, MAX_ENTRIES,
-        MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS, RepeatKey, Repeats,
-        SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
+        BindAddress, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info, MAX_ADDRESSES,
+        MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS,
+        RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
         jobs::{
             CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
             MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,

@@ -1,18 +1,16 @@
 //! The socket of a call: what it is, what is set on it, and what is remembered of it.
 
-use core::{mem::MaybeUninit, ptr};
+use core::ptr;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr},
-    helpers::generated::{
-        bpf_getsockopt, bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_storage_get,
-    },
+    helpers::generated::{bpf_getsockopt, bpf_setsockopt, bpf_sk_storage_get},
 };
 use portreeve_common::abi::{Event, Feature, Field};
 
 use crate::{
     maps::{SOCKETS, has, offset},
-    task::read,
+    task::{number, read},
 };
 
 const SOL_SOCKET: i32 = 1;
@@ -54,15 +52,8 @@ impl Socket {
     /// Where the socket is in kernel memory.
     #[inline(always)]
     pub fn address(self) -> u64 {
-        let pointer = self.0;
-        let mut address = MaybeUninit::<u64>::uninit();
-        // The verifier lets nobody calculate with the pointer itself, but copies
-        // of it are numbers.
-        // SAFETY: eight bytes are copied from one place on the stack to another.
-        unsafe {
-            bpf_probe_read_kernel(address.as_mut_ptr().cast(), 8, (&raw const pointer).cast());
-            address.assume_init()
-        }
+        // The verifier lets nobody calculate with the pointer itself.
+        number(self.0 as u64)
     }
 
     /// Whether it takes IPv6 only.

@@ -93,6 +93,18 @@ pub fn read<T: Copy>(address: u64) -> T {
     }
 }
 
+/// `address` as a mere number: the verifier knows where one comes from that it has
+/// typed, and lets no function take it for a number.
+#[inline(always)]
+pub fn number(address: u64) -> u64 {
+    let mut number = MaybeUninit::<u64>::uninit();
+    // SAFETY: eight bytes are copied from one place on the stack to another.
+    unsafe {
+        bpf_probe_read_kernel(number.as_mut_ptr().cast(), 8, (&raw const address).cast());
+        number.assume_init()
+    }
+}
+
 /// A field of the structure at `address`.
 #[inline(always)]
 pub fn read_field<T: Copy>(address: u64, field: Field) -> T {

@@ -111,7 +111,10 @@ impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, what, .. } = self;
         let release = requirements::release();
-        write!(f, "{name}: {what} (Linux {release}; 6.1 and later are better)")
+        write!(
+            f,
+            "{name}: {what}; Linux {release} lacks what it takes, 6.1 has it"
+        )
     }
 }
 

@@ -94,7 +94,8 @@ impl Needs<'_> {
     /// tables too.
     fn first(&self, is: impl Fn(usize, &Reservation) -> bool) -> Option<Option<Span>> {
         let origins = self.compiled.origins.iter().enumerate();
-        let entries = origins.filter_map(|(index, origin)| Some((index, self.entries.get(*origin)?)));
+        let entries =
+            origins.filter_map(|(index, origin)| Some((index, self.entries.get(*origin)?)));
         let mut of_ports = entries.filter(|(_, entry)| entry.kind != Kind::Unreserved);
         let (_, entry) = of_ports.find(|(index, entry)| is(*index, entry))?;
         Some(Some(entry.span))

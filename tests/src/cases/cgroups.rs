@@ -11,7 +11,7 @@ use crate::{
     harness::{
         Binder, Case, NOBODY, Sandbox, Settings, Want,
         expect::{expect, expect_at_once, judge_with},
-        host,
+        host, refusal,
         swarm::{Visit, swarm},
         tcp,
     },
@@ -37,7 +37,9 @@ tests![
 
 const LOUD: Settings = Settings::DEFAULT.report_all();
 const QUIET: Settings = Settings::DEFAULT;
-const REFUSED: Result<(), Errno> = Err(Errno::EACCES);
+fn not_allowed() -> Result<(), Errno> {
+    Err(refusal())
+}
 
 /// The definition of `job` by cgroups below the sandbox's.
 fn by_cgroup(s: &Sandbox, job: &str, patterns: &[&str]) -> String {
@@ -222,7 +224,7 @@ fn names_of_every_length(s: &Sandbox) -> Result<()> {
     for ((visit, found), expected) in visits.iter().zip(found).zip(expected) {
         let is_permitted = found == [Ok(())];
         ensure!(
-            is_permitted == expected && (is_permitted || found == [REFUSED]),
+            is_permitted == expected && (is_permitted || found == [not_allowed()]),
             "{found:?} instead of {expected} for port {} in {}",
             visit.wants[0].port,
             visit.cgroup.display()
@@ -301,7 +303,7 @@ fn every_pattern_finds_what_it_spells(s: &Sandbox) -> Result<()> {
     for (path, found) in paths.iter().zip(found) {
         for (pattern, found) in patterns.iter().zip(found) {
             let is_meant = covers(pattern, path);
-            let expected = if is_meant { Ok(()) } else { REFUSED };
+            let expected = if is_meant { Ok(()) } else { not_allowed() };
             ensure_eq!(
                 found,
                 expected,
@@ -389,8 +391,8 @@ fn the_root_is_nobody(s: &Sandbox) -> Result<()> {
     let root = host::cgroup2()?;
     let wants = [
         (tcp(4321), Ok(())),
-        (tcp(4322), REFUSED),
-        (tcp(4321).from(root), REFUSED),
+        (tcp(4322), not_allowed()),
+        (tcp(4321).from(root), not_allowed()),
         (tcp(4322).from(root), Ok(())),
     ];
     for (want, expected) in wants {
@@ -427,9 +429,9 @@ fn a_cgroup_that_has_just_been_made(s: &Sandbox) -> Result<()> {
     for (visit, found) in visits.iter().zip(found) {
         let name = visit.cgroup.file_name().context("no name")?;
         let expected = match name.to_str().and_then(|name| name.split('-').next()) {
-            Some("right") => [Ok(()), REFUSED],
-            Some("wrong") => [REFUSED, Ok(())],
-            _ => [REFUSED; 2],
+            Some("right") => [Ok(()), not_allowed()],
+            Some("wrong") => [not_allowed(), Ok(())],
+            _ => [not_allowed(); 2],
         };
         ensure_eq!(found, expected, "{}", visit.cgroup.display());
     }
@@ -448,13 +450,13 @@ fn who_moves_is_somebody_else(s: &Sandbox) -> Result<()> {
     let agent = s.agent_again()?.start()?;
     let moves = [
         (tcp(4001), Ok(())),
-        (tcp(4002), REFUSED),
-        (tcp(4001).from(&two), REFUSED),
+        (tcp(4002), not_allowed()),
+        (tcp(4001).from(&two), not_allowed()),
         (tcp(4002), Ok(())),
         (tcp(4003).from(&s.cgroup), Ok(())),
-        (tcp(4002), REFUSED),
+        (tcp(4002), not_allowed()),
         (tcp(4001).from(&one), Err(Errno::EADDRINUSE)),
-        (tcp(4002), REFUSED),
+        (tcp(4002), not_allowed()),
     ];
     let (wants, expected): (Vec<Want>, Vec<_>) = moves.into_iter().unzip();
     let binder = Binder::start(&s.caller("any").cgroup(&one), &wants)?;
@@ -598,7 +600,7 @@ fn more_cgroups_than_are_remembered(s: &Sandbox) -> Result<()> {
             let found = swarm(s, &s.caller("any"), part)?;
             for (visit, found) in part.iter().zip(found) {
                 let is_even = visit.cgroup.to_string_lossy().contains("even-");
-                let expected = [if is_even { Ok(()) } else { REFUSED }];
+                let expected = [if is_even { Ok(()) } else { not_allowed() }];
                 ensure_eq!(found, expected, "{}", visit.cgroup.display());
             }
         }
@@ -637,7 +639,7 @@ fn a_thousand_jobs_by_cgroup(s: &Sandbox) -> Result<()> {
             is_fresh: false,
             wants: vec![tcp(4000 + number), tcp(4000 + beside)],
         });
-        expected.push([Ok(()), REFUSED]);
+        expected.push([Ok(()), not_allowed()]);
     }
     let found = swarm(s, &s.caller("any"), &visits)?;
     for ((visit, found), expected) in visits.iter().zip(found).zip(expected) {

@@ -1,18 +1,26 @@
 //! What a test needs of the kernel. A kernel that is old enough to lack it is left
 //! out with the reason; one that should have it fails the test.
 
-use std::{fs, io};
+use std::{fs, io, sync::OnceLock};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::utsname::uname;
+use nix::{errno::Errno, sys::utsname::uname};
 
 use super::{neighbour, request::Kind, skip};
 
 /// Something that kernels have from a release on, and some up to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// All that the product's programs call and answer.
+    /// All that the product's programs can't do without.
     Hooks,
+    /// Refusals with an errno of their own.
+    Errno,
+    /// Programs are told what those before them answered.
+    EarlierAnswer,
+    /// Low ports without a capability.
+    Grant,
+    /// Socket options that are switched in a bind.
+    Options,
     /// Multipath TCP.
     Mptcp,
     /// UDP-Lite.
@@ -24,19 +32,43 @@ pub enum Need {
 /// Number of a kernel release.
 type Release = (u32, u32);
 
-/// What the programs use: bpf(2)'s number of the helper, and its name.
-const HELPERS: [(i32, &str); 5] = [
-    (187, "bpf_set_retval"),
-    (186, "bpf_get_retval"),
-    (158, "bpf_get_current_task_btf"),
-    (122, "bpf_get_netns_cookie"),
+/// What the programs can't do without: bpf(2)'s number of the helper, and its name.
+const HELPERS: [(i32, &str); 4] = [
+    (35, "bpf_get_current_task"),
+    (113, "bpf_probe_read_kernel"),
+    (107, "bpf_sk_storage_get"),
     (131, "the BPF ring buffer"),
+];
+
+/// What the product's config calls something that it can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The need.
+    pub need: Need,
+    /// The word.
+    pub word: &'static str,
+}
+
+/// All that older kernels lack.
+pub const ACCEPTED: [Accepted; 3] = [
+    Accepted {
+        need: Need::Errno,
+        word: "errno",
+    },
+    Accepted {
+        need: Need::Grant,
+        word: "grant",
+    },
+    Accepted {
+        need: Need::Options,
+        word: "options",
+    },
 ];
 
 impl Need {
     /// The first release that must have it.
     fn since(self) -> Release {
-        (6, 1)
+        if self == Self::Hooks { (5, 10) } else { (6, 1) }
     }
 
     /// The first release that needn't have it any more.
@@ -49,6 +81,15 @@ impl Need {
     fn missing(self) -> Result<Vec<String>> {
         let kind = match self {
             Self::Hooks => return missing_of_hooks(),
+            Self::Errno => return missing_helper(187, "bpf_set_retval"),
+            Self::EarlierAnswer => return missing_helper(186, "bpf_get_retval"),
+            Self::Options => return missing_helper(49, "bpf_setsockopt in binds"),
+            Self::Grant => {
+                // The answer "allowed, whatever the capabilities".
+                let is_there = neighbour::may_answer(3)?;
+                let what = "grants by bind hooks".to_owned();
+                return Ok(if is_there { Vec::new() } else { vec![what] });
+            }
             Self::BpfLsm => {
                 let names = security_modules("/sys/kernel/security/lsm");
                 let is_there = names.iter().any(|name| name == "bpf");
@@ -82,9 +123,42 @@ impl Need {
         Err(skip(format!("Linux {text} lacks {missing}")))
     }
 
+    /// Whether the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// When that can't be told.
+    pub fn is_there(self) -> Result<bool> {
+        Ok(self.missing()?.is_empty())
+    }
+
     fn is_due(self, release: Release) -> bool {
         release >= self.since() && self.until().is_none_or(|until| release < until)
     }
+}
+
+/// How a refusal by the product ends on this kernel.
+pub fn refusal() -> Errno {
+    static ERRNO: OnceLock<Errno> = OnceLock::new();
+    // One that doesn't let it be tried fails many tests anyway.
+    *ERRNO.get_or_init(|| match Need::Errno.is_there() {
+        Ok(false) => Errno::EPERM,
+        _ => Errno::EACCES,
+    })
+}
+
+/// Text for a config that accepts all that this kernel lacks; empty if that is nothing.
+pub fn accepting() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let lacks = |accepted: &Accepted| matches!(accepted.need.is_there(), Ok(false));
+        let words = ACCEPTED.into_iter().filter(lacks);
+        let words: Vec<String> = words.map(|it| format!("{:?}", it.word)).collect();
+        if words.is_empty() {
+            return String::new();
+        }
+        format!("\n[degraded]\naccept = [{}]\n", words.join(", "))
+    })
 }
 
 /// What the product's programs use and this kernel lacks; found by loading programs
@@ -92,15 +166,18 @@ impl Need {
 pub fn missing_of_hooks() -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for (helper, name) in HELPERS {
-        if !neighbour::knows_helper(helper)? {
-            missing.push(name.to_owned());
-        }
-    }
-    // The answer "allowed, whatever the capabilities".
-    if !neighbour::may_answer(3)? {
-        missing.push("grants by bind hooks".to_owned());
+        missing.extend(missing_helper(helper, name)?);
     }
     Ok(missing)
+}
+
+fn missing_helper(helper: i32, name: &str) -> Result<Vec<String>> {
+    let is_known = neighbour::knows_helper(helper)?;
+    Ok(if is_known {
+        Vec::new()
+    } else {
+        vec![name.to_owned()]
+    })
 }
 
 /// The names in a list that the kernel shows or was given; none if there isn't one.
