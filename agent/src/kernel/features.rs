@@ -60,6 +60,9 @@ impl Features {
     /// A kernel that has them all.
     pub const ALL: Self = Self([true; Feature::ALL.len()]);
 
+    /// A kernel that has none of them.
+    pub const NONE: Self = Self([false; Feature::ALL.len()]);
+
     /// A kernel that lacks just `feature`.
     #[cfg(test)]
     pub fn all_but(feature: Feature) -> Self {

@@ -133,7 +133,7 @@ fn make(
         purpose,
         lint: (purpose == Purpose::Enforce).then(host),
         host: Some(host().ports),
-        features: None,
+        features: example.attributes.old_kernel.then_some(Features::NONE),
         lsm: Some(BpfLsm::Inactive {
             modules: "lockdown,capability,yama".to_owned(),
         }),

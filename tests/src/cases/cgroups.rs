@@ -11,7 +11,7 @@ use crate::{
     harness::{
         Binder, Case, NOBODY, Sandbox, Settings, Want,
         expect::{expect, expect_at_once, judge_with},
-        host, refusal,
+        host, needs, refusal,
         swarm::{Visit, swarm},
         tcp,
     },
@@ -24,6 +24,7 @@ tests![
     names_of_every_length,
     every_pattern_finds_what_it_spells,
     deeper_than_any_pattern,
+    however_deep,
     the_root_is_nobody,
     a_cgroup_that_has_just_been_made,
     who_moves_is_somebody_else,
@@ -378,6 +379,32 @@ fn deeper_than_any_pattern(s: &Sandbox) -> Result<()> {
         code == 1 && answer.to_string().contains("at most 32 components"),
         "{code}: {answer}"
     );
+    Ok(())
+}
+
+/// A cgroup is told however deep it is. On kernels where each knows only the next one
+/// above it there is an end to that, behind which nobody can be told and is refused.
+fn however_deep(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4001 TCP SHORT\n 4002 TCP ANY\n";
+    let entries = ["4001 TCP SHORT", "4002 TCP ANY"];
+    s.set_policy_with(profile, LOUD, &by_cgroup(s, "SHORT", &["top"]))?;
+    let agent = s.agent_again()?.start()?;
+    let (_, release) = needs::running()?;
+    for (levels, is_told) in [(63, true), (64, release >= (6, 1))] {
+        let cgroup = s.cgroup_below(&deep("top", levels))?;
+        let caller = s.caller("any").cgroup(cgroup).job("SHORT");
+        let cases = match is_told {
+            true => [
+                Case::permitted(&caller, tcp(4001), entries[0]),
+                Case::other_job(&caller, tcp(4002), entries[1]),
+            ],
+            false => [0, 1].map(|at| {
+                let want = tcp(4001 + at);
+                Case::refused(&caller, want, "no-identity", entries[usize::from(at)])
+            }),
+        };
+        expect_at_once(&agent, profile, LOUD, &cases)?;
+    }
     Ok(())
 }
 
