@@ -24,7 +24,7 @@ use crate::{
         features::Features,
         load::{Kernel, Options, Up, take_away},
         pins::Pins,
-        requirements, stream,
+        stream,
     },
     policy::{build::Policy, source::Source},
     report,
@@ -52,6 +52,8 @@ pub struct RunOptions {
     pub source: Source,
     /// The policy to start with.
     pub policy: Policy,
+    /// What the kernel has.
+    pub features: Features,
     /// The cgroup to attach to; `None` for the root of the hierarchy.
     pub cgroup: Option<PathBuf>,
     /// The bpffs directory.
@@ -80,9 +82,7 @@ pub fn run(options: RunOptions) -> Result<()> {
 async fn main(options: RunOptions) -> Result<()> {
     let attach = AttachPoint::find(options.cgroup.as_deref())?;
     let pins = Pins::new(&options.bpffs);
-    // Before anything else that an older kernel has no answer to.
-    requirements::helpers()?;
-    let features = Features::of_running_kernel()?;
+    let features = options.features;
     let own_netns = own_netns()?;
     let scope_netns = scope_netns(options.policy.config.scope, own_netns);
     let (mut terminate, mut interrupt, mut hangup) = (

@@ -22,6 +22,7 @@ impl Features {
     ///
     /// [`KernelError::Load`] if the kernel takes no program at all.
     pub fn of_running_kernel() -> Result<Self, KernelError> {
+        requirements::raise_memory_limit();
         Self::ask(has).map_err(|error| KernelError::Load {
             message: chain(&error),
         })

@@ -4,6 +4,7 @@ use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use super::KernelError;
 
@@ -45,6 +46,12 @@ pub fn root(what: &'static str) -> Result<(), KernelError> {
     }
 }
 
+/// Lets programs and maps take the memory they need: before Linux 5.11 it counts as
+/// locked. Where the limit can't be raised and is too low, loading says so.
+pub(super) fn raise_memory_limit() {
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+}
+
 /// Tries each helper by loading a program that calls it; a version number would
 /// say nothing of a distribution's kernel.
 ///
@@ -52,6 +59,7 @@ pub fn root(what: &'static str) -> Result<(), KernelError> {
 ///
 /// [`KernelError::MissingFeature`] for the first one that is missing.
 pub fn helpers() -> Result<(), KernelError> {
+    raise_memory_limit();
     for (helper, feature, purpose) in HELPERS {
         match is_helper_supported(ProgramType::CgroupSockAddr, helper) {
             Ok(true) => {}

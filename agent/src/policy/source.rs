@@ -39,6 +39,8 @@ pub struct Source {
     pub lint: bool,
     /// Compare it with the host we run on: its settings, names and listeners.
     pub of_this_host: bool,
+    /// What its kernel has, if the policy is to be enforced there or that could be told.
+    pub features: Option<Features>,
     /// Whether the files become policy.
     pub trust: Trust,
     /// What the policy is for.
@@ -212,9 +214,7 @@ impl Source {
                 host: (self.purpose == Purpose::Enforce)
                     .then(|| settings_without_ours(&self.bpffs)),
                 lsm: self.of_this_host.then(BpfLsm::of_host),
-                features: (self.of_this_host && self.purpose == Purpose::Enforce)
-                    .then(Features::of_host)
-                    .flatten(),
+                features: self.features,
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
             },
@@ -325,6 +325,7 @@ mod tests {
             strict: false,
             lint: false,
             of_this_host: false,
+            features: None,
             trust: Trust::Policy,
             purpose: Purpose::Explain,
             leave_pool: true,
@@ -359,6 +360,7 @@ mod tests {
             strict: false,
             lint: false,
             of_this_host: false,
+            features: None,
             trust: Trust::Inspection,
             purpose: Purpose::Explain,
             leave_pool: true,
