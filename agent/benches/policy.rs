@@ -58,6 +58,7 @@ fn once(text: &str) -> [Duration; 2] {
             lint: None,
             host: None,
             lsm: None,
+            features: None,
             listeners: None,
         },
         &mut diagnostics,

@@ -8,6 +8,7 @@ use std::{net::IpAddr, path::Path};
 use portreeve::{
     config,
     diagnostics::{Diagnostics, render},
+    kernel::features::Features,
     policy::{
         accounts::FixedAccounts,
         build::{Ingredients, Policy, Purpose, build},
@@ -48,6 +49,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
             lint: None,
             host: None,
             lsm: None,
+            features: None,
             listeners: None,
         },
         &mut diagnostics,
@@ -82,7 +84,7 @@ fn question(ask: &Ask) -> Question {
 
 fn ask_product(policy: &Policy, ask: &Ask) -> (Answer, model::Answer) {
     let question = question(ask);
-    let answer = explain(policy, &question, 0).expect("TCP and UDP are judged");
+    let answer = explain(policy, &question, 0, Features::ALL).expect("TCP and UDP are judged");
     let errno = if ask.kernel { "EADDRINUSE" } else { "EACCES" };
     let refused = answer.verdict == "deny";
     assert_eq!(answer.errno.as_deref(), refused.then_some(errno));

@@ -2,6 +2,8 @@
 
 /// The `errno` of a refusal that portreeve makes (`EACCES`, port-control 4.8).
 pub const EACCES: u16 = 13;
+/// What every refusal ends with where the kernel lets us choose no errno (`EPERM`).
+pub const EPERM: u16 = 1;
 /// What the kernel's own threads see instead: their loops go on to the next port
 /// for nothing else (`EADDRINUSE`).
 pub const EADDRINUSE: u16 = 98;

@@ -2,17 +2,17 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::{helpers::generated::bpf_get_netns_cookie, programs::SockAddrContext};
+use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::debug;
 use portreeve_common::{
     PolicyView as _, Reason, Verdict,
-    abi::{Event, Mode, Protocol},
+    abi::{Event, Feature, Mode, Protocol},
     decide::Rewrite,
 };
 
 use crate::{
     judge::{ALLOW, ALLOW_WITHOUT_CAPABILITY, Call, Kind, MAPPED},
-    maps::OWN_NETNS,
+    maps::{OWN_NETNS, has},
     policy::{self, Half},
     socket::{SHARE, SHORTEN_DELAY, Socket, UNSHARE, begin_bind, note_judged, set_options},
 };
@@ -69,7 +69,7 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
         verdict.reason = Reason::AddressFamily;
     }
     if !is_bound && tells(&call, &verdict) {
-        let granted = u32::from(gives && verdict.grant);
+        let granted = u32::from(gives && verdict.grant && has(Feature::Grant));
         note_judged(ctx.sock_addr, u32::from(call.port), granted);
     }
     if verdict.refuses() {
@@ -83,13 +83,13 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
             flags |= Event::REWRITTEN;
         }
         flags |= set_options(ctx.sock_addr, wanted(&call, &verdict)) as u8;
-        if verdict.grant {
+        if verdict.grant && has(Feature::Grant) {
             flags |= Event::GRANTED;
         }
     }
     call.allow(&verdict, flags, bound);
     // Also for a socket that has a port: it fails by the kernel's own error then.
-    if verdict.grant && mode == Mode::Enforce {
+    if verdict.grant && mode == Mode::Enforce && has(Feature::Grant) {
         ALLOW_WITHOUT_CAPABILITY
     } else {
         ALLOW
@@ -108,8 +108,7 @@ fn tells<K: Kind>(call: &Call<K>, verdict: &Verdict) -> bool {
             && verdict.reason != Reason::NotJudged
             && Half(call.active.half()).names(call.protocol, call.port);
     }
-    // SAFETY: the helper reads the namespace of the socket the call is about.
-    !call.active.keeps_pool() || OWN_NETNS.load() != unsafe { bpf_get_netns_cookie(call.ctx) }
+    !call.active.keeps_pool() || OWN_NETNS.load() != call.netns()
 }
 
 /// What the options of the socket are to be.

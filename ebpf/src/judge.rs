@@ -8,8 +8,8 @@ use aya_ebpf::helpers::generated::{
 use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
-        Active, Event, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
-        SELFTEST_V6, counter,
+        Active, Event, Feature, Field, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT,
+        SELFTEST_V4, SELFTEST_V6, counter,
     },
     decide,
     decide::Operation,
@@ -18,10 +18,10 @@ use portreeve_common::{
 
 use crate::{
     events,
-    maps::{SCOPE_NETNS, SELFTEST},
+    maps::{SCOPE_NETNS, SELFTEST, has, offset},
     policy::Half,
     socket::Socket,
-    task,
+    task::{self, read_field},
 };
 
 /// The hooks' answers. Bit 1 says that no capability is asked for a low port.
@@ -48,15 +48,17 @@ pub trait Kind: Sized {
     #[inline(always)]
     fn is_refused() -> bool {
         // SAFETY: the helper reads the return value of this call's earlier programs.
-        unsafe { bpf_get_retval() != 0 }
+        has(Feature::EarlierAnswer) && unsafe { bpf_get_retval() != 0 }
     }
 
     /// Refuses the call with `errno`.
     #[inline(always)]
     fn fail_with(errno: u16) -> i32 {
-        // SAFETY: the helper takes any negative errno. Should it fail, the kernel's
-        // own answer to a refusal stands: EPERM.
-        unsafe { bpf_set_retval(-i32::from(errno)) };
+        if has(Feature::Errno) {
+            // SAFETY: the helper takes any negative errno. Should it fail, the
+            // kernel's own answer to a refusal stands: EPERM.
+            unsafe { bpf_set_retval(-i32::from(errno)) };
+        }
         REFUSE
     }
 
@@ -64,8 +66,7 @@ pub trait Kind: Sized {
     #[inline(always)]
     fn in_scope(call: &Call<Self>) -> bool {
         let scope = SCOPE_NETNS.load();
-        // SAFETY: the helper reads the namespace of the socket the call is about.
-        scope == 0 || scope == unsafe { bpf_get_netns_cookie(call.ctx) }
+        scope == 0 || scope == call.netns()
     }
 }
 
@@ -90,6 +91,18 @@ pub struct Call<K> {
 }
 
 impl<K: Kind> Call<K> {
+    /// What tells the socket's network namespace from others, as the agent names its
+    /// own: the cookie, or the inode number. Cgroup hooks only.
+    #[inline(always)]
+    pub fn netns(&self) -> u64 {
+        if has(Feature::NetnsCookie) {
+            // SAFETY: the helper reads the namespace of the socket the call is about.
+            return unsafe { bpf_get_netns_cookie(self.ctx) };
+        }
+        let network: u64 = read_field(self.socket.address(), Field::SockNet);
+        netns_inode(network)
+    }
+
     /// What the policy says.
     #[inline(always)]
     pub fn decide(&self) -> Verdict {
@@ -133,20 +146,18 @@ impl<K: Kind> Call<K> {
         }
     }
 
-    /// The proof that this hook is alive: refused in enforce mode, noted in audit
-    /// mode, where the ring may be full of events; never counted. Without us the
-    /// address itself makes the bind fail.
+    /// The proof that this hook is alive: noted, because the ring may be full of
+    /// events, refused in enforce mode, and never counted. Without us the address
+    /// itself makes the bind fail.
     #[inline(always)]
     pub fn selftest(&self) -> i32 {
+        if let Some(seen) = SELFTEST.get_ptr_mut(1) {
+            // SAFETY: the pointer is to an 8-byte aligned element of the map.
+            unsafe { ptr::write_volatile(seen, self.cookie()) };
+        }
         match self.mode {
             Mode::Enforce => K::fail_with(SELFTEST_ERRNO),
-            Mode::Audit => {
-                if let Some(seen) = SELFTEST.get_ptr_mut(1) {
-                    // SAFETY: the pointer is to an 8-byte aligned element of the map.
-                    unsafe { ptr::write_volatile(seen, self.cookie()) };
-                }
-                ALLOW
-            }
+            Mode::Audit => ALLOW,
         }
     }
 
@@ -176,7 +187,14 @@ impl<K: Kind> Call<K> {
     }
 }
 
-/// What the caller sees.
+/// The inode number of the network namespace at `network`.
+#[inline(always)]
+pub fn netns_inode(network: u64) -> u64 {
+    let common = network + u64::from(offset(Field::NetCommon));
+    u64::from(read_field::<u32>(common, Field::NamespaceInode))
+}
+
+/// What the caller sees, where the kernel lets us choose.
 #[inline(always)]
 fn errno(reason: Reason) -> u16 {
     if task::is_kernel() {

@@ -4,21 +4,21 @@
 //! helpers that tell a cgroup hook about its socket, so all is read from the socket
 //! in kernel memory.
 
-use core::{ffi::c_void, marker::PhantomData, mem::MaybeUninit};
+use core::marker::PhantomData;
 
-use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_probe_read_kernel, programs::LsmContext};
+use aya_ebpf::{EbpfContext as _, programs::LsmContext};
 use aya_log_ebpf::debug;
 use portreeve_common::{
-    abi::{Field, Hook, NO_ENTRY, Protocol},
+    abi::{Feature, Field, Hook, NO_ENTRY, Protocol},
     decide::Operation,
 };
 
 use crate::{
-    judge::{Call, Kind, MAPPED},
-    maps::{SCOPE_CGROUP, SCOPE_NETNS, offset},
+    judge::{Call, Kind, MAPPED, netns_inode},
+    maps::{SCOPE_CGROUP, SCOPE_NETNS, has, offset},
     policy,
     socket::Socket,
-    task::{read, read_field},
+    task::{number, read, read_field},
 };
 
 /// What the other modules said is the answer.
@@ -30,8 +30,11 @@ const IPPROTO_TCP: u16 = 6;
 const IPPROTO_MPTCP: u16 = 262;
 /// `SOCK_BINDPORT_LOCK`: the application chose the port.
 const PORT_IS_CHOSEN: u8 = 8;
-/// How far below the root the cgroup of the hooks may be.
+/// How far below the root the cgroup of the hooks may be, and where each cgroup knows
+/// only the next one above it, how far below the hooks the socket's.
 const MAX_LEVELS: u32 = 64;
+/// Id of the root of the hierarchy.
+const ROOT: u64 = 1;
 
 /// [`Hook::Listen`]
 pub struct Listen;
@@ -77,7 +80,7 @@ pub fn judge(ctx: &LsmContext) -> i32 {
     let Some(mode) = active.mode() else {
         return GOES_ON;
     };
-    let Some(socket) = tcp_socket(read_field(address_of(ctx.arg(0)), Field::SocketSock)) else {
+    let Some(socket) = tcp_socket(read_field(number(ctx.arg(0)), Field::SocketSock)) else {
         return GOES_ON;
     };
     // Nobody answers for a port that the kernel chose (`UNR-16`).
@@ -117,18 +120,6 @@ pub fn judge(ctx: &LsmContext) -> i32 {
     GOES_ON
 }
 
-/// Where a `struct socket` is, as a number: the verifier lets nobody calculate with
-/// what may be NULL, but copies of it are numbers.
-#[inline(always)]
-fn address_of(pointer: *const c_void) -> u64 {
-    let mut address = MaybeUninit::<u64>::uninit();
-    // SAFETY: eight bytes are copied from one place on the stack to another.
-    unsafe {
-        bpf_probe_read_kernel(address.as_mut_ptr().cast(), 8, (&raw const pointer).cast());
-        address.assume_init()
-    }
-}
-
 /// The TCP socket that the socket at `socket` is or has inside.
 #[inline(always)]
 fn tcp_socket(socket: u64) -> Option<u64> {
@@ -163,8 +154,12 @@ fn bound(socket: u64) -> [u32; 4] {
 fn in_scope(socket: u64) -> bool {
     let scope = SCOPE_NETNS.load();
     let network: u64 = read_field(socket, Field::SockNet);
-    let cookie: u64 = read_field(network, Field::NetCookie);
-    (scope == 0 || scope == cookie) && is_below_the_hooks(socket) != 0
+    let own = if has(Feature::NetnsCookie) {
+        read_field(network, Field::NetCookie)
+    } else {
+        netns_inode(network)
+    };
+    (scope == 0 || scope == own) && is_below_the_hooks(socket) != 0
 }
 
 /// 1 if the socket at `socket` was made in the cgroup of the hooks or below it.
@@ -172,8 +167,13 @@ fn in_scope(socket: u64) -> bool {
 #[inline(never)]
 extern "C" fn is_below_the_hooks(socket: u64) -> u32 {
     let scope = SCOPE_CGROUP.load();
-    let cgroups = socket + u64::from(offset(Field::SockCgroups));
-    let cgroup: u64 = read_field(cgroups, Field::SockCgroup);
+    let cgroup = cgroup_of(socket);
+    if cgroup == 0 {
+        return u32::from(scope == ROOT);
+    }
+    if offset(Field::CgroupAncestors) == Field::MISSING {
+        return climb(read_field(cgroup, Field::CgroupNode), scope);
+    }
     let deepest: u32 = read_field(cgroup, Field::CgroupLevel);
     let ancestors = cgroup + u64::from(offset(Field::CgroupAncestors));
     let mut level = 0;
@@ -187,6 +187,36 @@ extern "C" fn is_below_the_hooks(socket: u64) -> u32 {
         if id == scope {
             return 1;
         }
+        level += 1;
+    }
+    0
+}
+
+/// The cgroup that the socket at `socket` was made in; 0 for the root, and for sockets
+/// that an old kernel counts as the root's because of a v1 hierarchy.
+#[inline(always)]
+fn cgroup_of(socket: u64) -> u64 {
+    /// The word is no pointer, or not one to the socket's cgroup.
+    const NO_CGROUP: u64 = 3;
+    let cgroups = socket + u64::from(offset(Field::SockCgroups));
+    if offset(Field::SockCgroup) != Field::MISSING {
+        return read_field(cgroups, Field::SockCgroup);
+    }
+    let word: u64 = read_field(cgroups, Field::SockCgroupWord);
+    if word & NO_CGROUP != 0 { 0 } else { word }
+}
+
+/// 1 if the directory at `node` or one above it has the id `scope`.
+#[inline(always)]
+fn climb(node: u64, scope: u64) -> u32 {
+    let mut node = node;
+    let mut level = 0;
+    while level < MAX_LEVELS {
+        let id: u64 = read_field(node, Field::NodeId);
+        if id == scope {
+            return 1;
+        }
+        node = read_field(node, Field::NodeParent);
         level += 1;
     }
     0

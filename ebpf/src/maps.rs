@@ -9,9 +9,9 @@ use aya_ebpf::{
 };
 use portreeve_common::{
     abi::{
-        BindAddress, EVENT_RING_BYTES, Entry, FIELDS, Field, Info, MAX_ADDRESSES, MAX_ENTRIES,
-        MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS, RepeatKey, Repeats,
-        SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
+        BindAddress, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info, MAX_ADDRESSES,
+        MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS,
+        RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
         jobs::{
             CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
             MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,
@@ -122,6 +122,9 @@ pub static LISTENING: ProgramArray = ProgramArray::with_max_entries(1, 0);
 static OFFSETS: Global<[u32; FIELDS.len()]> = Global::new([0; _]);
 
 #[unsafe(no_mangle)]
+static FEATURES: Global<[u32; Feature::ALL.len()]> = Global::new([0; _]);
+
+#[unsafe(no_mangle)]
 pub static SCOPE_NETNS: Global<u64> = Global::new(0);
 
 #[unsafe(no_mangle)]
@@ -137,4 +140,12 @@ pub fn offset(field: Field) -> u32 {
     // SAFETY: there is one element for every field. The load is volatile, as
     // `Global::load` has it: the agent sets the value after we are compiled.
     unsafe { first.add(field as usize).read_volatile() }
+}
+
+/// Whether the running kernel has `feature`.
+#[inline(always)]
+pub fn has(feature: Feature) -> bool {
+    let first = (&raw const FEATURES).cast::<u32>();
+    // SAFETY: there is one element for every feature. The load is volatile as above.
+    unsafe { first.add(feature as usize).read_volatile() != 0 }
 }

@@ -1,18 +1,16 @@
 //! The socket of a call: what it is, what is set on it, and what is remembered of it.
 
-use core::{mem::MaybeUninit, ptr};
+use core::ptr;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr},
-    helpers::generated::{
-        bpf_getsockopt, bpf_probe_read_kernel, bpf_setsockopt, bpf_sk_storage_get,
-    },
+    helpers::generated::{bpf_getsockopt, bpf_setsockopt, bpf_sk_storage_get},
 };
-use portreeve_common::abi::{Event, Field};
+use portreeve_common::abi::{Event, Feature, Field};
 
 use crate::{
-    maps::{SOCKETS, offset},
-    task::read,
+    maps::{SOCKETS, has, offset},
+    task::{number, read},
 };
 
 const SOL_SOCKET: i32 = 1;
@@ -54,15 +52,8 @@ impl Socket {
     /// Where the socket is in kernel memory.
     #[inline(always)]
     pub fn address(self) -> u64 {
-        let pointer = self.0;
-        let mut address = MaybeUninit::<u64>::uninit();
-        // The verifier lets nobody calculate with the pointer itself, but copies
-        // of it are numbers.
-        // SAFETY: eight bytes are copied from one place on the stack to another.
-        unsafe {
-            bpf_probe_read_kernel(address.as_mut_ptr().cast(), 8, (&raw const pointer).cast());
-            address.assume_init()
-        }
+        // The verifier lets nobody calculate with the pointer itself.
+        number(self.0 as u64)
     }
 
     /// Whether it takes IPv6 only.
@@ -99,7 +90,8 @@ impl Socket {
     }
 }
 
-/// The context of a bind hook, by which its socket's options are reached.
+/// The context of a bind hook, by which its socket's options are reached, if the kernel
+/// has [`Feature::Options`].
 #[derive(Clone, Copy)]
 struct Options(*mut bpf_sock_addr);
 
@@ -107,6 +99,9 @@ impl Options {
     /// Whether several sockets may have the port (`SO_REUSEPORT`).
     #[inline(always)]
     fn is_shared(self) -> bool {
+        if !has(Feature::Options) {
+            return false;
+        }
         let mut value = 0i32;
         let to = (&raw mut value).cast();
         // SAFETY: the helper writes the four bytes of `value`.
@@ -136,6 +131,9 @@ impl Options {
 
     #[inline(always)]
     fn set(self, level: i32, option: i32, value: u32) -> bool {
+        if !has(Feature::Options) {
+            return false;
+        }
         let mut value = value;
         let from = (&raw mut value).cast();
         // SAFETY: the helper reads the four bytes of `value`.
@@ -207,6 +205,9 @@ pub const SHORTEN_DELAY: u32 = 4;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn set_options(ctx: *mut bpf_sock_addr, wanted: u32) -> u32 {
+    if !has(Feature::Options) {
+        return 0;
+    }
     let options = Options(ctx);
     let (mut flags, mut changed) = (0, 0);
     if wanted & (SHARE | UNSHARE) != 0 {

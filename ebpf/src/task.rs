@@ -4,19 +4,22 @@
 //! the agent takes from the running kernel's BTF: the verifier checks each
 //! against the type of the structure, so a wrong offset is refused at load
 //! instead of reading something else, and a pointer that is stale or NULL reads
-//! as zeros. What the verifier can't type is read by a helper.
+//! as zeros. What the verifier can't type is read by a helper: all of it on kernels
+//! that give the task no type ([`Feature::TypedTask`]).
 
 use core::{mem::MaybeUninit, ptr};
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel};
-use portreeve_common::abi::Field;
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+};
+use portreeve_common::abi::{Feature, Field};
 
-use crate::maps::offset;
+use crate::maps::{has, offset};
 
 /// `PF_KTHREAD`; io_uring's workers are no kernel threads in this sense.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// A kernel structure whose type the verifier knows.
+/// A kernel structure, whose type the verifier knows if the kernel lets it.
 #[derive(Clone, Copy)]
 pub struct Record(*const u8);
 
@@ -24,8 +27,14 @@ impl Record {
     /// The current thread.
     #[inline(always)]
     pub fn task() -> Self {
-        // SAFETY: the helper takes no argument.
-        Self(unsafe { bpf_get_current_task_btf() } as *const u8)
+        // SAFETY: the helpers take no argument.
+        Self(unsafe {
+            if has(Feature::TypedTask) {
+                bpf_get_current_task_btf() as *const u8
+            } else {
+                bpf_get_current_task() as *const u8
+            }
+        })
     }
 
     /// A field of `T`'s size.
@@ -38,6 +47,9 @@ impl Record {
     #[inline(always)]
     pub fn get_behind<T: Copy>(self, field: Field, bytes: u32) -> T {
         let at = offset(field) + bytes;
+        if !has(Feature::TypedTask) {
+            return read(self.address() + u64::from(at));
+        }
         // SAFETY: the verifier proves that the load lies inside the structure.
         // Volatile, so that it stays one load of this width at this offset, which
         // is what the verifier recognises.
@@ -78,6 +90,18 @@ pub fn read<T: Copy>(address: u64) -> T {
             address as *const _,
         );
         value.assume_init()
+    }
+}
+
+/// `address` as a mere number: the verifier knows where one comes from that it has
+/// typed, and lets no function take it for a number.
+#[inline(always)]
+pub fn number(address: u64) -> u64 {
+    let mut number = MaybeUninit::<u64>::uninit();
+    // SAFETY: eight bytes are copied from one place on the stack to another.
+    unsafe {
+        bpf_probe_read_kernel(number.as_mut_ptr().cast(), 8, (&raw const address).cast());
+        number.assume_init()
     }
 }
 

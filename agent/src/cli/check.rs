@@ -12,6 +12,7 @@ use crate::{
     config::OnError,
     diagnostics::{Severity, json},
     files::Trust,
+    kernel::features::Features,
     policy::{
         build::Policy,
         identity::exes::Presence,
@@ -46,7 +47,13 @@ pub struct Check {
 impl Check {
     pub fn run(self, paths: &Paths) -> Result<u8> {
         let source = paths.source(Trust::Inspection, self.on_error);
+        let features = if self.other_host {
+            None
+        } else {
+            Features::of_host()
+        };
         let source = Source {
+            features,
             profile: self.file.or(source.profile),
             changes: self.changes.files,
             strict: self.strict,

@@ -13,7 +13,7 @@ use crate::{
     daemon::{client, protocol::Request},
     diagnostics::escaped,
     files::Trust,
-    kernel::sysctl::PortSettings,
+    kernel::{features::Features, sysctl::PortSettings},
     policy::{
         build::Purpose,
         explain::{Answer, Question, explain},
@@ -273,7 +273,7 @@ fn offline(paths: &Paths, changes: Vec<PathBuf>, question: &Question) -> Result<
         return Ok(None);
     };
     let first_unprivileged = PortSettings::of_host().first_unprivileged;
-    explain(policy, question, first_unprivileged)
+    explain(policy, question, first_unprivileged, Features::ALL)
         .map(Some)
         .context("the protocol is not judged")
 }

@@ -185,6 +185,7 @@ impl Paths {
             strict: false,
             lint: false,
             of_this_host: true,
+            features: None,
             trust,
             purpose: Purpose::Enforce,
             leave_pool: false,

@@ -12,7 +12,7 @@ use crate::{
         run::{NotProven, RunOptions, run},
     },
     files::Trust,
-    kernel::{KernelError, requirements},
+    kernel::{KernelError, features::Features, requirements},
     policy::{identity::exes::Presence, source::Source},
     report::{self, Format},
 };
@@ -39,8 +39,21 @@ pub struct Run {
 impl Run {
     pub fn run(self, paths: &Paths) -> Result<u8> {
         logger::start(self.trace);
+        match self.attempt(paths) {
+            Err(error) if is_not_done(&error) => {
+                anstream::eprintln!("portreeve: {error:#}");
+                Ok(NO)
+            }
+            answer => answer,
+        }
+    }
+
+    fn attempt(self, paths: &Paths) -> Result<u8> {
         requirements::root("`portreeve run`")?;
+        requirements::helpers()?;
+        let features = Features::of_running_kernel()?;
         let source = Source {
+            features: Some(features),
             audit: self.audit,
             leave_pool: self.leave_pool,
             ..paths.source(Trust::Policy, self.on_error)
@@ -59,20 +72,15 @@ impl Run {
         let options = RunOptions {
             source,
             policy,
+            features,
             cgroup: paths.cgroup.clone(),
             bpffs: paths.bpffs.clone(),
             socket: paths.socket.clone(),
             print,
             trace: self.trace,
         };
-        match run(options) {
-            Ok(()) => Ok(YES),
-            Err(error) if is_not_done(&error) => {
-                anstream::eprintln!("portreeve: {error:#}");
-                Ok(NO)
-            }
-            Err(error) => Err(error),
-        }
+        run(options)?;
+        Ok(YES)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         held::Held,
         protocol::{AttachStatus, Request, Status},
     },
-    kernel::{held, pins::Pins},
+    kernel::{features::Features, held, pins::Pins},
     report::{self, Format, status},
 };
 
@@ -31,6 +31,7 @@ pub fn run(paths: &Paths) -> Result<u8> {
                 hooks: &held.hooks,
                 counters: &held.counters,
                 pool: &held.pool,
+                features: Features::of_host(),
             };
             (
                 shown.status(AttachStatus {

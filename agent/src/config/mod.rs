@@ -4,6 +4,7 @@
 //! Names of users and groups stay names here; the policy looks them up.
 
 mod access;
+mod degraded;
 mod ephemeral;
 mod jobs;
 mod table;
@@ -20,6 +21,7 @@ pub(crate) use self::access::number;
 use self::table::{Reader, Section};
 pub use self::{
     access::{Account, Restriction, ServAuthProfile, Uacc},
+    degraded::{Degraded, Feature},
     ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
 };
@@ -127,6 +129,8 @@ pub struct Config {
     pub same_job: SameJob,
     /// What is done about the ports that the kernel hands out.
     pub ephemeral: Ephemeral,
+    /// What the policy may do without where the kernel lacks it.
+    pub degraded: Degraded,
 }
 
 impl Default for Config {
@@ -148,6 +152,7 @@ impl Default for Config {
             ibmi_commands: None,
             same_job: SameJob::default(),
             ephemeral: Ephemeral::default(),
+            degraded: Degraded::default(),
         }
     }
 }
@@ -219,6 +224,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let report = reader.only(&mut top, "events", "report");
     let same_job = reader.only(&mut top, "sharing", "same_job");
     let ephemeral = ephemeral::ephemeral(&mut top, reader);
+    let degraded = degraded::degraded(&mut top, reader);
     let jobs = jobs::defined(&mut top, reader);
     let authport = jobs::authport(&mut top, reader);
     let servauth = access::servauth(&mut top, reader);
@@ -250,5 +256,6 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         }),
         same_job: same_job.unwrap_or_default(),
         ephemeral,
+        degraded,
     }
 }

@@ -250,6 +250,57 @@ fn the_rest_of_the_keys() {
 }
 
 #[test]
+fn what_may_be_lacking_is_accepted_word_by_word() {
+    let accepted = |text: &str| {
+        let degraded = read(text).0.unwrap().degraded;
+        Feature::ALL.map(|feature| degraded.accepts(feature))
+    };
+    for (text, expected) in [
+        ("", [false; 4]),
+        ("[degraded]\n", [false; 4]),
+        ("[degraded]\naccept = []\n", [false; 4]),
+        (
+            "[degraded]\naccept = 'listen'\n",
+            [false, false, false, true],
+        ),
+        (
+            "[degraded]\naccept = ['options', 'errno']\n",
+            [true, false, true, false],
+        ),
+        (
+            "[degraded]\naccept = ['errno', 'grant', 'options', 'listen']\n",
+            [true; 4],
+        ),
+    ] {
+        assert_eq!(accepted(text), expected, "{text}");
+    }
+    for accept in ["['listen', 'listen']", "'all'", "'Listen'", "''", "true"] {
+        let text = format!("[degraded]\naccept = {accept}\n");
+        assert_eq!(errors(&text), [(Code::ConfigInvalid, 2)], "{accept}");
+    }
+    let text = "[degraded]\naccept = ['lisen', 'x']\nexcept = 1\n";
+    let found = [2, 2, 3].map(|line| (Code::ConfigInvalid, line));
+    let mut errors = errors(text);
+    errors.sort_by_key(|(_, line)| *line);
+    assert_eq!(errors, found);
+}
+
+/// A word that isn't one is told what it looks like, or which there are.
+#[test]
+fn what_may_be_lacking_is_spelt_for_those_who_ask() {
+    let help = |word: &str| {
+        let mut sources = Sources::new();
+        let mut diagnostics = Diagnostics::new();
+        let text = format!("[degraded]\naccept = '{word}'\n");
+        parse(Path::new("c"), &text, &mut sources, &mut diagnostics);
+        diagnostics.iter().next().and_then(|d| d.help.clone())
+    };
+    assert_eq!(help("lissten").as_deref(), Some("did you mean `listen`?"));
+    let all = "the words here are errno, grant, options, listen";
+    assert_eq!(help("everything").as_deref(), Some(all));
+}
+
+#[test]
 fn everything_wrong_is_said_in_one_run() {
     let text = "mode = 'off'\nsysnam = 'A'\n[scope]\nnetns = 1\n[grant]\nx = 1\n\
                 [jobs.J]\nuser = 1.5\n[sharing]\nsame_job = 'x'\n[ibmi]\ncommand = 'x'\n";
@@ -279,8 +330,8 @@ proptest! {
     fn any_text_is_read_or_refused(
         text in prop_oneof![
             any::<String>(),
-            "(\\[{0,2}(jobs|servauth|restriction|ibmi|authport)(\\.(A|\"\\*\"))?\\]{0,2}\n|\
-              (cgroup|user|ports|permit|uacc|jobs|commands|users|protocol) = (1|'/a\\*'|\\['x', 2\\]|\\{\\}|true)\n){0,12}",
+            "(\\[{0,2}(jobs|servauth|restriction|ibmi|authport|degraded)(\\.(A|\"\\*\"))?\\]{0,2}\n|\
+              (cgroup|user|ports|permit|uacc|jobs|commands|users|protocol|accept) = (1|'/a\\*'|\\['x', 2\\]|\\{\\}|true)\n){0,12}",
         ],
     ) {
         errors(&text);

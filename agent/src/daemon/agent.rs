@@ -24,9 +24,11 @@ use crate::{
         KernelError,
         cgroup::AttachPoint,
         counters::{self, Counters},
+        features::Features,
         hooks::HOOKS,
         identify::Identifier,
         load::Kernel,
+        netns,
         pool::Pool,
         sysctl::PortSettings,
         tables::Tables,
@@ -48,6 +50,8 @@ pub struct Agent {
     /// The executables that jobs are defined by.
     pub executables: ExecutableKeeper,
     pub(super) attach: AttachPoint,
+    /// What the kernel has.
+    pub(super) features: Features,
     pub(super) source: Source,
     pub(super) policy: RefCell<Rc<Policy>>,
     /// Events seen lately.
@@ -72,6 +76,7 @@ impl Agent {
         pool: Pool,
         identifier: Identifier,
         attach: AttachPoint,
+        features: Features,
         source: Source,
         policy: Policy,
     ) -> Result<Self, KernelError> {
@@ -83,9 +88,10 @@ impl Agent {
             pool: RefCell::new(PoolKeeper::new(pool)),
             executables: ExecutableKeeper::new(identifier),
             attach,
+            features,
             source,
             policy: RefCell::new(Rc::new(policy)),
-            log: RefCell::new(EventLog::new(hierarchy)),
+            log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
@@ -120,7 +126,8 @@ impl Agent {
         let result = loop {
             let active = self.tables.borrow().active();
             let mode = self.policy().config.mode;
-            let result = selftest::run(&self.tables, mode, &self.attach.path).await;
+            let answer = selftest::Answer::expected(mode, self.features);
+            let result = selftest::run(&self.tables, answer, &self.attach.path).await;
             // A reload meanwhile may have changed the mode that was to be proven.
             if result.is_ok() || self.tables.borrow().active() == active {
                 break result;
@@ -204,6 +211,7 @@ impl Agent {
             hooks: &hooks,
             counters: &counters,
             pool: &self.pool.borrow().recorded(),
+            features: Some(self.features),
         };
         let mut status = held.status(attach);
         let pool = self.pool.borrow();
@@ -243,6 +251,7 @@ impl Agent {
             &self.policy(),
             &question,
             PortSettings::of_host().first_unprivileged,
+            self.features,
         ) {
             Some(answer) => reply(&answer),
             None => Reply::Failed(format!("{:?} is not tcp or udp", question.protocol)),
@@ -276,25 +285,19 @@ pub(super) fn now() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }
 
-/// Cookie of the network namespace to judge; 0 for all.
-///
-/// # Errors
-///
-/// [`KernelError::Io`] if the kernel doesn't tell.
-pub fn scope_cookie(scope: ScopeNetns) -> Result<u64, KernelError> {
+/// The network namespace to judge, if the agent's own is `own`; 0 for all.
+pub const fn scope_netns(scope: ScopeNetns, own: u64) -> u64 {
     match scope {
-        ScopeNetns::All => Ok(0),
-        ScopeNetns::Own => own_cookie(),
+        ScopeNetns::All => 0,
+        ScopeNetns::Own => own,
     }
 }
 
-/// Cookie of the agent's own network namespace.
+/// The agent's own network namespace, as the programs tell it from others.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn own_cookie() -> Result<u64, KernelError> {
-    crate::kernel::netns::own_cookie().map_err(KernelError::io(
-        "can't tell the own network namespace (SO_NETNS_COOKIE, Linux 5.14)",
-    ))
+pub fn own_netns() -> Result<u64, KernelError> {
+    netns::own().map_err(KernelError::io("can't tell the own network namespace"))
 }

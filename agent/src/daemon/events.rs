@@ -13,8 +13,8 @@ use std::{
 use nix::errno::Errno;
 use portreeve_common::{
     Reason,
-    abi::{Event, Hook, MAX_REPEATS, Protocol, RepeatKey, Repeats},
-    reason::EADDRINUSE,
+    abi::{Event, Feature, Hook, MAX_REPEATS, Protocol, RepeatKey, Repeats},
+    reason::{EADDRINUSE, EPERM},
 };
 
 use self::{
@@ -24,7 +24,7 @@ use self::{
 };
 pub use self::{decode::decode, queue::Follower};
 use super::protocol::{EventEntry, EventRecord, Rewritten};
-use crate::policy::build::Policy;
+use crate::{kernel::features::Features, policy::build::Policy};
 
 /// Events that are kept for `events` without `--follow`, and those that may wait
 /// for one who follows.
@@ -43,6 +43,8 @@ pub struct EventLog {
     cgroups: Cgroups,
     /// The last event of each key that can still get repetitions.
     told: HashMap<RepeatKey, EventRecord>,
+    /// What the kernel has.
+    features: Features,
     /// When the newest event was made.
     newest: u64,
     /// How each event is printed to standard output, if it is.
@@ -50,14 +52,15 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Nothing seen yet.
-    pub fn new(hierarchy: Option<PathBuf>) -> Self {
+    /// Nothing seen yet, on a kernel that has `features`.
+    pub fn new(hierarchy: Option<PathBuf>, features: Features) -> Self {
         Self {
             kept: Queue::new(KEPT),
             followers: Vec::new(),
             policies: VecDeque::new(),
             cgroups: Cgroups::new(hierarchy),
             told: HashMap::new(),
+            features,
             newest: 0,
             print: None,
         }
@@ -145,7 +148,13 @@ impl EventLog {
         let policy = self.policy(event.generation);
         let job = policy.and_then(|policy| callers::job(&policy.jobs, event, cgroup.as_deref()));
         let entry = self.entry(event.generation, event.entry, event.line);
-        let outcome = Outcome::new(event.reason, has(Event::AUDIT), has(Event::KERNEL))?;
+        // A security module always says which.
+        let is_chosen = hook == Hook::Listen || self.features.has(Feature::Errno);
+        let errno = match is_chosen {
+            false => Some(EPERM),
+            true => has(Event::KERNEL).then_some(EADDRINUSE),
+        };
+        let outcome = Outcome::new(event.reason, has(Event::AUDIT), errno)?;
         let from = address(hook, event.address);
         let rewritten = has(Event::REWRITTEN).then(|| Rewritten {
             from: from.clone(),
@@ -190,7 +199,8 @@ impl EventLog {
                 ..record
             });
         }
-        let outcome = Outcome::new(key.reason as u16, key.audit != 0, false)?;
+        let errno = (!self.features.has(Feature::Errno)).then_some(EPERM);
+        let outcome = Outcome::new(key.reason as u16, key.audit != 0, errno)?;
         let entry = self.entry(key.generation, key.entry, 0);
         let reservation = self
             .policy(key.generation)
@@ -259,13 +269,14 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// `None` if a program of another version said it.
-    fn new(reason: u16, audit: bool, kernel: bool) -> Option<Self> {
+    /// A refusal ends with `instead` of its own errno, if that is given. `None` if a
+    /// program of another version said it.
+    fn new(reason: u16, audit: bool, instead: Option<u16>) -> Option<Self> {
         let reason = Reason::from_code(reason)?;
         let (verdict, errno) = match (reason.errno(), audit) {
             (None, _) => (ALLOW, None),
             (Some(_), true) => ("would-deny", None),
-            (Some(errno), false) => ("deny", Some(if kernel { EADDRINUSE } else { errno })),
+            (Some(errno), false) => ("deny", Some(instead.unwrap_or(errno))),
         };
         Some(Self {
             verdict,
@@ -314,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_errno_is_what_the_caller_saw() {
-        let mut log = EventLog::new(None);
+        let mut log = EventLog::new(None, Features::ALL);
         for flags in [0, Event::KERNEL, Event::AUDIT, Event::AUDIT | Event::KERNEL] {
             log.add(&event(flags));
         }
@@ -337,7 +348,7 @@ mod tests {
 
     #[test]
     fn repetitions_are_told_like_the_last_of_them() {
-        let mut log = EventLog::new(None);
+        let mut log = EventLog::new(None, Features::ALL);
         let told = event(0);
         log.add(&told);
         let key = RepeatKey::of(&told);
@@ -368,7 +379,7 @@ mod tests {
     /// With a backlog the ring may still hold what repetitions are like.
     #[test]
     fn a_second_is_complete_when_its_events_are_in() {
-        let mut log = EventLog::new(None);
+        let mut log = EventLog::new(None, Features::ALL);
         assert_eq!(log.complete_before(true), 0);
         let mut late = event(0);
         for (time, second) in [(5 * SECOND + GRACE, 5), (6 * SECOND + GRACE - 1, 5)] {

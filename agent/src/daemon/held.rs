@@ -12,6 +12,7 @@ use crate::{
     files::hex,
     kernel::{
         counters::Counters,
+        features::Features,
         hooks::HOOKS,
         listen,
         pool::Recorded,
@@ -31,6 +32,8 @@ pub struct Held<'a> {
     pub counters: &'a Counters,
     /// What was changed in the kernel's pool of ports.
     pub pool: &'a Recorded,
+    /// What the kernel has, if that could be told.
+    pub features: Option<Features>,
 }
 
 impl Held<'_> {
@@ -84,6 +87,8 @@ fn missing(held: &Held<'_>) -> Vec<String> {
         .filter(|hook| !held.hooks.contains(hook))
         .map(|hook| format!("{hook}: the hook is not attached"))
         .collect();
+    let lacking = held.features.map(Features::lacking).unwrap_or_default();
+    missing.extend(lacking.iter().map(|lack| lack.to_string()));
     if !held.hooks.contains(&names::LISTEN) {
         missing.push(format!(
             "listen: UNRSV for TCP can be judged at bind only: {}",

@@ -14,16 +14,17 @@ use tokio::{
 };
 
 use super::{
-    agent::{Agent, own_cookie, scope_cookie},
+    agent::{Agent, own_netns, scope_netns},
     control, events,
     protocol::{EventRecord, Reloaded, Reply},
 };
 use crate::{
     kernel::{
         cgroup::AttachPoint,
+        features::Features,
         load::{Kernel, Options, Up, take_away},
         pins::Pins,
-        requirements, stream,
+        stream,
     },
     policy::{build::Policy, source::Source},
     report,
@@ -51,6 +52,8 @@ pub struct RunOptions {
     pub source: Source,
     /// The policy to start with.
     pub policy: Policy,
+    /// What the kernel has.
+    pub features: Features,
     /// The cgroup to attach to; `None` for the root of the hierarchy.
     pub cgroup: Option<PathBuf>,
     /// The bpffs directory.
@@ -79,10 +82,9 @@ pub fn run(options: RunOptions) -> Result<()> {
 async fn main(options: RunOptions) -> Result<()> {
     let attach = AttachPoint::find(options.cgroup.as_deref())?;
     let pins = Pins::new(&options.bpffs);
-    // Before anything else that an older kernel has no answer to.
-    requirements::helpers()?;
-    let own_netns = own_cookie()?;
-    let scope_netns = scope_cookie(options.policy.config.scope)?;
+    let features = options.features;
+    let own_netns = own_netns()?;
+    let scope_netns = scope_netns(options.policy.config.scope, own_netns);
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -93,6 +95,7 @@ async fn main(options: RunOptions) -> Result<()> {
         pins: &pins,
         scope_netns,
         own_netns,
+        features,
         trace: options.trace,
     })?;
     let adopted = up.kernel.adopted;
@@ -112,6 +115,7 @@ async fn main(options: RunOptions) -> Result<()> {
         pool,
         identifier,
         attach,
+        features,
         options.source,
         options.policy,
     )?);

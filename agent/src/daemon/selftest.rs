@@ -1,10 +1,10 @@
 //! The proof that the hooks are alive: real binds by a real process.
 //!
 //! A helper process binds an address that no host may have, on sockets whose
-//! cookies the programs are told beforehand. A live hook answers those, and only
-//! those, with an errno that nothing else gives (in audit mode: with a note); a
-//! dead one leaves the kernel's own EADDRNOTAVAIL. Nothing is ever held, and no
-//! counter moves.
+//! cookies the programs are told beforehand. A live hook notes those, and only
+//! those, and in enforce mode refuses them with an errno that nothing else gives (with
+//! EPERM where the kernel lets it choose none); a dead one leaves the kernel's own
+//! EADDRNOTAVAIL. Nothing is ever held, and no counter moves.
 
 use std::{
     cell::RefCell,
@@ -23,7 +23,7 @@ use nix::{
     sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, socket},
 };
 use portreeve_common::abi::{
-    Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
+    Feature, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -31,7 +31,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::kernel::{netns, tables::Tables};
+use crate::kernel::{features::Features, netns, tables::Tables};
 
 /// Longest time for the whole test.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -44,18 +44,39 @@ const CASES: [(Hook, Protocol); 4] = [
     (Hook::Bind6, Protocol::Udp),
 ];
 
+/// What a live hook does with the test's binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The errno that it refuses them with; `None` if they go on.
+    errno: Option<u16>,
+}
+
+impl Answer {
+    /// In this mode, on a kernel that has these features.
+    pub fn expected(mode: Mode, features: Features) -> Self {
+        let chosen = features.has(Feature::Errno);
+        Self {
+            errno: match mode {
+                Mode::Audit => None,
+                Mode::Enforce if chosen => Some(SELFTEST_ERRNO),
+                Mode::Enforce => Some(Errno::EPERM as u16),
+            },
+        }
+    }
+}
+
 /// Runs the self-test below the cgroup that the hooks are attached to.
 ///
 /// # Errors
 ///
 /// Says which hook did not answer, or why the test could not be made.
-pub async fn run(tables: &RefCell<Tables>, mode: Mode, attach: &Path) -> Result<()> {
-    let test = timeout(LIMIT, cases(tables, mode, attach)).await;
+pub async fn run(tables: &RefCell<Tables>, answer: Answer, attach: &Path) -> Result<()> {
+    let test = timeout(LIMIT, cases(tables, answer, attach)).await;
     tables.borrow().expect_selftest(0);
     test.with_context(|| format!("no result within {} s", LIMIT.as_secs()))?
 }
 
-async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path) -> Result<()> {
+async fn cases(tables: &RefCell<Tables>, answer: Answer, attach: &Path) -> Result<()> {
     let place = Place::below(attach)?;
     let mut command = Command::new("/proc/self/exe");
     command.arg(HELPER_VERB);
@@ -78,20 +99,13 @@ async fn cases(tables: &RefCell<Tables>, mode: Mode, attach: &Path) -> Result<()
         tables.borrow().expect_selftest(cookie);
         go(&mut stdin).await?;
         let errno: u16 = next_number(&mut lines).await?;
-        match mode {
-            Mode::Enforce if errno != SELFTEST_ERRNO => bail!(
-                "hook {} did not refuse a {} bind: it ended with {}",
-                hook.name(),
-                protocol.name(),
-                Errno::from_raw(i32::from(errno)).desc()
-            ),
-            Mode::Enforce => {}
-            Mode::Audit if tables.borrow().seen_selftest() != cookie => bail!(
-                "hook {} did not see a {} bind",
-                hook.name(),
-                protocol.name()
-            ),
-            Mode::Audit => {}
+        let (hook, protocol) = (hook.name(), protocol.name());
+        if answer.errno.is_some_and(|expected| expected != errno) {
+            let how = Errno::from_raw(i32::from(errno)).desc();
+            bail!("hook {hook} did not refuse a {protocol} bind: it ended with {how}");
+        }
+        if tables.borrow().seen_selftest() != cookie {
+            bail!("hook {hook} did not see a {protocol} bind");
         }
     }
     child

@@ -132,6 +132,8 @@ codes! {
 
     UnreservedUnsupported = "PRV301", None, "UNRSV at listen needs the BPF LSM",
         "UNRSV entries for TCP are judged at listen unless they say WHENBIND. Only a security module can do that, and the kernel asks one written in BPF only if it was booted so. Accepting the entry would promise too much.";
+    KernelLacks = "PRV305", None, "the policy needs what this kernel lacks",
+        "On an older kernel a refusal can't have its own errno, a low port can't be granted, or the options of a socket can't be switched. A policy that needs such a thing is refused as a whole, unless [degraded] accepts that it is enforced without.";
     EphemeralUnsupported = "PRV307", None, "EPHEMERALPORTS can't be enforced here",
         "Linux has one range for both protocols, net.ipv4.ip_local_port_range. It is set if TCPCONFIG and UDPCONFIG say the same range and [ephemeral] manage allows it.";
     BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not enforced",

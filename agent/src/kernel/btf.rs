@@ -5,8 +5,10 @@
 
 use std::{fs, path::Path};
 
-use portreeve_common::abi::{FIELDS, Field, Needed};
+use portreeve_common::abi::{FIELDS, Feature, Field, Needed};
 use thiserror::Error;
+
+use super::features::Features;
 
 /// The kernel's type information.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -50,13 +52,24 @@ pub enum BtfError {
 }
 
 impl Offsets {
-    /// The offsets of the running kernel.
+    /// The offsets of the running kernel, which has `features`.
     ///
     /// # Errors
     ///
     /// See [`BtfError`].
-    pub fn of_running_kernel() -> Result<Self, BtfError> {
-        Self::of_file(Path::new(VMLINUX))
+    pub fn of_running_kernel(features: Features) -> Result<Self, BtfError> {
+        let offsets = Self::of_file(Path::new(VMLINUX))?;
+        let mut needed = vec![[Field::CgroupAncestors, Field::NodeParent]];
+        if !features.has(Feature::NetnsCookie) {
+            needed.extend([Field::NetCommon, Field::NamespaceInode].map(|field| [field; 2]));
+        }
+        match needed.into_iter().find(|either| !offsets.has_one(*either)) {
+            Some([_, field]) => {
+                let (record, field) = field.names();
+                Err(BtfError::NoField { record, field })
+            }
+            None => Ok(offsets),
+        }
     }
 
     fn of_file(path: &Path) -> Result<Self, BtfError> {
@@ -91,11 +104,21 @@ impl Offsets {
     /// Structure and name of a field that this kernel hasn't and without which nothing
     /// can be judged at listen.
     pub fn missing_at_listen(&self) -> Option<(&'static str, &'static str)> {
+        if !self.has_one([Field::SockCgroupWord, Field::SockCgroup]) {
+            return Some(Field::SockCgroup.names());
+        }
         let mut fields = FIELDS.iter().zip(&self.0);
         let missing = fields.find(|(field, offset)| {
             field.needed() == Needed::AtListen && **offset == Field::MISSING
         });
         missing.map(|(field, _)| field.names())
+    }
+
+    /// Whether the kernel has one of two fields that do the same.
+    fn has_one(&self, either: [Field; 2]) -> bool {
+        either
+            .into_iter()
+            .any(|field| self.0[field as usize] != Field::MISSING)
     }
 
     /// The offsets, as the programs take them.
@@ -323,7 +346,7 @@ mod tests {
             println!("skipped: this kernel has no {VMLINUX}");
             return;
         }
-        let offsets = Offsets::of_running_kernel().unwrap();
+        let offsets = Offsets::of_running_kernel(Features::ALL).unwrap();
         let of = |field: Field| offsets.as_slice()[field as usize];
         assert!(of(Field::TaskComm) > of(Field::TaskLeader));
         assert!(of(Field::CredEgid) > of(Field::CredEuid));

@@ -23,7 +23,7 @@ pub enum KernelError {
     NoObject,
     /// The kernel lacks something the programs use.
     #[error(
-        "this kernel ({release}) lacks {feature}, which portreeve needs to {purpose}; Linux 6.1 and later have it"
+        "this kernel ({release}) lacks {feature}, which portreeve needs to {purpose}; Linux 5.10 and later have it"
     )]
     MissingFeature {
         /// `uname -r`

@@ -24,6 +24,7 @@ use super::{
     btf::Offsets,
     cgroup::AttachPoint,
     error::chain,
+    features::Features,
     hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
     identify::Identifier,
     listen, object,
@@ -41,10 +42,12 @@ pub struct Options<'a> {
     pub attach: &'a AttachPoint,
     /// Where they are pinned.
     pub pins: &'a Pins,
-    /// Cookie of the network namespace they judge; 0 for all.
+    /// The network namespace they judge; 0 for all.
     pub scope_netns: u64,
-    /// Cookie of the agent's own network namespace.
+    /// The agent's own network namespace.
     pub own_netns: u64,
+    /// What the kernel has.
+    pub features: Features,
     /// Whether the programs write debug traces to the log.
     pub trace: bool,
 }
@@ -89,7 +92,7 @@ impl Kernel {
     pub fn bring_up(options: &Options<'_>) -> Result<Up, KernelError> {
         requirements::root("`portreeve run`")?;
         let object = object::bytes().ok_or(KernelError::NoObject)?;
-        let offsets = Offsets::of_running_kernel()?;
+        let offsets = Offsets::of_running_kernel(options.features)?;
         options.pins.create()?;
         let lock = options.pins.lock()?;
         let adopted = match options.pins.inspect()? {
@@ -241,9 +244,11 @@ fn load_object(
 ) -> Result<Ebpf, KernelError> {
     // 5 is aya's `Level::Trace`; with 0 the verifier drops the traces from the programs.
     let log_level: u8 = if options.trace { 5 } else { 0 };
+    let features = options.features.words();
     let mut loader = EbpfLoader::new();
     loader
         .override_global(globals::OFFSETS, offsets.as_slice(), true)
+        .override_global(globals::FEATURES, features.as_slice(), true)
         .override_global(globals::SCOPE_NETNS, &options.scope_netns, true)
         .override_global(globals::OWN_NETNS, &options.own_netns, true)
         .override_global(globals::SCOPE_CGROUP, &options.attach.id, true)

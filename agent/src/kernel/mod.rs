@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod counters;
 mod error;
 pub mod executables;
+pub mod features;
 pub mod folders;
 mod half_table;
 pub mod held;

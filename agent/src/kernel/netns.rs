@@ -13,13 +13,28 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-/// Cookie of the agent's own network namespace: what a program is told of a
-/// socket's namespace. Its value means nothing and must be asked for.
+/// What tells this thread's network namespace from every other one, as the programs
+/// see it of a socket: its cookie, before Linux 5.14 its inode number. Neither is the
+/// same after a boot.
 ///
 /// # Errors
 ///
-/// What the kernel says; `ENOPROTOOPT` before Linux 5.14.
-pub fn own_cookie() -> io::Result<u64> {
+/// What the kernel says.
+pub fn own() -> io::Result<u64> {
+    match own_cookie() {
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+            Ok(fs::metadata("/proc/thread-self/ns/net")?.ino())
+        }
+        cookie => cookie,
+    }
+}
+
+/// Whether the kernel tells the cookie of a network namespace.
+pub fn has_cookies() -> bool {
+    own_cookie().is_ok()
+}
+
+fn own_cookie() -> io::Result<u64> {
     let socket = socket(
         AddressFamily::Inet,
         SockType::Datagram,
@@ -29,11 +44,11 @@ pub fn own_cookie() -> io::Result<u64> {
     u64_option(&socket, libc::SO_NETNS_COOKIE)
 }
 
-/// Does `work` in the network namespace with this cookie, on a thread of its own.
+/// Does `work` in the network namespace that [`own`] tells so, on a thread of its own.
 /// `None` if no thread is in it and `ip netns` has no name for it.
-pub fn in_namespace<T: Send>(cookie: u64, work: impl FnOnce() -> T + Send) -> Option<T> {
+pub fn in_namespace<T: Send>(namespace: u64, work: impl FnOnce() -> T + Send) -> Option<T> {
     let file = namespaces().find(|file| {
-        on_thread_in(file, own_cookie).is_some_and(|found| found.is_ok_and(|found| found == cookie))
+        on_thread_in(file, own).is_some_and(|found| found.is_ok_and(|found| found == namespace))
     })?;
     on_thread_in(&file, work)
 }
@@ -102,7 +117,7 @@ mod tests {
 
     #[test]
     fn cookies_are_given_and_differ_by_socket() {
-        assert_eq!(own_cookie().unwrap(), own_cookie().unwrap());
+        assert_eq!(own().unwrap(), own().unwrap());
         let first = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let second = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let cookie = socket_cookie(&first).unwrap();

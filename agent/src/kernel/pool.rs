@@ -85,7 +85,7 @@ impl Pool {
         let namespace = self.word(NETNS);
         Recorded {
             managed: namespace != 0,
-            here: netns::own_cookie().is_ok_and(|own| own == namespace),
+            here: netns::own().is_ok_and(|own| own == namespace),
             added: self.set(ADDED),
             range: RangeChange::from_word(self.word(RANGE)),
         }
@@ -153,7 +153,7 @@ impl Pool {
     /// Makes the record that of this thread's network namespace. What is recorded
     /// of another one is set back there.
     fn claim(&self) -> io::Result<()> {
-        let own = netns::own_cookie()?;
+        let own = netns::own()?;
         if self.word(NETNS) != own {
             self.in_its_namespace(|pool| {
                 pool.restore_range()?;
@@ -287,7 +287,7 @@ impl Pool {
         if namespace == 0 {
             return Ok(());
         }
-        if netns::own_cookie()? == namespace {
+        if netns::own()? == namespace {
             return work(self);
         }
         let pins = &self.pins;

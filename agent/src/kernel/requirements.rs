@@ -4,30 +4,27 @@ use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 use super::KernelError;
 
-/// Helpers the programs call, and what for.
-const HELPERS: [(BpfHelper, &str, &str); 5] = [
+/// Helpers without which nothing can be judged, and what for. What the programs can do
+/// without is in [`super::features`].
+const HELPERS: [(BpfHelper, &str, &str); 4] = [
     (
-        BpfHelper::BPF_FUNC_set_retval,
-        "bpf_set_retval",
-        "refuse a bind with EACCES",
+        BpfHelper::BPF_FUNC_get_current_task,
+        "bpf_get_current_task",
+        "find who is calling",
     ),
     (
-        BpfHelper::BPF_FUNC_get_retval,
-        "bpf_get_retval",
-        "leave another program's refusal alone",
-    ),
-    (
-        BpfHelper::BPF_FUNC_get_current_task_btf,
-        "bpf_get_current_task_btf",
+        BpfHelper::BPF_FUNC_probe_read_kernel,
+        "bpf_probe_read_kernel",
         "read who is calling",
     ),
     (
-        BpfHelper::BPF_FUNC_get_netns_cookie,
-        "bpf_get_netns_cookie",
-        "tell network namespaces apart",
+        BpfHelper::BPF_FUNC_sk_storage_get,
+        "bpf_sk_storage_get",
+        "remember what was judged of a socket",
     ),
     (
         BpfHelper::BPF_FUNC_ringbuf_reserve,
@@ -49,6 +46,12 @@ pub fn root(what: &'static str) -> Result<(), KernelError> {
     }
 }
 
+/// Lets programs and maps take the memory they need: before Linux 5.11 it counts as
+/// locked. Where the limit can't be raised and is too low, loading says so.
+pub(super) fn raise_memory_limit() {
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+}
+
 /// Tries each helper by loading a program that calls it; a version number would
 /// say nothing of a distribution's kernel.
 ///
@@ -56,6 +59,7 @@ pub fn root(what: &'static str) -> Result<(), KernelError> {
 ///
 /// [`KernelError::MissingFeature`] for the first one that is missing.
 pub fn helpers() -> Result<(), KernelError> {
+    raise_memory_limit();
     for (helper, feature, purpose) in HELPERS {
         match is_helper_supported(ProgramType::CgroupSockAddr, helper) {
             Ok(true) => {}

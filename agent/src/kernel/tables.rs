@@ -209,7 +209,7 @@ impl Tables {
         self.refusals.atomic(word).load(Ordering::Relaxed)
     }
 
-    /// Cookie of the self-test's socket that a hook in audit mode has seen last.
+    /// Cookie of the self-test's socket that a hook has seen last.
     pub fn seen_selftest(&self) -> u64 {
         self.selftest.atomic(1).load(Ordering::Acquire)
     }

@@ -11,6 +11,7 @@ use super::{
     ibmi,
     identity::exes::Inodes,
     jobs::Jobs,
+    lacking::Needs,
     lint::{Host, Lint},
     listeners,
     pool::{self, Plan},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     config::Config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
-    kernel::{lsm::BpfLsm, sysctl::PortSettings},
+    kernel::{features::Features, lsm::BpfLsm, sysctl::PortSettings},
     ports::Listeners,
     profile::Profile,
 };
@@ -85,6 +86,8 @@ pub struct Ingredients<'a> {
     pub host: Option<PortSettings>,
     /// Whether the kernel can judge at listen, if the policy is for this host.
     pub lsm: Option<BpfLsm>,
+    /// What the kernel has, if the policy is for it and that could be told.
+    pub features: Option<Features>,
     /// Compare with what listens on this host.
     pub listeners: Option<&'a dyn Listeners>,
 }
@@ -104,6 +107,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         lint,
         host,
         lsm,
+        features,
         listeners,
     } = ingredients;
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
@@ -155,6 +159,15 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         sources: &sources,
     };
     let compiled = compile(&rules, &with, diagnostics);
+    if let Some(features) = features.filter(|_| purpose == Purpose::Enforce) {
+        let needs = Needs {
+            config: &config,
+            entries: &rules.entries,
+            compiled: &compiled,
+            jobs: &jobs,
+        };
+        needs.report(features, diagnostics);
+    }
     if compiled.image.permits.is_exceeded() {
         let message = format!(
             "the policy permits more than {MAX_PERMITS} users and groups; what is left over is permitted to nobody"

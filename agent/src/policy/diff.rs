@@ -165,6 +165,7 @@ mod tests {
             lint: None,
             host: None,
             lsm: None,
+            features: None,
             listeners: None,
             inodes: &Presence,
         };

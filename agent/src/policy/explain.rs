@@ -7,7 +7,7 @@ use std::{
 
 use portreeve_common::{
     PolicyView as _, Reason, Request, Subject, Verdict,
-    abi::{Protocol, jobs::Place},
+    abi::{Feature, Protocol, jobs::Place},
     decide,
     decide::{Asked, Identity, Operation, Rewrite},
     jobname::Name,
@@ -23,7 +23,7 @@ use super::{
     specificity::Specificity,
     story::Story,
 };
-use crate::config::KERNEL;
+use crate::{config::KERNEL, kernel::features::Features};
 
 /// Who asks for what, as described on the command line or found in `/proc`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,8 @@ pub struct Answer {
     pub host_rule: bool,
     /// The address that is bound in the end.
     pub address: Option<String>,
-    /// `"shared"` or `"single"` for a reserved TCP port.
+    /// `"shared"` or `"single"` for a reserved TCP port, unless that is the
+    /// application's choice on this kernel.
     pub sharing: Option<String>,
     /// The reason's id.
     pub reason: String,
@@ -153,10 +154,17 @@ pub fn protocol(name: &str) -> Option<Protocol> {
 /// Answers `question` under `policy` with the function that the kernel runs.
 /// `None` if it names no protocol that is judged.
 ///
-/// `first_unprivileged` is the host's `ip_unprivileged_port_start`.
-pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) -> Option<Answer> {
+/// `first_unprivileged` is the host's `ip_unprivileged_port_start`, and `features` what
+/// the kernel has that enforces the policy.
+pub fn explain(
+    policy: &Policy,
+    question: &Question,
+    first_unprivileged: u16,
+    features: Features,
+) -> Option<Answer> {
     let protocol = protocol(&question.protocol)?;
-    let verdict = judge(policy, protocol, question);
+    let mut verdict = judge(policy, protocol, question);
+    verdict.grant &= features.has(Feature::Grant);
     let host_rule = !verdict.refuses()
         && !verdict.grant
         && !question.listen
@@ -173,7 +181,9 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
         entry: entry.as_ref(),
         host_rule: host_rule.then_some(first_unprivileged),
     };
-    let reserved = verdict.reason == Reason::Permitted && protocol == Protocol::Tcp;
+    let reserved = verdict.reason == Reason::Permitted
+        && protocol == Protocol::Tcp
+        && features.has(Feature::Options);
     Some(Answer {
         verdict: if verdict.refuses() { "deny" } else { "allow" }.into(),
         grant: verdict.grant,
@@ -181,7 +191,7 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
         address: final_address(policy, question, &verdict),
         sharing: reserved.then(|| if verdict.shared { "shared" } else { "single" }.into()),
         reason: verdict.reason.id().into(),
-        errno: errno(verdict.reason, question).map(Into::into),
+        errno: errno(verdict.reason, question, features).map(Into::into),
         selected: rule.and_then(|rule| selected(policy, rule, &verdict)),
         text: story.tell(),
         entry,
@@ -261,8 +271,11 @@ fn asked(address: Option<IpAddr>) -> Asked {
 
 /// What the caller sees. The kernel's threads go on to their next port for nothing
 /// but a port that is taken.
-fn errno(reason: Reason, question: &Question) -> Option<&'static str> {
+fn errno(reason: Reason, question: &Question, features: Features) -> Option<&'static str> {
+    // A security module always says which.
+    let is_chosen = features.has(Feature::Errno) || question.listen;
     reason.errno().map(|errno| match errno {
+        _ if !is_chosen => "EPERM",
         EACCES if question.is_kernel() => "EADDRINUSE",
         EAFNOSUPPORT => "EAFNOSUPPORT",
         _ => "EACCES",

@@ -10,6 +10,7 @@ pub mod ibmi;
 pub mod identity;
 pub mod image;
 pub mod jobs;
+pub mod lacking;
 pub mod lint;
 mod listeners;
 pub mod lists;

@@ -14,7 +14,7 @@ use crate::{
     config::{self, Config, Ephemeral, OnError},
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust, combined},
-    kernel::{lsm::BpfLsm, pool::settings_without_ours},
+    kernel::{features::Features, lsm::BpfLsm, pool::settings_without_ours},
     ports::{HostListeners, Listeners},
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
@@ -39,6 +39,8 @@ pub struct Source {
     pub lint: bool,
     /// Compare it with the host we run on: its settings, names and listeners.
     pub of_this_host: bool,
+    /// What its kernel has, if the policy is to be enforced there or that could be told.
+    pub features: Option<Features>,
     /// Whether the files become policy.
     pub trust: Trust,
     /// What the policy is for.
@@ -212,16 +214,21 @@ impl Source {
                 host: (self.purpose == Purpose::Enforce)
                     .then(|| settings_without_ours(&self.bpffs)),
                 lsm: self.of_this_host.then(BpfLsm::of_host),
+                features: self.features,
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
             },
             &mut diagnostics,
         );
-        // There is no entry whose loss would mend these: a pool too small, or
-        // tables that don't know all jobs, which entries are meant to refuse too.
+        // There is no entry whose loss would mend these: a pool too small, tables
+        // that don't know all jobs, which entries are meant to refuse too, or a kernel
+        // that can't enforce what is asked for.
         let is_of_the_whole = |d: &Diagnostic| {
             d.severity == Severity::Error
-                && matches!(d.code, Code::PoolTooSmall | Code::TooManyJobs)
+                && matches!(
+                    d.code,
+                    Code::PoolTooSmall | Code::TooManyJobs | Code::KernelLacks
+                )
         };
         let refused = diagnostics.has_errors()
             && (on_error == OnError::Refuse || diagnostics.iter().any(is_of_the_whole));
@@ -318,6 +325,7 @@ mod tests {
             strict: false,
             lint: false,
             of_this_host: false,
+            features: None,
             trust: Trust::Policy,
             purpose: Purpose::Explain,
             leave_pool: true,
@@ -352,6 +360,7 @@ mod tests {
             strict: false,
             lint: false,
             of_this_host: false,
+            features: None,
             trust: Trust::Inspection,
             purpose: Purpose::Explain,
             leave_pool: true,

@@ -24,6 +24,8 @@ pub struct Attributes {
     pub skips_errors: bool,
     /// `strict`: report what z/OS would not accept.
     pub strict: bool,
+    /// `kernel=old`: checked for a kernel that lacks what can be lacking.
+    pub old_kernel: bool,
     /// `ignore=WHY`: not run, for a reason.
     pub ignored: bool,
 }
@@ -172,6 +174,7 @@ impl Reader<'_> {
             match word.split_once('=') {
                 None if word == "strict" => attributes.strict = true,
                 Some(("on_error", "skip")) => attributes.skips_errors = true,
+                Some(("kernel", "old")) => attributes.old_kernel = true,
                 Some(("ignore", why)) if !why.is_empty() => {
                     attributes.ignored = true;
                     // The rest of the line is the reason.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use portreeve::config::{self, Config};
 use portreeve::diagnostics::{Diagnostic, Sources};
+use portreeve::kernel::features::Features;
 use portreeve::kernel::lsm::BpfLsm;
 use portreeve::kernel::sysctl::PortSettings;
 use portreeve::policy::bits::PortBits;
@@ -132,6 +133,7 @@ fn make(
         purpose,
         lint: (purpose == Purpose::Enforce).then(host),
         host: Some(host().ports),
+        features: example.attributes.old_kernel.then_some(Features::NONE),
         lsm: Some(BpfLsm::Inactive {
             modules: "lockdown,capability,yama".to_owned(),
         }),
@@ -159,5 +161,10 @@ fn line(said: &Diagnostic, sources: &Sources) -> String {
 
 /// What `policy` answers, on a host where ports below 1024 need a capability.
 pub fn ask(policy: &Policy, question: &Question) -> Option<Answer> {
-    explain(policy, question, host().ports.first_unprivileged)
+    explain(
+        policy,
+        question,
+        host().ports.first_unprivileged,
+        Features::ALL,
+    )
 }

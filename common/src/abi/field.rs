@@ -78,7 +78,8 @@ fields! {
     CssSetDomain = "css_set", "dom_cset";
     /// How far below the root a cgroup is.
     CgroupLevel = "cgroup", "level";
-    /// The cgroups above it, by level.
+    /// The cgroups above it, by level. Before Linux 6.1 they are found by
+    /// [`Field::NodeParent`].
     CgroupAncestors = "cgroup", "ancestors";
     /// Its directory.
     CgroupNode = "cgroup", "kn";
@@ -86,6 +87,8 @@ fields! {
     NodeName = "kernfs_node", "name";
     /// The directory's id.
     NodeId = "kernfs_node", "id";
+    /// The directory above.
+    NodeParent = "kernfs_node", "parent";
     /// A socket's network namespace.
     SockNet = "sock_common", "skc_net";
     /// Whether a socket takes IPv6 only: a bit.
@@ -108,10 +111,16 @@ fields! {
     SockCgroups = "sock", "sk_cgrp_data";
     /// The one on the v2 hierarchy, in which it was made.
     SockCgroup = "sock_cgroup_data", "cgroup";
+    /// The same before Linux 5.15, with bits that say that it isn't known.
+    SockCgroupWord = "sock_cgroup_data", "val";
     /// The first of the sockets inside a Multipath TCP socket: the one that is bound.
     MptcpFirst = "mptcp_sock", "first";
     /// What tells a network namespace from every other one.
     NetCookie = "net", "net_cookie";
+    /// What a network namespace has in common with others.
+    NetCommon = "net", "ns";
+    /// A namespace's inode number.
+    NamespaceInode = "ns_common", "inum";
     /// The user namespace that owns a network namespace.
     NetUserNs = "net", "user_ns";
     /// The user namespace above.
@@ -129,7 +138,7 @@ pub enum Needed {
     Always,
     /// Judge at listen.
     AtListen,
-    /// Nothing: a kernel without it has no such sockets.
+    /// Nothing: a kernel without it has no such sockets, or another way.
     Never,
 }
 
@@ -145,7 +154,14 @@ impl Field {
     /// What it is needed for.
     pub const fn needed(self) -> Needed {
         match self {
-            Self::SockAddress6 | Self::MptcpFirst => Needed::Never,
+            Self::SockAddress6
+            | Self::MptcpFirst
+            | Self::CgroupAncestors
+            | Self::NodeParent
+            | Self::SockCgroup
+            | Self::SockCgroupWord
+            | Self::NetCommon
+            | Self::NamespaceInode => Needed::Never,
             Self::SocketSock
             | Self::SockFamily
             | Self::SockPort
@@ -153,7 +169,6 @@ impl Field {
             | Self::SockProtocol
             | Self::SockLocks
             | Self::SockCgroups
-            | Self::SockCgroup
             | Self::NetCookie => Needed::AtListen,
             _ => Needed::Always,
         }

@@ -11,6 +11,7 @@ mod active;
 pub mod counter;
 mod entry;
 mod event;
+mod feature;
 mod field;
 pub mod globals;
 mod info;
@@ -27,6 +28,7 @@ pub use self::{
         Event, Hook, RepeatKey, Repeats, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
         TOLD_PER_SECOND,
     },
+    feature::Feature,
     field::{FIELDS, Field, Needed},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
     operand::{BindAddress, Matcher},

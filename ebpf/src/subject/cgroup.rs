@@ -53,24 +53,24 @@ pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
     let Some(rules) = half.job_rules() else {
         return UNREADABLE;
     };
-    let Some(cgroup) = of_process() else {
+    let id = id_of_cgroup();
+    if id == 0 {
         return UNREADABLE;
-    };
-    let Some(node) = cgroup.follow(Field::CgroupNode) else {
-        return UNREADABLE;
-    };
+    }
     let key = CgroupKey {
-        cgroup: node.get(Field::NodeId),
+        cgroup: id,
         generation: (policy >> 1) as u32,
         reserved: 0,
     };
     if let Some(class) = copied(CGROUP_CLASSES.get_ptr(&key)) {
         return u64::from(class);
     }
+    let Some(cgroup) = of_process() else {
+        return UNREADABLE;
+    };
     let path = Path {
         half: half.0,
-        cgroup: cgroup.address(),
-        depth: cgroup.get(Field::CgroupLevel),
+        cgroup: task::number(cgroup.address()),
     };
     let Some(class) = identity::cgroup_class(rules.start, &half, &path) else {
         return UNREADABLE;
@@ -80,10 +80,47 @@ pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
     u64::from(class)
 }
 
+/// How many levels may lie between the caller's cgroup and one whose name is asked
+/// for, where each knows only the next one above it.
+const MAX_CLIMB: u32 = 64;
+
 struct Path {
     half: u32,
     cgroup: u64,
-    depth: u32,
+}
+
+/// Where the name stands that the cgroup at `cgroup`, or the one above it, has at
+/// `level`; 0 if it can't be reached.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn name_at(cgroup: u64, level: u32) -> u64 {
+    let ancestors = offset(Field::CgroupAncestors);
+    let node = if ancestors == Field::MISSING {
+        let depth: u32 = task::read_field(cgroup, Field::CgroupLevel);
+        node_above(cgroup, depth.wrapping_sub(level))
+    } else {
+        let place = cgroup + u64::from(ancestors) + 8 * u64::from(level);
+        task::read_field(task::read(place), Field::CgroupNode)
+    };
+    // Of no directory nothing is read, which makes its name 0.
+    task::read_field(node, Field::NodeName)
+}
+
+/// The directory `steps` above that of the cgroup at `cgroup`; 0 if it is too far up.
+/// It begins below each time: a place to keep what it passes on the way would be
+/// another caller's too, because programs can be preempted.
+#[inline(always)]
+fn node_above(cgroup: u64, steps: u32) -> u64 {
+    let mut node = task::read_field(cgroup, Field::CgroupNode);
+    let mut step = 0;
+    while step < MAX_CLIMB {
+        if step == steps {
+            return node;
+        }
+        node = task::read_field(node, Field::NodeParent);
+        step += 1;
+    }
+    0
 }
 
 impl CgroupPath for Path {
@@ -92,15 +129,13 @@ impl CgroupPath for Path {
 
     #[inline(always)]
     fn depth(&self) -> u32 {
-        self.depth
+        // Read each time: kept, it takes stack that there isn't.
+        task::read_field(self.cgroup, Field::CgroupLevel)
     }
 
     #[inline(always)]
     fn name(&self, level: u32) -> Option<u64> {
-        let ancestors = self.cgroup + u64::from(offset(Field::CgroupAncestors));
-        let cgroup: u64 = task::read(ancestors + 8 * u64::from(level));
-        let node: u64 = task::read_field(cgroup, Field::CgroupNode);
-        let name: u64 = task::read_field(node, Field::NodeName);
+        let name = name_at(self.cgroup, level);
         if name == 0 { None } else { Some(name) }
     }
 

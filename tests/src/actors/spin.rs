@@ -42,7 +42,8 @@ pub fn perform(task: Task) -> Result<()> {
         for want in &task.wants {
             match socket::bind(&socket::open(want)?, want) {
                 Ok(()) => &ALLOWED,
-                Err(Errno::EACCES) => &REFUSED,
+                // The other one where the kernel lets a program choose none.
+                Err(Errno::EACCES | Errno::EPERM) => &REFUSED,
                 Err(errno) => {
                     ERRNO.store(errno as i32, Relaxed);
                     &OTHER

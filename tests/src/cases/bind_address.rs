@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Agent, NOBODY, Need, Sandbox, Servant, Watch,
+        Agent, NOBODY, Need, Sandbox, Servant, Watch, refusal,
         request::Kind,
         servant::{SocketOption, name},
     },
@@ -137,7 +137,7 @@ fn only_the_rightful_job_gets_it(s: &Sandbox) -> Result<()> {
     }
     let other = Servant::start(&s.caller("sshd"))?;
     let socket = other.socket(Kind::Tcp, false)?;
-    let refused = Err(Errno::EACCES);
+    let refused = Err(refusal());
     ensure_eq!(other.bind(socket, ANY4, 4321)?, refused, "another job");
     ensure_eq!(other.name(socket)?, SocketAddr::from((ANY4, 0)), "another");
     let event = |reason: &str, line: u32, rewritten: Value, sharing: Value| {

@@ -11,7 +11,7 @@ use crate::{
     harness::{
         Binder, Case, NOBODY, Sandbox, Settings, Want,
         expect::{expect, expect_at_once, judge_with},
-        host,
+        host, needs, refusal,
         swarm::{Visit, swarm},
         tcp,
     },
@@ -24,6 +24,7 @@ tests![
     names_of_every_length,
     every_pattern_finds_what_it_spells,
     deeper_than_any_pattern,
+    however_deep,
     the_root_is_nobody,
     a_cgroup_that_has_just_been_made,
     who_moves_is_somebody_else,
@@ -36,7 +37,9 @@ tests![
 
 const LOUD: Settings = Settings::DEFAULT.report_all();
 const QUIET: Settings = Settings::DEFAULT;
-const REFUSED: Result<(), Errno> = Err(Errno::EACCES);
+fn not_allowed() -> Result<(), Errno> {
+    Err(refusal())
+}
 
 /// The definition of `job` by cgroups below the sandbox's.
 fn by_cgroup(s: &Sandbox, job: &str, patterns: &[&str]) -> String {
@@ -221,7 +224,7 @@ fn names_of_every_length(s: &Sandbox) -> Result<()> {
     for ((visit, found), expected) in visits.iter().zip(found).zip(expected) {
         let is_permitted = found == [Ok(())];
         ensure!(
-            is_permitted == expected && (is_permitted || found == [REFUSED]),
+            is_permitted == expected && (is_permitted || found == [not_allowed()]),
             "{found:?} instead of {expected} for port {} in {}",
             visit.wants[0].port,
             visit.cgroup.display()
@@ -300,7 +303,7 @@ fn every_pattern_finds_what_it_spells(s: &Sandbox) -> Result<()> {
     for (path, found) in paths.iter().zip(found) {
         for (pattern, found) in patterns.iter().zip(found) {
             let is_meant = covers(pattern, path);
-            let expected = if is_meant { Ok(()) } else { REFUSED };
+            let expected = if is_meant { Ok(()) } else { not_allowed() };
             ensure_eq!(
                 found,
                 expected,
@@ -378,6 +381,32 @@ fn deeper_than_any_pattern(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
+/// A cgroup is told however deep it is. On kernels where each knows only the next one
+/// above it there is an end to that, behind which nobody can be told and is refused.
+fn however_deep(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 4001 TCP SHORT\n 4002 TCP ANY\n";
+    let entries = ["4001 TCP SHORT", "4002 TCP ANY"];
+    s.set_policy_with(profile, LOUD, &by_cgroup(s, "SHORT", &["top"]))?;
+    let agent = s.agent_again()?.start()?;
+    let (_, release) = needs::running()?;
+    for (levels, is_told) in [(63, true), (64, release >= (6, 1))] {
+        let cgroup = s.cgroup_below(&deep("top", levels))?;
+        let caller = s.caller("any").cgroup(cgroup).job("SHORT");
+        let cases = match is_told {
+            true => [
+                Case::permitted(&caller, tcp(4001), entries[0]),
+                Case::other_job(&caller, tcp(4002), entries[1]),
+            ],
+            false => [0, 1].map(|at| {
+                let want = tcp(4001 + at);
+                Case::refused(&caller, want, "no-identity", entries[usize::from(at)])
+            }),
+        };
+        expect_at_once(&agent, profile, LOUD, &cases)?;
+    }
+    Ok(())
+}
+
 /// Who is in the root itself is in no cgroup that could be named, and so is its
 /// name. The socket is one of ours: whose programs run is decided where it is made.
 fn the_root_is_nobody(s: &Sandbox) -> Result<()> {
@@ -388,8 +417,8 @@ fn the_root_is_nobody(s: &Sandbox) -> Result<()> {
     let root = host::cgroup2()?;
     let wants = [
         (tcp(4321), Ok(())),
-        (tcp(4322), REFUSED),
-        (tcp(4321).from(root), REFUSED),
+        (tcp(4322), not_allowed()),
+        (tcp(4321).from(root), not_allowed()),
         (tcp(4322).from(root), Ok(())),
     ];
     for (want, expected) in wants {
@@ -426,9 +455,9 @@ fn a_cgroup_that_has_just_been_made(s: &Sandbox) -> Result<()> {
     for (visit, found) in visits.iter().zip(found) {
         let name = visit.cgroup.file_name().context("no name")?;
         let expected = match name.to_str().and_then(|name| name.split('-').next()) {
-            Some("right") => [Ok(()), REFUSED],
-            Some("wrong") => [REFUSED, Ok(())],
-            _ => [REFUSED; 2],
+            Some("right") => [Ok(()), not_allowed()],
+            Some("wrong") => [not_allowed(), Ok(())],
+            _ => [not_allowed(); 2],
         };
         ensure_eq!(found, expected, "{}", visit.cgroup.display());
     }
@@ -447,13 +476,13 @@ fn who_moves_is_somebody_else(s: &Sandbox) -> Result<()> {
     let agent = s.agent_again()?.start()?;
     let moves = [
         (tcp(4001), Ok(())),
-        (tcp(4002), REFUSED),
-        (tcp(4001).from(&two), REFUSED),
+        (tcp(4002), not_allowed()),
+        (tcp(4001).from(&two), not_allowed()),
         (tcp(4002), Ok(())),
         (tcp(4003).from(&s.cgroup), Ok(())),
-        (tcp(4002), REFUSED),
+        (tcp(4002), not_allowed()),
         (tcp(4001).from(&one), Err(Errno::EADDRINUSE)),
-        (tcp(4002), REFUSED),
+        (tcp(4002), not_allowed()),
     ];
     let (wants, expected): (Vec<Want>, Vec<_>) = moves.into_iter().unzip();
     let binder = Binder::start(&s.caller("any").cgroup(&one), &wants)?;
@@ -576,7 +605,7 @@ fn more_cgroups_than_are_remembered(s: &Sandbox) -> Result<()> {
             let found = swarm(s, &s.caller("any"), part)?;
             for (visit, found) in part.iter().zip(found) {
                 let is_even = visit.cgroup.to_string_lossy().contains("even-");
-                let expected = [if is_even { Ok(()) } else { REFUSED }];
+                let expected = [if is_even { Ok(()) } else { not_allowed() }];
                 ensure_eq!(found, expected, "{}", visit.cgroup.display());
             }
         }
@@ -615,7 +644,7 @@ fn a_thousand_jobs_by_cgroup(s: &Sandbox) -> Result<()> {
             is_fresh: false,
             wants: vec![tcp(4000 + number), tcp(4000 + beside)],
         });
-        expected.push([Ok(()), REFUSED]);
+        expected.push([Ok(()), not_allowed()]);
     }
     let found = swarm(s, &s.caller("any"), &visits)?;
     for ((visit, found), expected) in visits.iter().zip(found).zip(expected) {

@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use nix::{
-    errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
@@ -20,7 +19,7 @@ use serde_json::Value;
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, Caller, Case, NOBODY, Sandbox, Settings, Spinner, expect::expect,
+        Agent, Binder, Caller, Case, NOBODY, Sandbox, Settings, Spinner, expect::expect, refusal,
         snapshot::Snapshot, tcp,
     },
     tests,
@@ -97,7 +96,7 @@ fn is_not_job(agent: &Agent<'_>, caller: &Caller) -> Result<()> {
 fn is_nobody(agent: &Agent<'_>, liar: &Caller) -> Result<()> {
     let before = Snapshot::take(agent)?;
     let binder = Binder::start(liar, &[tcp(4321)])?;
-    ensure_eq!(binder.results, [Err(Errno::EACCES)], "{}", liar.name);
+    ensure_eq!(binder.results, [Err(refusal())], "{}", liar.name);
     let after = Snapshot::with_events(agent, before.events.len() + 1)?;
     let count = |snapshot: &Snapshot| snapshot.counters.get("other-job").copied();
     ensure_eq!(count(&after), count(&before).map(|n| n + 1), "counter");
@@ -416,7 +415,7 @@ fn as_many_files_as_there_may_be(s: &Sandbox) -> Result<()> {
     let refused = s.agent_again()?.finish()?.ended_with(1)?;
     ensure!(refused.stderr.contains("PRV409"), "{}", refused.stderr);
     let result = Binder::attempt(&s.caller("srv"), &tcp(4321))?;
-    ensure_eq!(result, Err(Errno::EACCES), "what was in force still is");
+    ensure_eq!(result, Err(refusal()), "what was in force still is");
     Ok(())
 }
 
@@ -506,14 +505,14 @@ fn a_restarted_agent_knows_what_still_runs(s: &Sandbox) -> Result<()> {
     install(&file)?;
     fs::hard_link(&file, at("strange"))?;
     let stranger = Binder::start(&running("stranger", &file), &[tcp(443)])?;
-    ensure_eq!(stranger.results, [Err(Errno::EACCES)], "without an agent");
+    ensure_eq!(stranger.results, [Err(refusal())], "without an agent");
     install(&file)?;
 
     let agent = s.agent_again()?.start()?;
     let result = |caller| Binder::attempt(caller, &tcp(443));
     ensure_eq!(result(&new)?, Ok(()), "the new file");
     ensure_eq!(result(&old)?, Ok(()), "the former file while it runs");
-    ensure_eq!(result(&strange)?, Err(Errno::EACCES), "a file never known");
+    ensure_eq!(result(&strange)?, Err(refusal()), "a file never known");
     for (pid, code) in [(holder.pid, 0), (stranger.pid, 1)] {
         let pid = pid.to_string();
         s.portreeve(&["explain", "tcp/443", "--pid", &pid])?

@@ -9,7 +9,7 @@ use crate::{
     harness::{
         Agent, Binder, Caller, NOBODY, Sandbox, Settings, Want,
         command::{self, Finished},
-        host, tcp, udp,
+        host, refusal, tcp, udp,
     },
     tests,
 };
@@ -113,7 +113,7 @@ fn checked(finished: Finished) -> Result<Value> {
 /// What a bind comes to if the answer is right.
 fn predicted(answer: &Value) -> Result<(), Errno> {
     if answer["verdict"] == "deny" || answer["host_rule"] == true {
-        Err(Errno::EACCES)
+        Err(refusal())
     } else {
         Ok(())
     }
@@ -252,7 +252,7 @@ fn the_answer_names_the_entry(s: &Sandbox) -> Result<()> {
         ensure_eq!(answer["reason"], reason, "{answer}");
         ensure_eq!(answer["entry"], expected, "{answer}");
         let errno = if verdict == "deny" {
-            json!("EACCES")
+            json!(format!("{:?}", refusal()))
         } else {
             Value::Null
         };

@@ -14,6 +14,7 @@ use crate::{
         NOBODY, Sandbox, Servant, Watch,
         draw::{keep_out, set_range},
         neighbour::Neighbour,
+        refusal,
         request::Kind,
         servant::Said,
     },
@@ -31,7 +32,9 @@ tests![
 ];
 
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
-const REFUSED: Said<()> = Err(Errno::EACCES);
+fn not_allowed() -> Said<()> {
+    Err(refusal())
+}
 const SMALL: &str = "[ephemeral]\nfloor = 1\n";
 
 fn local(v6: bool) -> IpAddr {
@@ -86,7 +89,7 @@ fn a_reserved_port_that_slips_through(s: &Sandbox) -> Result<()> {
             let what = format!("{kind:?}, IPv6 {v6}");
             let mut watch = Watch::start(&agent)?;
             let socket = wrong.socket(kind, v6)?;
-            ensure_eq!(draw_unguarded(&wrong, socket, v6)?, REFUSED, "{what}");
+            ensure_eq!(draw_unguarded(&wrong, socket, v6)?, not_allowed(), "{what}");
             ensure_eq!(wrong.name(socket)?.port(), 0, "{what}: unbound");
             watch.expect(&[("other-job", 1)], &[event(v6, "other-job", 40000, line)])?;
 
@@ -126,7 +129,11 @@ users = [\"1042\"]
     let mut watch = Watch::start(&agent)?;
     for v6 in [false, true] {
         let socket = wrong.socket(Kind::Tcp, v6)?;
-        ensure_eq!(draw_unguarded(&wrong, socket, v6)?, REFUSED, "IPv6 {v6}");
+        ensure_eq!(
+            draw_unguarded(&wrong, socket, v6)?,
+            not_allowed(),
+            "IPv6 {v6}"
+        );
         ensure_eq!(wrong.name(socket)?.port(), 0, "IPv6 {v6}: unbound");
         watch.expect(&[("other-user", 1)], &[event(v6, "other-user", 40000, 0)])?;
         let drawn = right.socket(Kind::Tcp, v6)?;
@@ -220,7 +227,7 @@ fn to_a_port_that_is_nobodys(s: &Sandbox) -> Result<()> {
     let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4400)?;
     let wrong = Servant::start(&s.caller("wrong"))?;
     let socket = wrong.socket(Kind::Tcp, false)?;
-    ensure_eq!(wrong.bind(socket, LOCAL, 4321)?, REFUSED, "asked for");
+    ensure_eq!(wrong.bind(socket, LOCAL, 4321)?, not_allowed(), "asked for");
     ensure_eq!(wrong.bind(socket, LOCAL, 4322)?, Ok(()), "moved");
     ensure_eq!(wrong.name(socket)?.port(), 4400, "moved");
     let event = json!({"hook": "bind4", "reason": "other-job", "port": 4321});
@@ -244,7 +251,11 @@ fn a_grant_does_not_go_along(s: &Sandbox) -> Result<()> {
     {
         let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 82)?;
         let socket = nobody.socket(Kind::Tcp, false)?;
-        ensure_eq!(nobody.bind(socket, LOCAL, 83)?, REFUSED, "to nobody's");
+        ensure_eq!(
+            nobody.bind(socket, LOCAL, 83)?,
+            not_allowed(),
+            "to nobody's"
+        );
         ensure_eq!(nobody.name(socket)?.port(), 0, "to nobody's: unbound");
         let event = json!({"hook": "post_bind4", "reason": "low-port", "port": 82});
         watch.expect(&[("permitted", 1), ("low-port", 1)], &[event])?;

@@ -6,6 +6,7 @@ mod authport;
 mod bind_address;
 mod binders;
 mod cgroups;
+mod degraded;
 mod events;
 mod executables;
 mod explain;
@@ -54,6 +55,8 @@ type Subject = (
 );
 
 const HOOKS: &[Need] = &[Need::Hooks];
+const GRANTS: &[Need] = &[Need::Hooks, Need::Grant];
+const OPTIONS: &[Need] = &[Need::Hooks, Need::Options];
 const LISTEN: &[Need] = &[Need::Hooks, Need::BpfLsm];
 
 const SUBJECTS: &[Subject] = &[
@@ -97,8 +100,8 @@ const SUBJECTS: &[Subject] = &[
     ("authport", HOOKS, authport::TESTS),
     ("restrictions", HOOKS, restrictions::TESTS),
     ("bind_address", HOOKS, bind_address::TESTS),
-    ("sharing", HOOKS, sharing::TESTS),
-    ("grants", HOOKS, grants::TESTS),
+    ("sharing", OPTIONS, sharing::TESTS),
+    ("grants", GRANTS, grants::TESTS),
     ("given_ports", HOOKS, given_ports::TESTS),
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
@@ -111,13 +114,14 @@ const SUBJECTS: &[Subject] = &[
     ("input", HOOKS, input::TESTS),
     ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),
-    ("generated", HOOKS, generated::TESTS),
+    ("generated", OPTIONS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
+    ("degraded", HOOKS, degraded::TESTS),
     ("requirements", &[], requirements::TESTS),
     ("binders", HOOKS, binders::TESTS),
     ("systemd_units", HOOKS, systemd_units::TESTS),

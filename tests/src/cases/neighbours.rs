@@ -6,9 +6,10 @@ use nix::errno::Errno;
 use crate::{
     ensure_eq,
     harness::{
-        Binder, Case, NOBODY, Sandbox, Settings,
+        Binder, Case, NOBODY, Need, Sandbox, Settings,
         expect::expect,
         neighbour::{Always, Neighbour},
+        refusal,
         snapshot::Snapshot,
         tcp,
     },
@@ -29,6 +30,7 @@ const QUIET: Settings = Settings::DEFAULT;
 
 /// Who refuses first says the errno: theirs stays, and we neither count nor tell.
 fn a_refusal_by_others_is_not_ours(s: &Sandbox) -> Result<()> {
+    Need::EarlierAnswer.check()?;
     let agent = s.agent(PROFILE, QUIET)?.start()?;
     let below = s.cgroup_below("theirs")?;
     let neighbour = Neighbour::attach(&below, Always::Refuse)?;
@@ -83,6 +85,7 @@ fn a_grant_beside_others(s: &Sandbox) -> Result<()> {
 /// Two agents, one on a cgroup below the other's: what either refuses is refused,
 /// and counted by the one that did.
 fn one_agent_below_another(s: &Sandbox) -> Result<()> {
+    Need::EarlierAnswer.check()?;
     let inner = Sandbox::new()?;
     let cgroup = s.cgroup_below("inner")?;
     let outer = s.agent(PROFILE, QUIET)?.start()?;
@@ -96,7 +99,7 @@ fn one_agent_below_another(s: &Sandbox) -> Result<()> {
         s.caller("right").cgroup(&cgroup),
         s.caller("other").cgroup(&cgroup),
     );
-    let refused = Err(Errno::EACCES);
+    let refused = Err(refusal());
     let (before, before_below) = (Snapshot::take(&outer)?, Snapshot::take(&below)?);
     for (caller, port, expected) in [
         (&right, 4321, refused),

@@ -12,7 +12,7 @@ use crate::{
         Agent, Binder, Case, Sandbox, Settings,
         command::{self},
         expect::{expect, expect_of, judge},
-        host, tcp, udp,
+        host, refusal, tcp, udp,
     },
     tests,
 };
@@ -164,7 +164,7 @@ fn changes_stack_and_end_with_a_reload(s: &Sandbox) -> Result<()> {
         ],
     )?;
     let refused = Binder::attempt(&web, &tcp(4055))?;
-    ensure_eq!(refused, Err(Errno::EACCES), "{late}");
+    ensure_eq!(refused, Err(refusal()), "{late}");
 
     let (code, answer) = agent.reload(&["--dry-run"])?;
     ensure_eq!(code, 0, "{answer}");
@@ -281,7 +281,7 @@ fn the_profile_on_disk_is_not_asked(s: &Sandbox) -> Result<()> {
     let files = [(&*s.profile(), PROFILE), (&*night, NIGHT)];
     expect_of(&agent, &files, QUIET, &with_night(s))?;
     let refused = Binder::attempt(&s.caller("web"), &tcp(82))?;
-    ensure_eq!(refused, Err(Errno::EACCES), "82 TCP BATCH");
+    ensure_eq!(refused, Err(refusal()), "82 TCP BATCH");
     let status = agent.status()?;
     ensure_eq!(status["profile"]["differs_from_file"], true, "{status}");
     Ok(())
@@ -293,7 +293,7 @@ fn changes_end_with_the_agent(s: &Sandbox) -> Result<()> {
     let night = s.write("night.tcpip", NIGHT)?;
     agent.obey(&night, &[])?;
     agent.terminate()?;
-    for (name, result) in [("web", Err(Errno::EACCES)), ("batch", Ok(()))] {
+    for (name, result) in [("web", Err(refusal())), ("batch", Ok(()))] {
         let bound = Binder::attempt(&s.caller(name), &tcp(80))?;
         ensure_eq!(bound, result, "{name} without an agent");
     }

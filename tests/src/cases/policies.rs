@@ -11,7 +11,7 @@ use crate::{
     harness::{
         Binder, Caller, Case, Sandbox, Settings, Want,
         expect::{expect_apart, expect_at_once, judge},
-        tcp, udp,
+        refusal, tcp, udp,
     },
     tests,
 };
@@ -154,7 +154,7 @@ fn every_port_has_an_entry_of_its_own(s: &Sandbox) -> Result<()> {
     for (want, result) in wants.iter().zip(&binder.results) {
         let right = want.port % 7 == 3;
         permitted += usize::from(right);
-        let expected = if right { Ok(()) } else { Err(Errno::EACCES) };
+        let expected = if right { Ok(()) } else { Err(refusal()) };
         ensure_eq!(*result, expected, "{want}");
     }
     let counters = &agent.status()?["counters"];

@@ -4,7 +4,6 @@
 use std::{fs, os::unix::fs::FileExt as _, thread};
 
 use anyhow::{Context as _, Result, ensure};
-use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::{
@@ -14,6 +13,7 @@ use crate::{
         agent::Start,
         draw::{Way, draw, keep_out, kept_out, range, set_range},
         expect::expect,
+        refusal,
         syscalls::{End, kill_behind},
         tcp, udp,
     },
@@ -121,7 +121,7 @@ fn nothing_reserved_is_handed_out(s: &Sandbox) -> Result<()> {
             case.outcome,
             crate::harness::expect::Outcome::Refused { .. }
         );
-        let expected = if refused { Err(Errno::EACCES) } else { Ok(()) };
+        let expected = if refused { Err(refusal()) } else { Ok(()) };
         ensure_eq!(result, expected, "{case}");
     }
     drop(agent);
@@ -521,7 +521,7 @@ fn add(port: u16) -> Result<()> {
 /// Whether the policy of [`comb`]'s ports from 20000 on is in force.
 fn is_enforced(s: &Sandbox) -> Result<bool> {
     let result = Binder::attempt(&s.caller("wrong"), &tcp(20000))?;
-    Ok(result == Err(Errno::EACCES))
+    Ok(result == Err(refusal()))
 }
 
 /// Whichever change of a start is the last one: `detach`, or the next agent and then

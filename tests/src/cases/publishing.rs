@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::{
     ensure_eq,
-    harness::{Binder, Sandbox, Settings, Spinner, Want, control, pace::times, tcp, udp},
+    harness::{Binder, Sandbox, Settings, Spinner, Want, control, pace::times, refusal, tcp, udp},
     tests,
 };
 
@@ -161,7 +161,7 @@ fn a_policy_comes_and_goes(s: &Sandbox) -> Result<()> {
         .collect();
     let mut right = Spinner::start(&s.caller("right"), &wants)?;
     for _ in 0..times(20) {
-        for (profile, expected) in [(full, Err(Errno::EACCES)), ("", Ok(()))] {
+        for (profile, expected) in [(full, Err(refusal())), ("", Ok(()))] {
             s.set_policy(profile, POOLLESS)?;
             control::reload(&s.socket)?;
             let results = Binder::start(&s.caller("wrong"), &wants)?.results;

@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
         expect::{expect, judge},
         neighbour::change_first,
         pace::limit,
+        refusal,
         request::Tally,
         syscalls::{End, kill_behind},
         tcp, udp,
@@ -66,7 +66,7 @@ fn refuses_all(s: &Sandbox) -> Result<bool> {
     let results = Binder::start(&s.caller("wrong"), &wants())?.results;
     let refused = results
         .iter()
-        .filter(|result| **result == Err(Errno::EACCES))
+        .filter(|result| **result == Err(refusal()))
         .count();
     ensure!(
         refused == 0 || refused == results.len(),

@@ -12,7 +12,7 @@ use crate::{
     harness::{
         Binder, Case, NOBODY, Sandbox, Settings, Want,
         expect::{expect, expect_at_once, judge},
-        tcp, udp,
+        refusal, tcp, udp,
     },
     tests,
 };
@@ -468,7 +468,7 @@ fn cgroups_below_are_judged_and_beside_are_not(s: &Sandbox) -> Result<()> {
 fn a_refused_socket_can_still_be_bound(s: &Sandbox) -> Result<()> {
     let profile = "PORT\n 4321 TCP RIGHT\n 4321 UDP RIGHT\n";
     let _agent = s.agent(profile, QUIET)?.start()?;
-    let refused = Err(Errno::EACCES);
+    let refused = Err(refusal());
     for want in [tcp as fn(u16) -> Want, udp] {
         let any = want(4321).on(Ipv4Addr::UNSPECIFIED);
         let wants = [want(4321), any, want(4322)];
@@ -489,7 +489,7 @@ fn the_kernels_own_errors_stay(s: &Sandbox) -> Result<()> {
     let expected = [Ok(()), Err(Errno::EADDRINUSE), Err(Errno::EADDRNOTAVAIL)];
     ensure_eq!(right.results, expected, "the right job");
     let wrong = Binder::start(&s.caller("wrong"), &wants)?;
-    ensure_eq!(wrong.results, [Err(Errno::EACCES); 3], "the wrong job");
+    ensure_eq!(wrong.results, [Err(refusal()); 3], "the wrong job");
     let counters = &agent.status()?["counters"];
     ensure_eq!(counters["permitted"], 3, "{counters}");
     ensure_eq!(counters["other-job"], 3, "{counters}");

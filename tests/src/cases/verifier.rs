@@ -5,7 +5,7 @@ use std::{env, fs, fs::OpenOptions, io::Write as _};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    harness::{Sandbox, Settings, neighbour},
+    harness::{Sandbox, Settings, needs, neighbour, skip},
     tests,
 };
 
@@ -36,16 +36,25 @@ fn every_program_is_far_from_the_limit(s: &Sandbox) -> Result<()> {
     counts.sort();
     let text: String = counts
         .iter()
-        .map(|(name, count)| format!("verified {name} {count}\n"))
+        .filter_map(|(name, count)| Some(format!("verified {name} {}\n", (*count)?)))
         .collect();
     if let Some(path) = env::var_os("PORTREEVE_TEST_NOTES") {
         let mut file = OpenOptions::new().create(true).append(true).open(path)?;
         file.write_all(text.as_bytes()).context("the notes")?;
     }
     ensure!(counts.len() > 1, "no programs: {counts:?}");
+    if counts.iter().all(|(_, count)| count.is_none()) {
+        let (text, release) = needs::running()?;
+        ensure!(release < (5, 16), "Linux {text} tells no counts");
+        // That it took them at all says that none has more than a million.
+        return Err(skip(format!(
+            "Linux {text} doesn't tell how far its verifier walks"
+        )));
+    }
     for (name, count) in &counts {
-        ensure!(*count > 100, "{name}: {count} instructions can't be all");
-        ensure!(*count <= MOST, "{name}: {count} of a million instructions");
+        let count = count.with_context(|| format!("no count of {name}"))?;
+        ensure!(count > 100, "{name}: {count} instructions can't be all");
+        ensure!(count <= MOST, "{name}: {count} of a million instructions");
     }
     Ok(())
 }

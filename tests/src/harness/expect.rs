@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use super::{
-    Agent, Binder, Caller, Sandbox, Servant, Settings, Want,
+    Agent, Binder, Caller, Need, Sandbox, Servant, Settings, Want, refusal,
     servant::Said,
     snapshot::{Line, Snapshot, milliseconds},
 };
@@ -112,10 +112,18 @@ impl<'a> Case<'a> {
         Self::new(caller, want, Outcome::Permitted { entry, granted })
     }
 
-    /// `entry` admits the caller and takes the place of a capability.
+    /// `entry` admits the caller and takes the place of a capability, if the kernel
+    /// lets it.
     pub fn granted(caller: &Caller, want: Want, entry: &'a str) -> Self {
-        let granted = true;
-        Self::new(caller, want, Outcome::Permitted { entry, granted })
+        if !matches!(Need::Grant.is_there(), Ok(false)) {
+            let granted = true;
+            return Self::new(caller, want, Outcome::Permitted { entry, granted });
+        }
+        // It needs the capability then, which root has.
+        match caller.uid() {
+            0 => Self::permitted(caller, want, entry),
+            _ => Self::left_to_host(caller, want, entry),
+        }
     }
 
     /// `entry` admits the caller, but not the host's own rule.
@@ -170,10 +178,8 @@ impl<'a> Case<'a> {
     /// How the bind ends under the policy.
     fn result(&self) -> Result<(), Errno> {
         match self.outcome {
-            Outcome::Refused { .. }
-            | Outcome::RefusedUnreserved { .. }
-            | Outcome::LeftToHost { .. }
-            | Outcome::UnreservedLeftToHost => Err(Errno::EACCES),
+            Outcome::Refused { .. } | Outcome::RefusedUnreserved { .. } => Err(refusal()),
+            Outcome::LeftToHost { .. } | Outcome::UnreservedLeftToHost => Err(Errno::EACCES),
             _ => Ok(()),
         }
     }
@@ -422,10 +428,12 @@ fn event(
     before: &Snapshot,
     pid: u32,
 ) -> Result<Option<Value>> {
+    let refused = format!("{:?}", refusal());
+    let refused = Some(refused.as_str());
     let (verdict, reason, errno, entry, granted) = match case.outcome {
-        Outcome::Refused { reason, entry } => ("deny", reason, Some("EACCES"), Some(entry), false),
+        Outcome::Refused { reason, entry } => ("deny", reason, refused, Some(entry), false),
         Outcome::WouldRefuse { reason, entry } => ("would-deny", reason, None, Some(entry), false),
-        Outcome::RefusedUnreserved { reason } => ("deny", reason, Some("EACCES"), None, false),
+        Outcome::RefusedUnreserved { reason } => ("deny", reason, refused, None, false),
         Outcome::NotJudged => return Ok(None),
         _ if !settings.report_all => return Ok(None),
         Outcome::Permitted { entry, granted } => ("allow", "permitted", None, Some(entry), granted),

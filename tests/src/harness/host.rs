@@ -9,7 +9,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::{
     mount::{MsFlags, mount},
-    sys::statfs::{BPF_FS_MAGIC, statfs},
+    sys::{
+        resource::{RLIM_INFINITY, Resource, setrlimit},
+        statfs::{BPF_FS_MAGIC, statfs},
+    },
     unistd::geteuid,
 };
 
@@ -27,6 +30,8 @@ pub fn prepare() -> Result<()> {
         geteuid().is_root(),
         "these tests need root; `cargo xtask test` runs them with sudo"
     );
+    // Before Linux 5.11 programs count as locked memory.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
     agent()?;
     cgroup2()?;
     mount_bpffs()?;

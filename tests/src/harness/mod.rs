@@ -37,7 +37,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 pub use agent::Agent;
 pub use binder::{Binder, Spinner};
 pub use expect::Case;
-pub use needs::Need;
+pub use needs::{Need, refusal};
 pub use request::{Caller, Want, tcp, udp};
 pub use sandbox::Sandbox;
 pub use servant::Servant;
@@ -79,7 +79,7 @@ macro_rules! ensure_eq {
 
 /// The reason why a test can't say anything on this machine.
 #[derive(Debug)]
-struct Skipped(String);
+pub struct Skipped(String);
 
 impl fmt::Display for Skipped {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

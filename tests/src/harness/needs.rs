@@ -1,18 +1,26 @@
 //! What a test needs of the kernel. A kernel that is old enough to lack it is left
 //! out with the reason; one that should have it fails the test.
 
-use std::{fmt, fs, io};
+use std::{fmt, fs, io, sync::OnceLock};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::utsname::uname;
+use nix::{errno::Errno, sys::utsname::uname};
 
 use super::{neighbour, request::Kind, skip};
 
 /// Something that kernels have from a release on, and some up to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// All that the product's programs call and answer.
+    /// All that the product's programs can't do without.
     Hooks,
+    /// Refusals with an errno of their own.
+    Errno,
+    /// Programs are told what those before them answered.
+    EarlierAnswer,
+    /// Low ports without a capability.
+    Grant,
+    /// Socket options that are switched in a bind.
+    Options,
     /// Multipath TCP.
     Mptcp,
     /// UDP-Lite.
@@ -25,8 +33,6 @@ pub enum Need {
     Smc,
     /// Binds by `io_uring`.
     Ring,
-    /// Programs that change what those before them answered.
-    SetRetval,
     /// Security modules in BPF, which are asked if the kernel was booted so.
     BpfLsm,
 }
@@ -34,13 +40,37 @@ pub enum Need {
 /// Number of a kernel release.
 type Release = (u32, u32);
 
-/// What the programs use: bpf(2)'s number of the helper, and its name.
-const HELPERS: [(i32, &str); 5] = [
-    (187, "bpf_set_retval"),
-    (186, "bpf_get_retval"),
-    (158, "bpf_get_current_task_btf"),
-    (122, "bpf_get_netns_cookie"),
+/// What the programs can't do without: bpf(2)'s number of the helper, and its name.
+const HELPERS: [(i32, &str); 4] = [
+    (35, "bpf_get_current_task"),
+    (113, "bpf_probe_read_kernel"),
+    (107, "bpf_sk_storage_get"),
     (131, "the BPF ring buffer"),
+];
+
+/// What the product's config calls something that it can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The need.
+    pub need: Need,
+    /// The word.
+    pub word: &'static str,
+}
+
+/// All that older kernels lack.
+pub const ACCEPTED: [Accepted; 3] = [
+    Accepted {
+        need: Need::Errno,
+        word: "errno",
+    },
+    Accepted {
+        need: Need::Grant,
+        word: "grant",
+    },
+    Accepted {
+        need: Need::Options,
+        word: "options",
+    },
 ];
 
 impl Need {
@@ -48,6 +78,7 @@ impl Need {
     fn since(self) -> Option<Release> {
         match self {
             Self::Dccp | Self::Sctp | Self::Smc => None,
+            Self::Hooks => Some((5, 10)),
             Self::Ring => Some((6, 11)),
             _ => Some((6, 1)),
         }
@@ -63,6 +94,15 @@ impl Need {
     fn missing(self) -> Result<Vec<String>> {
         let kind = match self {
             Self::Hooks => return missing_of_hooks(),
+            Self::Errno => return missing_helper(187, "bpf_set_retval"),
+            Self::EarlierAnswer => return missing_helper(186, "bpf_get_retval"),
+            Self::Options => return missing_helper(49, "bpf_setsockopt in binds"),
+            Self::Grant => {
+                // The answer "allowed, whatever the capabilities".
+                let is_there = neighbour::may_answer(3)?;
+                let what = "grants by bind hooks".to_owned();
+                return Ok(if is_there { Vec::new() } else { vec![what] });
+            }
             Self::BpfLsm => {
                 let names = security_modules("/sys/kernel/security/lsm");
                 let is_there = names.iter().any(|name| name == "bpf");
@@ -74,11 +114,6 @@ impl Need {
             Self::Dccp => Kind::Dccp,
             Self::Sctp => Kind::Sctp,
             Self::Smc => Kind::Smc,
-            Self::SetRetval => {
-                let is_there = neighbour::knows_helper(neighbour::SET_RETVAL)?;
-                let what = "bpf_set_retval".to_owned();
-                return Ok(if is_there { Vec::new() } else { vec![what] });
-            }
             Self::Ring => return Ok(complaint(self, crate::actors::can_bind_by_ring())),
         };
         Ok(complaint(kind, crate::actors::can_open(kind)))
@@ -102,6 +137,15 @@ impl Need {
         Err(skip(format!("Linux {text} lacks {missing}")))
     }
 
+    /// Whether the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// When that can't be told.
+    pub fn is_there(self) -> Result<bool> {
+        Ok(self.missing()?.is_empty())
+    }
+
     fn is_due(self, release: Release) -> bool {
         self.since().is_some_and(|since| release >= since)
             && self.until().is_none_or(|until| release < until)
@@ -116,20 +160,47 @@ fn complaint(what: impl fmt::Debug, attempt: Result<()>) -> Vec<String> {
     }
 }
 
+/// How a refusal by the product ends on this kernel.
+pub fn refusal() -> Errno {
+    static ERRNO: OnceLock<Errno> = OnceLock::new();
+    // One that doesn't let it be tried fails many tests anyway.
+    *ERRNO.get_or_init(|| match Need::Errno.is_there() {
+        Ok(false) => Errno::EPERM,
+        _ => Errno::EACCES,
+    })
+}
+
+/// Text for a config that accepts all that this kernel lacks; empty if that is nothing.
+pub fn accepting() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let lacks = |accepted: &Accepted| matches!(accepted.need.is_there(), Ok(false));
+        let words = ACCEPTED.into_iter().filter(lacks);
+        let words: Vec<String> = words.map(|it| format!("{:?}", it.word)).collect();
+        if words.is_empty() {
+            return String::new();
+        }
+        format!("\n[degraded]\naccept = [{}]\n", words.join(", "))
+    })
+}
+
 /// What the product's programs use and this kernel lacks; found by loading programs
 /// of our own, so that nothing of the product is needed for it.
 pub fn missing_of_hooks() -> Result<Vec<String>> {
     let mut missing = Vec::new();
     for (helper, name) in HELPERS {
-        if !neighbour::knows_helper(helper)? {
-            missing.push(name.to_owned());
-        }
-    }
-    // The answer "allowed, whatever the capabilities".
-    if !neighbour::may_answer(3)? {
-        missing.push("grants by bind hooks".to_owned());
+        missing.extend(missing_helper(helper, name)?);
     }
     Ok(missing)
+}
+
+fn missing_helper(helper: i32, name: &str) -> Result<Vec<String>> {
+    let is_known = neighbour::knows_helper(helper)?;
+    Ok(if is_known {
+        Vec::new()
+    } else {
+        vec![name.to_owned()]
+    })
 }
 
 /// The names in a list that the kernel shows or was given; none if there isn't one.

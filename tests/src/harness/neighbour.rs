@@ -268,27 +268,32 @@ fn on_first(command: libc::c_long, map: &OwnedFd, value: &mut [u8]) -> Result<()
 
 /// What the kernel says of a BPF object.
 fn field(object: &OwnedFd, name: &str) -> Result<u64> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))?;
-    let value = info.lines().find_map(|line| line.strip_prefix(name));
-    let value = value.with_context(|| format!("no {name} in {info}"))?;
-    Ok(value.trim().parse()?)
+    field_if_any(object, name)?.with_context(|| format!("no {name}"))
 }
 
-/// Instructions that the verifier walked through for the program of a pinned link.
-pub fn verified(link: &Path) -> Result<u64> {
+/// The same; `None` if this kernel doesn't say that.
+fn field_if_any(object: &OwnedFd, name: &str) -> Result<Option<u64>> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd()))?;
+    let value = info.lines().find_map(|line| line.strip_prefix(name));
+    Ok(value.map(|value| value.trim().parse()).transpose()?)
+}
+
+/// Instructions that the verifier walked through for the program of a pinned link;
+/// `None` before Linux 5.16, which doesn't tell.
+pub fn verified(link: &Path) -> Result<Option<u64>> {
     let link = open(link).with_context(|| link.display().to_string())?;
     verified_of(u32::try_from(field(&link, "prog_id:")?)?)
 }
 
 /// The same for the first program of a pinned table of programs.
-pub fn verified_in(table: &Path) -> Result<u64> {
+pub fn verified_in(table: &Path) -> Result<Option<u64>> {
     let table = open(table).with_context(|| table.display().to_string())?;
     let mut id = [0; 4];
     on_first(BPF_MAP_LOOKUP_ELEM, &table, &mut id)?;
     verified_of(u32::from_ne_bytes(id))
 }
 
-fn verified_of(id: u32) -> Result<u64> {
+fn verified_of(id: u32) -> Result<Option<u64>> {
     #[repr(C)]
     struct Attr {
         id: u32,
@@ -302,7 +307,7 @@ fn verified_of(id: u32) -> Result<u64> {
     };
     // SAFETY: the layout is BPF_PROG_GET_FD_BY_ID's; it holds no pointer.
     let program = owned(unsafe { bpf(BPF_PROG_GET_FD_BY_ID, &mut attr) }?)?;
-    field(&program, "verified_insns:")
+    field_if_any(&program, "verified_insns:")
 }
 
 fn open(pin: &Path) -> io::Result<OwnedFd> {

@@ -371,7 +371,7 @@ pub struct Answer {
 pub struct Tally {
     /// Binds that succeeded.
     pub allowed: u64,
-    /// Binds that ended with EACCES.
+    /// Binds that were refused.
     pub refused: u64,
     /// Binds that ended otherwise.
     pub other: u64,

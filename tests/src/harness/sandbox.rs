@@ -14,7 +14,7 @@ use super::{
     agent::Start,
     cleanup,
     command::{self, Finished},
-    host,
+    host, needs,
     request::{Caller, Thread},
     settings::Settings,
 };
@@ -87,9 +87,14 @@ impl Sandbox {
         }
     }
 
-    /// Writes a file that may be read as policy.
+    /// Writes a file that may be read as policy. A config accepts what this kernel
+    /// lacks, unless it says itself what it accepts.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf> {
         let path = self.dir.join(name);
+        let mut content = content.as_ref().to_owned();
+        if path == self.config() && !String::from_utf8_lossy(&content).contains("[degraded]") {
+            content.extend(needs::accepting().as_bytes());
+        }
         fs::write(&path, content)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
         Ok(path)

@@ -77,6 +77,7 @@ fn said(
         }),
         host: None,
         lsm: None,
+        features: None,
         inodes: &Presence,
         listeners: Some(listeners),
     };

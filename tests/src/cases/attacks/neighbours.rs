@@ -135,7 +135,7 @@ fn a_program_that_allows_everything(s: &Sandbox) -> Result<()> {
 /// `bpf_set_retval(0)` in a cgroup that somebody was given: the programs above run
 /// behind it.
 fn a_program_that_undoes_refusals_below_ours(s: &Sandbox) -> Result<()> {
-    Need::SetRetval.check()?;
+    Need::Errno.check()?;
     let below = s.cgroup_below("theirs")?;
     let (right, wrong) = (
         s.caller("right").cgroup(&below),
@@ -158,7 +158,7 @@ fn a_program_that_undoes_refusals_below_ours(s: &Sandbox) -> Result<()> {
 /// that the one hook refuses nothing any more, and `status` names the program. Who has
 /// one behind both hooks, see `not_stopped::programs_behind_all_of_ours`.
 fn a_program_behind_ours_that_undoes_a_refusal(s: &Sandbox) -> Result<()> {
-    Need::SetRetval.check()?;
+    Need::Errno.check()?;
     let (right, wrong) = (s.caller("right"), s.caller("wrong"));
     let free = Binder::attempt(&wrong, &tcp(PORT))?;
     ensure_eq!(free, Ok(()), "without an agent");

@@ -168,7 +168,7 @@ fn a_process_that_root_moves_to_the_rightful_cgroup(s: &Sandbox) -> Result<()> {
 /// names them, the self-test finds that nothing is refused any more, and the refusals
 /// are told and counted all the same.
 fn programs_behind_all_of_ours(s: &Sandbox) -> Result<()> {
-    Need::SetRetval.check()?;
+    Need::Errno.check()?;
     let agent = agent(s, "")?;
     let _behind = Neighbour::attach_undoing_all(&s.cgroup)?;
     let wrong = Binder::start(&s.caller("wrong"), &[tcp(PORT)])?;
