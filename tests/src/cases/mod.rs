@@ -4,6 +4,7 @@ mod audit;
 mod authport;
 mod bind_address;
 mod cgroups;
+mod confirm;
 mod events;
 mod executables;
 mod explain;
@@ -24,6 +25,7 @@ mod pool;
 mod publishing;
 mod register;
 mod reload;
+mod remembered;
 mod requirements;
 mod restrictions;
 mod saf;
@@ -74,6 +76,8 @@ const SUBJECTS: &[Subject] = &[
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),
+    ("remembered", HOOKS, remembered::TESTS),
+    ("confirm", HOOKS, confirm::TESTS),
     ("listen", LISTEN, listen::TESTS),
     ("listen", HOOKS, listen::WITHOUT),
     ("listeners", HOOKS, listeners::TESTS),

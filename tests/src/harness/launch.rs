@@ -18,6 +18,11 @@ pub struct Launch {
     pub hidden: Vec<PathBuf>,
     /// File systems it finds nowhere mounted, in a mount namespace of its own.
     pub unmounted: Vec<String>,
+    /// Files that it finds in the place of others, in a mount namespace of its own: those
+    /// first, in the place of the others.
+    pub replaced: Vec<(PathBuf, PathBuf)>,
+    /// Folders that it finds on a disk with room for so many bytes, likewise.
+    pub small: Vec<(PathBuf, u32)>,
     /// The cgroup it is in; that of the tests without.
     pub cgroup: Option<PathBuf>,
     /// The user it runs as; root without.
