@@ -457,3 +457,6 @@ fn io_error(what: &'static str, path: &Path, source: io::Error) -> StateError {
     let path = path.into();
     StateError::Io { what, path, source }
 }
+
+#[cfg(test)]
+mod tests;
