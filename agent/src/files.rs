@@ -51,6 +51,26 @@ pub struct ReadFile {
 }
 
 impl ReadFile {
+    /// A file that held `bytes` when it was read.
+    pub fn new(path: PathBuf, identity: PathBuf, bytes: Vec<u8>) -> Self {
+        Self {
+            path,
+            hash: Sha256::digest(&bytes).into(),
+            identity,
+            bytes: bytes.into(),
+        }
+    }
+
+    /// What tells it from other files, whatever path leads to it.
+    pub fn identity(&self) -> &Path {
+        &self.identity
+    }
+
+    /// What it held.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Whether the file holds something else now, or can't be read.
     pub fn differs(&self) -> bool {
         fs::read(&self.path).map_or(true, |bytes| Hash::from(Sha256::digest(bytes)) != self.hash)
@@ -145,12 +165,7 @@ fn from_disk(path: &Path, trust: Trust) -> Result<ReadFile, ReadError> {
         check(path, &resolved, &metadata)?;
     }
     let bytes = read_bounded(path, file)?;
-    Ok(ReadFile {
-        path: path.into(),
-        hash: Sha256::digest(&bytes).into(),
-        identity: resolved,
-        bytes: bytes.into(),
-    })
+    Ok(ReadFile::new(path.into(), resolved, bytes))
 }
 
 fn refused(path: &Path, why: String) -> ReadError {

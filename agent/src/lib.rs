@@ -4,7 +4,7 @@
 //! which port; eBPF programs enforce it on every bind. The modules stand in the
 //! order in which a policy passes them: [`profile`] and [`config`] read texts and
 //! report [`diagnostics`], [`policy`] makes tables of them, [`kernel`] puts those
-//! in force, [`daemon`] serves a running agent, and [`report`] shows what [`cli`]
+//! in force, [`state`] remembers it, [`daemon`] serves a running agent, and [`report`] shows what [`cli`]
 //! was asked for. [`ports`] knows what listens on the host, whatever the policy says.
 
 pub mod cli;
@@ -17,3 +17,4 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod report;
+pub mod state;

@@ -92,11 +92,13 @@ impl Instance {
     /// The agent's options for all its verbs.
     fn options(&self) -> Vec<OsString> {
         let socket = self.folder.join("control.sock");
+        let state = self.folder.join("state");
         let mut options: Vec<OsString> = Vec::new();
         for (option, path) in [
             ("--cgroup", self.cgroup.as_ref()),
             ("--bpffs", Some(&self.bpffs)),
             ("--socket", Some(&socket)),
+            ("--state", Some(&state)),
         ] {
             if let Some(path) = path {
                 options.extend([option.into(), path.into()]);

@@ -10,6 +10,7 @@ use crate::{
     daemon::{client, protocol::Request},
     kernel::{load, pins::Pins},
     report,
+    state::Store,
 };
 
 #[derive(Debug, Args)]
@@ -31,7 +32,8 @@ impl Detach {
         match client::ask::<()>(&paths.socket, &Request::Detach {}) {
             Ok(()) => {}
             Err(error) if error.is_no_agent() => {
-                load::detach_without_agent(&Pins::new(&paths.bpffs))?
+                load::detach_without_agent(&Pins::new(&paths.bpffs))?;
+                Store::forget(&paths.state)?;
             }
             Err(error) => return Err(error.into()),
         }

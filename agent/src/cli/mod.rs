@@ -4,6 +4,7 @@
 //! unreadable file, no agent: anything that isn't an answer.
 
 mod check;
+mod confirm;
 mod detach;
 mod events;
 mod explain;
@@ -28,6 +29,7 @@ use crate::{
     kernel::pins,
     policy::{build::Purpose, source::Source},
     report::Format,
+    state,
 };
 
 /// Done, or yes.
@@ -90,6 +92,9 @@ struct Paths {
     /// The agent's control socket
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
+    /// The folder in which the agent remembers what is in force
+    #[arg(long, global = true, value_name = "DIR", default_value = state::DEFAULT)]
+    state: PathBuf,
     /// How to answer
     #[arg(long, global = true, value_enum, default_value_t)]
     format: Format,
@@ -122,6 +127,10 @@ enum Verb {
     /// The file is in the profile's language: PORT and PORTRANGE add entries, DELETE
     /// takes entries away. The agent opens it, so it must be root's like a profile.
     Obey(obey::Obey),
+    /// Confirm the change that `reload --confirm` or `obey --confirm` made
+    ///
+    /// Without it the policy before comes back when the time is over, or the agent ends.
+    Confirm,
     /// Compare profiles
     Policy(policy::PolicyVerb),
     /// List the reserved ports
@@ -157,6 +166,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(verb) => verb.run(&paths),
         Verb::Reload(verb) => verb.run(&paths),
         Verb::Obey(verb) => verb.run(&paths),
+        Verb::Confirm => confirm::run(&paths),
         Verb::Policy(verb) => verb.run(&paths),
         Verb::Ports(verb) => verb.run(&paths),
         Verb::Events(verb) => verb.run(&paths),

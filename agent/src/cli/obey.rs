@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     Paths,
-    reload::{Change, carry_out},
+    reload::{Change, Confirm, carry_out},
     stderr_has_color,
 };
 use crate::daemon::protocol::Request;
@@ -28,6 +28,8 @@ pub struct Obey {
     /// Only show what would change
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 impl Obey {
@@ -38,6 +40,7 @@ impl Obey {
         let request = Request::Obey {
             file,
             dry_run: self.dry_run,
+            confirm: self.confirm.seconds(),
             color: stderr_has_color(),
         };
         let change = Change {

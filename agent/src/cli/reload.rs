@@ -17,18 +17,26 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1.
-Changes made by `portreeve obey` end with a reload; they are listed."
+Changes made by `portreeve obey` end with a reload; they are listed.
+
+Examples:
+  portreeve reload --dry-run      what would change?
+  portreeve reload --confirm 60   put it in force; back again in a minute, unless you confirm
+  portreeve confirm               it is as meant"
 )]
 pub struct Reload {
     /// Only show what would change
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 impl Reload {
     pub fn run(self, paths: &Paths) -> Result<u8> {
         let request = Request::Reload {
             dry_run: self.dry_run,
+            confirm: self.confirm.seconds(),
             color: stderr_has_color(),
         };
         let change = Change {
@@ -36,6 +44,25 @@ impl Reload {
             dry_run: self.dry_run,
         };
         carry_out(&change, &request, paths)
+    }
+}
+
+/// Whether a change is taken back by itself.
+#[derive(Debug, Args)]
+pub(super) struct Confirm {
+    /// Take the change back after so many seconds, unless `portreeve confirm` comes
+    #[arg(
+        long = "confirm",
+        value_name = "SECS",
+        conflicts_with = "dry_run",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    within: Option<u64>,
+}
+
+impl Confirm {
+    pub(super) fn seconds(&self) -> Option<u64> {
+        self.within
     }
 }
 
@@ -87,5 +114,10 @@ impl Change {
         } else {
             format!("{} as generation {}", self.done, reloaded.generation)
         });
+        if let Some(seconds) = reloaded.confirm_within {
+            report::line(&format!(
+                "it is taken back in {seconds} s unless you say `portreeve confirm`"
+            ));
+        }
     }
 }

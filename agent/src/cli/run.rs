@@ -1,5 +1,7 @@
 //! `portreeve run`
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -7,17 +9,30 @@ use super::{NO, Paths, YES, logger, show};
 use crate::{
     config::OnError,
     daemon::{
+        break_glass,
+        change::ChangeError,
         control::SocketTaken,
         protocol::EventRecord,
-        run::{NotProven, RunOptions, run},
+        run::{NotProven, RunOptions, run, stand_by},
+        start,
     },
     files::Trust,
-    kernel::{KernelError, features::Features, requirements},
-    policy::{identity::exes::Presence, source::Source},
+    kernel::{KernelError, features::Features, held, pins::Pins, requirements},
+    policy::source::Source,
     report::{self, Format},
+    state::{StateError, Store},
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = format!(
+    "Profile and config are read when the agent starts, but for these cases:
+  the agent before was killed   its policy stays in force until `portreeve reload`
+  a change was not confirmed    the policy before it comes back
+  their users are not known     the policy that was in force last is enforced, until they are
+
+To keep the agent from enforcing anything at boot, boot with {} or make the file {}.",
+    break_glass::WORD, break_glass::FILE
+))]
 pub struct Run {
     /// Judge and report, never refuse
     #[arg(long)]
@@ -28,6 +43,9 @@ pub struct Run {
     /// Leave the ports that the kernel hands out alone, as `[ephemeral] manage = false` does
     #[arg(long)]
     leave_pool: bool,
+    /// If this file exists, nothing is enforced
+    #[arg(long, value_name = "FILE", default_value = break_glass::FILE)]
+    off: PathBuf,
     /// Print events to standard output as they happen
     #[arg(long)]
     print_events: bool,
@@ -58,9 +76,22 @@ impl Run {
             leave_pool: self.leave_pool,
             ..paths.source(Trust::Policy, self.on_error)
         };
-        let outcome = source.read(&Presence)?;
-        show(&outcome.diagnostics, outcome.sources());
-        let Ok(policy) = outcome.policy else {
+        if let Some(why) = break_glass::broken(&self.off) {
+            stand_by(&why, &paths.bpffs)?;
+            return Ok(YES);
+        }
+        let store = match Store::open(&paths.state) {
+            Err(error @ (StateError::InUse { .. } | StateError::Newer { .. })) => {
+                anstream::eprintln!("portreeve: {error}");
+                return Ok(NO);
+            }
+            store => store?,
+        };
+        let held = held::policy_in_force(&Pins::new(&paths.bpffs));
+        let start = start::choose(&source, &store, held.as_ref(), |outcome| {
+            show(&outcome.diagnostics, outcome.sources());
+        })?;
+        let Some(start) = start else {
             anstream::eprintln!("portreeve: not started, because the profile or config has errors");
             return Ok(NO);
         };
@@ -71,7 +102,8 @@ impl Run {
         };
         let options = RunOptions {
             source,
-            policy,
+            start,
+            store,
             features,
             cgroup: paths.cgroup.clone(),
             bpffs: paths.bpffs.clone(),
@@ -87,7 +119,11 @@ impl Run {
 /// Enforcement that was asked for and can't be had is a "no". A right, a path or
 /// a mount that is missing is no answer.
 fn is_not_done(error: &anyhow::Error) -> bool {
-    match error.downcast_ref::<KernelError>() {
+    let kernel = match error.downcast_ref::<ChangeError>() {
+        Some(ChangeError::Kernel(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    match kernel {
         Some(
             KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Io { .. },
         ) => false,

@@ -14,7 +14,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use portreeve_common::abi::Mode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::access::number;
@@ -36,7 +36,7 @@ pub const DEFAULT: &str = "/etc/portreeve/portreeve.toml";
 pub const DEFAULT_PROFILE: &str = "/etc/portreeve/profile.tcpip";
 
 /// What a profile with errors does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// It is refused whole.

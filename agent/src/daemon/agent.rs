@@ -10,13 +10,15 @@ use portreeve_common::abi::names;
 use serde_json::Value;
 
 use super::{
-    change::{every_entry, same_policy_in_force},
+    change::{ChangeError, Confirming, Manner, every_entry},
+    confirm::Pending,
     events::EventLog,
     executables::ExecutableKeeper,
     held::Held,
     pool::PoolKeeper,
     protocol::{AttachStatus, PortRow, Reply, SelftestStatus, Status},
     selftest,
+    start::{Start, Why},
 };
 use crate::{
     config::ScopeNetns,
@@ -35,11 +37,29 @@ use crate::{
     },
     policy::{
         build::Policy,
+        diff::kept_entries,
         explain::{self, Question},
         source::Source,
     },
     report::ports,
+    state::Store,
 };
+
+/// What an agent has of the kernel.
+pub struct KernelSide {
+    /// The hooks.
+    pub kernel: Kernel,
+    /// The tables.
+    pub tables: Tables,
+    /// The ports that the kernel hands out.
+    pub pool: Pool,
+    /// Tells what the kernel knows executables by.
+    pub identifier: Identifier,
+    /// Where the hooks are attached.
+    pub attach: AttachPoint,
+    /// What the kernel has.
+    pub features: Features,
+}
 
 /// Everything a running agent knows.
 pub struct Agent {
@@ -53,6 +73,12 @@ pub struct Agent {
     /// What the kernel has.
     pub(super) features: Features,
     pub(super) source: Source,
+    /// Where what is in force is remembered.
+    pub(super) store: Store,
+    /// A change that waits to be confirmed.
+    pub(super) pending: RefCell<Option<Pending>>,
+    /// Why the policy is not what the files say, if they are to be read again.
+    pub(super) waiting: RefCell<Option<Why>>,
     pub(super) policy: RefCell<Rc<Policy>>,
     /// Events seen lately.
     pub log: RefCell<EventLog>,
@@ -64,48 +90,52 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Puts `policy` in force on hooks that are up.
+    /// Puts the policy of `start` in force on the hooks of `side`.
     ///
     /// # Errors
     ///
-    /// See [`Tables::publish`] and [`Pool::admit`]; [`KernelError::Executables`] if
-    /// one can't be recognised any more.
+    /// See [`Tables::publish`], [`Pool::admit`] and [`Store::prepare`];
+    /// [`KernelError::Executables`] if one can't be recognised any more.
     pub fn start(
-        kernel: Kernel,
-        tables: Tables,
-        pool: Pool,
-        identifier: Identifier,
-        attach: AttachPoint,
-        features: Features,
+        side: KernelSide,
         source: Source,
-        policy: Policy,
-    ) -> Result<Self, KernelError> {
-        let same = same_policy_in_force(&tables, &policy);
+        store: Store,
+        start: Start,
+    ) -> Result<Self, ChangeError> {
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
         let agent = Self {
-            kernel: RefCell::new(Some(kernel)),
-            tables: RefCell::new(tables),
-            pool: RefCell::new(PoolKeeper::new(pool)),
-            executables: ExecutableKeeper::new(identifier),
-            attach,
-            features,
+            kernel: RefCell::new(Some(side.kernel)),
+            tables: RefCell::new(side.tables),
+            pool: RefCell::new(PoolKeeper::new(side.pool)),
+            executables: ExecutableKeeper::new(side.identifier),
+            attach: side.attach,
+            features: side.features,
             source,
-            policy: RefCell::new(Rc::new(policy)),
-            log: RefCell::new(EventLog::new(hierarchy, features)),
+            store,
+            pending: RefCell::new(None),
+            waiting: RefCell::new(None),
+            policy: RefCell::new(Rc::clone(&start.policy)),
+            log: RefCell::new(EventLog::new(hierarchy, side.features)),
             selftest: RefCell::new(None),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
             backlog: Cell::new(false),
         };
-        let policy = Rc::clone(&agent.policy.borrow());
-        let kept = if same {
-            every_entry(&policy)
-        } else {
-            Vec::new()
+        let policy = start.policy;
+        let kept = match &start.held {
+            Some(held) if Rc::ptr_eq(held, &policy) => every_entry(&policy),
+            Some(held) => kept_entries(held, &policy),
+            None => Vec::new(),
         };
         let known = agent.tables.borrow().executables()?;
         agent.executables.recover(&policy, &known);
-        agent.publish(policy, &kept)?;
+        let confirming = match &start.pending {
+            Some(pending) => Confirming::Until(pending.until.clone()),
+            None => Confirming::No,
+        };
+        agent.publish(policy, &kept, confirming)?;
+        *agent.pending.borrow_mut() = start.pending;
+        *agent.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
         Ok(agent)
     }
 
@@ -218,6 +248,8 @@ impl Agent {
         status.pool.dropped = pool.dropped();
         status.missing.extend(pool.problem());
         status.missing.extend(self.executables.problems());
+        status.missing.extend(self.waiting_for());
+        status.pending_confirm = self.pending_confirm();
         let policy = self.policy();
         let changes = policy.files.changed_by();
         status.profile.differs_from_file = Some(policy.files.differ());
@@ -228,6 +260,42 @@ impl Agent {
         status.agent = Some(std::process::id());
         status.neighbours = neighbours;
         Ok(status)
+    }
+
+    /// What an operator could miss of the files.
+    fn waiting_for(&self) -> Option<String> {
+        let why = *self.waiting.borrow();
+        why.map(|_| "profile: it names users or groups that are not known, so the policy that was in force last is enforced, until they are".to_owned())
+    }
+
+    /// Reads the files again, if what they say was not to be had at the start.
+    pub fn tend_files(&self) {
+        if self.waiting.borrow().is_none() || self.is_detached() {
+            return;
+        }
+        let manner = Manner {
+            dry_run: false,
+            confirm: None,
+            color: false,
+        };
+        if let Reply::Done(done) = self.reload(manner)
+            && done["applied"] == true
+        {
+            let generation = &done["generation"];
+            log::info!(
+                "all users and groups are known now, the files are in force: generation {generation}"
+            );
+        }
+    }
+
+    /// Writes down that the agent ends because it was told to: the next one reads the
+    /// files.
+    pub fn remember_end(&self) {
+        if !self.is_detached()
+            && let Err(error) = self.store.end()
+        {
+            log::warn!("{error}");
+        }
     }
 
     /// The register of what is reserved.
@@ -266,8 +334,12 @@ impl Agent {
         self.tables.borrow().withdraw();
         self.detached.set(true);
         self.take_in_repeats_before(&kernel, u32::MAX);
+        let forgotten = self.store.clear();
         match kernel.detach() {
-            Ok(()) => Reply::Done(Value::Null),
+            Ok(()) => match forgotten {
+                Ok(()) => Reply::Done(Value::Null),
+                Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
+            },
             Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
         }
     }

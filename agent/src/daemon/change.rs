@@ -1,25 +1,22 @@
 //! How another policy comes into force: by reload, by a change file, by a file that
-//! was replaced.
+//! was replaced, by a confirmation that doesn't come.
 
-use std::{borrow::Cow, path::Path, rc::Rc};
+use std::{borrow::Cow, path::Path, rc::Rc, time::Duration};
 
 use portreeve_common::abi::{Active, Protocol, names};
+use thiserror::Error;
 
 use super::{
     agent::{Agent, reply},
+    confirm::Pending,
     pool::PoolKeeper,
     protocol::{Reloaded, Reply},
 };
 use crate::{
     config::{OnError, Report, SameJob},
     diagnostics::{Diagnostics, json, render},
-    kernel::{
-        KernelError,
-        executables::Executables,
-        listen,
-        load::Kernel,
-        tables::{Publication, Tables, generation_in_force},
-    },
+    files::Hash,
+    kernel::{KernelError, executables::Executables, listen, load::Kernel, tables::Publication},
     policy::{
         build::Policy,
         diff::{Diff, kept_entries},
@@ -27,7 +24,38 @@ use crate::{
         source::Outcome,
     },
     profile::ReadError,
+    state::{Moment, Record, StateError},
 };
+
+/// Why a policy did not come into force.
+#[derive(Debug, Error)]
+pub enum ChangeError {
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// It could not be written down.
+    #[error("what comes into force can't be remembered: {0}")]
+    State(#[from] StateError),
+}
+
+/// Whether a policy waits to be confirmed when it is in force.
+pub(super) enum Confirming {
+    /// It is meant.
+    No,
+    /// Until then; else the one before it comes back.
+    Until(Moment),
+}
+
+/// How a change is to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Only say what would change.
+    pub dry_run: bool,
+    /// Take it back after this time, unless it is confirmed.
+    pub confirm: Option<Duration>,
+    /// Diagnostics are rendered with colour.
+    pub color: bool,
+}
 
 impl Agent {
     /// Refuses a policy that has rules for listen where nothing is judged then.
@@ -50,8 +78,43 @@ impl Agent {
         &self,
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
-    ) -> Result<Active, KernelError> {
+        confirming: Confirming,
+    ) -> Result<Active, ChangeError> {
         self.check_listen(&policy)?;
+        let until = match confirming {
+            Confirming::No => None,
+            Confirming::Until(moment) => Some(moment),
+        };
+        let record = Record::new(&self.source, &policy);
+        let hash = self.store.prepare(record, &policy.files, until.clone())?;
+        let old = self.policy();
+        let active = match self.publish_as(hash, policy, kept) {
+            Ok(active) => active,
+            Err(error) => {
+                self.store.give_up();
+                return Err(error.into());
+            }
+        };
+        if let Err(error) = self.store.settle() {
+            log::warn!("{error}");
+        }
+        let mut pending = self.pending.borrow_mut();
+        // What was never confirmed is nothing to go back to.
+        let confirmed = pending.take().map_or(old, |pending| pending.back_to);
+        *pending = until.map(|until| Pending {
+            back_to: confirmed,
+            until,
+        });
+        *self.waiting.borrow_mut() = None;
+        Ok(active)
+    }
+
+    fn publish_as(
+        &self,
+        hash: Hash,
+        policy: Rc<Policy>,
+        kept: &[(u32, u32)],
+    ) -> Result<Active, KernelError> {
         let mut pool = self.pool.borrow_mut();
         // Before the policy: no port is handed out any more when it is reserved.
         if let Err(error) = pool.admit(policy.pool.kept.as_ref()) {
@@ -60,7 +123,7 @@ impl Agent {
         }
         let lenient = policy.config.on_error == OnError::Skip;
         let executables = self.executables.look(&policy);
-        let active = match self.put_in_force(&policy, executables, kept, lenient) {
+        let active = match self.put_in_force(&policy, hash, executables, kept, lenient) {
             Ok(active) => active,
             Err(error) => {
                 self.back_out(&mut pool, &policy);
@@ -78,6 +141,7 @@ impl Agent {
     fn put_in_force(
         &self,
         policy: &Rc<Policy>,
+        hash: Hash,
         executables: Executables,
         kept: &[(u32, u32)],
         lenient: bool,
@@ -106,6 +170,7 @@ impl Agent {
             keeps_pool: policy.pool.kept.is_some(),
             profile: &policy.config.profile.display().to_string(),
             profile_hash: policy.files.profile_hash(),
+            policy_hash: hash,
             kept,
         })?;
         self.executables.settle(executables, problem);
@@ -127,7 +192,8 @@ impl Agent {
             return;
         }
         let kept = every_entry(&policy);
-        match self.put_in_force(&policy, executables, &kept, true) {
+        let hash = self.tables.borrow().policy_hash();
+        match self.put_in_force(&policy, hash, executables, &kept, true) {
             Ok(active) => {
                 for change in changes {
                     log::info!("{change}: generation {}", active.generation());
@@ -157,19 +223,19 @@ impl Agent {
         }
     }
 
-    /// Reads profile and config again and, unless `dry_run`, puts them in force.
-    pub fn reload(&self, dry_run: bool, color: bool) -> Reply {
+    /// Reads profile and config again and puts them in force.
+    pub fn reload(&self, manner: Manner) -> Reply {
         let changes = self.policy();
         let dropped = changes.files.changed_by();
         let dropped = dropped.map(|path| path.display().to_string()).collect();
-        self.replace(self.source.read(&Presence), dropped, dry_run, color)
+        self.replace(self.source.read(&Presence), dropped, manner)
     }
 
-    /// Puts the change file `file` on top of the policy in force, unless `dry_run`;
-    /// it stays there until the next reload (`OBY-01`, `OBY-03`).
-    pub fn obey(&self, file: &Path, dry_run: bool, color: bool) -> Reply {
+    /// Puts the change file `file` on top of the policy in force; it stays there until
+    /// the next reload (`OBY-01`, `OBY-03`).
+    pub fn obey(&self, file: &Path, manner: Manner) -> Reply {
         let outcome = self.source.obey(&self.policy().files, file, &Presence);
-        let reply = self.replace(outcome, Vec::new(), dry_run, color);
+        let reply = self.replace(outcome, Vec::new(), manner);
         if let Reply::Done(done) = &reply
             && done["applied"] == true
         {
@@ -179,13 +245,12 @@ impl Agent {
         reply
     }
 
-    /// Puts in force what was read, unless it has errors or it is a `dry_run`.
+    /// Puts in force what was read, unless it has errors or it is only to be told.
     fn replace(
         &self,
         outcome: Result<Outcome, ReadError>,
         dropped: Vec<String>,
-        dry_run: bool,
-        color: bool,
+        manner: Manner,
     ) -> Reply {
         let outcome = match outcome {
             Ok(outcome) => outcome,
@@ -201,8 +266,9 @@ impl Agent {
                 .iter()
                 .filter_map(|d| serde_json::to_value(d).ok())
                 .collect(),
-            rendered: render::all(&outcome.diagnostics, outcome.sources(), color),
+            rendered: render::all(&outcome.diagnostics, outcome.sources(), manner.color),
             refused: None,
+            confirm_within: None,
         };
         let new = match outcome.policy {
             Ok(new) => new,
@@ -216,27 +282,35 @@ impl Agent {
         if new.config.scope != old.config.scope {
             reloaded.refused =
                 Some("scope.netns differs; it is read at start only, so restart the agent".into());
-        } else if !dry_run {
-            let kept = kept_entries(&old, &new);
-            match self.publish(Rc::new(new), &kept) {
+        } else if !manner.dry_run {
+            match self.change(&old, new, manner.confirm) {
                 Ok(active) => {
                     reloaded.applied = true;
                     reloaded.generation = active.generation();
+                    reloaded.confirm_within = manner.confirm.map(|within| within.as_secs());
                 }
                 Err(error) => reloaded.refused = Some(error.to_string()),
             }
         }
         reply(&reloaded)
     }
-}
 
-/// Whether the tables were filled from the very profile of `policy`: then the
-/// entries are the same one by one, and so are their counts.
-pub(super) fn same_policy_in_force(tables: &Tables, policy: &Policy) -> bool {
-    generation_in_force(&tables.info(), tables.active()).is_some_and(|generation| {
-        generation.profile_hash == policy.files.profile_hash()
-            && generation.entries as usize == policy.compiled.image.entries.len()
-    })
+    /// Puts `new` in the place of `old`, to be confirmed `within` a time if there is one.
+    fn change(
+        &self,
+        old: &Policy,
+        new: Policy,
+        within: Option<Duration>,
+    ) -> Result<Active, ChangeError> {
+        let confirming = match within {
+            None => Confirming::No,
+            Some(within) => Confirming::Until(Moment::after(within).map_err(KernelError::io(
+                "can't tell how long to wait for the confirmation",
+            ))?),
+        };
+        let kept = kept_entries(old, &new);
+        self.publish(Rc::new(new), &kept, confirming)
+    }
 }
 
 /// That each entry of `policy` stays in its place.

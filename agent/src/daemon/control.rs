@@ -22,6 +22,7 @@ use tokio::{
 
 use super::{
     agent::Agent,
+    change::Manner,
     protocol::{MAX_REQUEST, Reply, Request},
 };
 
@@ -148,12 +149,30 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
             Err(error) => Reply::Failed(error.to_string()),
         },
         Ok(Request::Explain { question }) => agent.explain(&question),
-        Ok(Request::Reload { dry_run, color }) => agent.reload(dry_run, color),
+        Ok(Request::Reload {
+            dry_run,
+            confirm,
+            color,
+        }) => agent.reload(Manner {
+            dry_run,
+            confirm: confirm.map(Duration::from_secs),
+            color,
+        }),
         Ok(Request::Obey {
             file,
             dry_run,
+            confirm,
             color,
-        }) => agent.obey(&file, dry_run, color),
+        }) => {
+            let confirm = confirm.map(Duration::from_secs);
+            let manner = Manner {
+                dry_run,
+                confirm,
+                color,
+            };
+            agent.obey(&file, manner)
+        }
+        Ok(Request::Confirm {}) => agent.confirm(),
         Ok(Request::Detach {}) => {
             agent.catch_up().await;
             agent.detach()

@@ -1,8 +1,10 @@
 //! The running agent: starts up, serves the control socket, reads the events.
 
 pub mod agent;
-mod change;
+pub mod break_glass;
+pub mod change;
 pub mod client;
+mod confirm;
 pub mod control;
 pub mod events;
 pub mod executables;
@@ -11,3 +13,4 @@ pub mod pool;
 pub mod protocol;
 pub mod run;
 pub mod selftest;
+pub mod start;

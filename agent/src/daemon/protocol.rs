@@ -32,6 +32,8 @@ pub enum Request {
     Reload {
         /// Only say what would change.
         dry_run: bool,
+        /// Take it back after so many seconds, unless it is confirmed.
+        confirm: Option<u64>,
         /// Whether diagnostics are rendered with colour.
         color: bool,
     },
@@ -41,9 +43,13 @@ pub enum Request {
         file: PathBuf,
         /// Only say what would change.
         dry_run: bool,
+        /// Take it back after so many seconds, unless it is confirmed.
+        confirm: Option<u64>,
         /// Whether diagnostics are rendered with colour.
         color: bool,
     },
+    /// The change that waits to be confirmed is meant.
+    Confirm {},
     /// [`EventLine`]s.
     Events {
         /// Go on with new ones until the client hangs up.
@@ -215,12 +221,23 @@ pub struct Status {
     pub events: EventStatus,
     /// The last proof that the hooks are alive; `None` without an agent.
     pub selftest: Option<SelftestStatus>,
-    /// A change that waits to be confirmed; there is none yet.
-    pub pending_confirm: Option<String>,
+    /// A change that waits to be confirmed.
+    pub pending_confirm: Option<PendingConfirm>,
     /// The running agent's process id; `None` without one.
     pub agent: Option<u32>,
     /// Version of the agent that loaded the programs.
     pub version: String,
+}
+
+/// A change that is taken back unless it is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingConfirm {
+    /// Number of the policy in force, which waits.
+    pub generation: u32,
+    /// How long it still waits.
+    pub seconds_left: u64,
+    /// Hash of the profile that comes back, as in [`ProfileStatus::hash`].
+    pub back_to: String,
 }
 
 /// The ports that the kernel hands out where the agent is: by bind to port 0,
@@ -328,4 +345,6 @@ pub struct Reloaded {
     pub rendered: String,
     /// Why it was not applied, if not for the diagnostics.
     pub refused: Option<String>,
+    /// It is taken back after so many seconds, unless it is confirmed.
+    pub confirm_within: Option<u64>,
 }

@@ -1,10 +1,15 @@
 //! The agent's life: start up, prove, serve, end. Enforcement outlives it.
 
-use std::{path::PathBuf, rc::Rc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
+use portreeve_common::abi::names;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -14,9 +19,11 @@ use tokio::{
 };
 
 use super::{
-    agent::{Agent, own_netns, scope_netns},
+    agent::{Agent, KernelSide, own_netns, scope_netns},
+    change::Manner,
     control, events,
     protocol::{EventRecord, Reloaded, Reply},
+    start::{Start, Why},
 };
 use crate::{
     kernel::{
@@ -26,8 +33,9 @@ use crate::{
         pins::Pins,
         stream,
     },
-    policy::{build::Policy, source::Source},
+    policy::source::Source,
     report,
+    state::Store,
 };
 
 /// Events that are taken in before everything else has its turn.
@@ -40,6 +48,10 @@ const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the kernel's pool of ports and the executables of jobs are looked at,
 /// whatever is told of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked whether a change should have been confirmed by now.
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(250);
+/// How often files that name unknown users are tried again.
+const FILES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The hooks are attached, but don't do what was asked for.
 #[derive(Debug, Error)]
@@ -51,7 +63,9 @@ pub struct RunOptions {
     /// Where the policy comes from, now and at each reload.
     pub source: Source,
     /// The policy to start with.
-    pub policy: Policy,
+    pub start: Start,
+    /// Where what is in force is remembered.
+    pub store: Store,
     /// What the kernel has.
     pub features: Features,
     /// The cgroup to attach to; `None` for the root of the hierarchy.
@@ -84,7 +98,7 @@ async fn main(options: RunOptions) -> Result<()> {
     let pins = Pins::new(&options.bpffs);
     let features = options.features;
     let own_netns = own_netns()?;
-    let scope_netns = scope_netns(options.policy.config.scope, own_netns);
+    let scope_netns = scope_netns(options.start.policy.config.scope, own_netns);
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -109,15 +123,20 @@ async fn main(options: RunOptions) -> Result<()> {
     } = up;
     let mut undo = Undo(if adopted { None } else { Some(pins) });
     let listener = control::listen(&options.socket)?;
-    let agent = Rc::new(Agent::start(
+    let side = KernelSide {
         kernel,
         tables,
         pool,
         identifier,
         attach,
         features,
+    };
+    let why = options.start.why;
+    let agent = Rc::new(Agent::start(
+        side,
         options.source,
-        options.policy,
+        options.store,
+        options.start,
     )?);
     agent.log.borrow_mut().print = options.print;
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));
@@ -132,6 +151,9 @@ async fn main(options: RunOptions) -> Result<()> {
         return Err(NotProven(problem).into());
     }
     undo.0 = None;
+    if let Some(why) = why {
+        tell(why, &agent);
+    }
     ready(&agent, adopted);
     let detached = Rc::new(Notify::new());
     tokio::task::spawn_local(control::serve(
@@ -141,6 +163,8 @@ async fn main(options: RunOptions) -> Result<()> {
     ));
     let mut proofs = tokio::time::interval_at(Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let mut confirmations = tokio::time::interval(CONFIRM_INTERVAL);
+    let mut files = tokio::time::interval_at(Instant::now() + FILES_INTERVAL, FILES_INTERVAL);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -151,6 +175,8 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_pool();
                 agent.tend_executables();
             }
+            _ = confirmations.tick() => agent.tend_confirmation(false),
+            _ = files.tick() => agent.tend_files(),
             _ = proofs.tick() => {
                 if let Some(problem) = agent.prove().await.problem {
                     log::error!("the self-test failed: {problem}");
@@ -159,6 +185,9 @@ async fn main(options: RunOptions) -> Result<()> {
         }
     }
     let _ = std::fs::remove_file(&options.socket);
+    // Nobody would take it back when its time is over.
+    agent.tend_confirmation(true);
+    agent.remember_end();
     if options.print.is_some() {
         // Else the next agent has them.
         agent.catch_up().await;
@@ -183,6 +212,52 @@ impl Drop for Undo {
         {
             log::error!("what was attached could not be removed again: {error}");
         }
+    }
+}
+
+/// Waits to be ended, for whoever expects a running agent, because of `why` nothing is
+/// to be enforced. What is in force stays so.
+///
+/// # Errors
+///
+/// What the system says if it gives no word of signals.
+pub fn stand_by(why: &str, bpffs: &Path) -> Result<()> {
+    log::warn!("nothing is enforced by this agent: {why}");
+    if Pins::new(bpffs).link(names::BIND4).exists() {
+        log::warn!("what an earlier agent put in force still is; `portreeve detach` ends it");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the event loop")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        report::line(&format!("standing by: nothing is enforced, {why}"));
+        let status = sd_notify::NotifyState::Status("nothing is enforced: break-glass");
+        notify(&[sd_notify::NotifyState::Ready, status]);
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+/// Says why the policy is not what the files say.
+fn tell(why: Why, agent: &Agent) {
+    match why {
+        Why::Kept if agent.policy().files.differ() => log::warn!(
+            "the agent before was killed, so its policy stays in force; the files differ from it, `portreeve reload` puts them in force"
+        ),
+        Why::Kept => log::info!("the agent before was killed; its policy stays in force"),
+        Why::NotConfirmed => log::warn!(
+            "a change was not confirmed in time, so the policy before it is in force; the files may still say otherwise, see `portreeve reload --dry-run`"
+        ),
+        Why::NoAccounts => log::warn!(
+            "users or groups are not known, so the policy that was in force last is enforced; the files are tried again every {} s",
+            FILES_INTERVAL.as_secs()
+        ),
     }
 }
 
@@ -219,15 +294,24 @@ fn ready(agent: &Agent, adopted: bool) {
         }
         Err(error) => log::error!("the status can't be read: {error}"),
     }
-    // Without systemd there is nobody to tell, which is no error.
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+    notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells systemd. Without it there is nobody to tell, which is no error.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         log::warn!("systemd could not be told that the agent is ready: {error}");
     }
 }
 
 /// SIGHUP: like `portreeve reload`, with the outcome in the log.
 fn reload(agent: &Agent) {
-    let reloaded = match agent.reload(false, false) {
+    let manner = Manner {
+        dry_run: false,
+        confirm: None,
+        color: false,
+    };
+    let reloaded = match agent.reload(manner) {
         Reply::Done(value) => {
             serde_json::from_value::<Reloaded>(value).map_err(|error| error.to_string())
         }

@@ -31,6 +31,16 @@ pub struct Held {
     pub cgroup: Option<u64>,
 }
 
+/// What tells the policy in force from every other. `None` if there is none, or nobody
+/// can tell.
+pub fn policy_in_force(pins: &Pins) -> Option<[u8; 32]> {
+    if pins.inspect().ok()? == Found::Nothing {
+        return None;
+    }
+    let tables = Tables::open(pins).ok()?;
+    tables.active().mode().map(|_| tables.policy_hash())
+}
+
 /// Reads what is pinned, without an agent.
 ///
 /// # Errors

@@ -44,6 +44,8 @@ pub struct Publication<'a> {
     pub profile: &'a str,
     /// SHA-256 of the profile as read.
     pub profile_hash: [u8; 32],
+    /// What tells the policy from every other.
+    pub policy_hash: [u8; 32],
     /// Entries that are in force now and stay: (index now, index in `image`).
     /// Their refusal counts go on.
     pub kept: &'a [(u32, u32)],
@@ -96,6 +98,12 @@ impl Tables {
     /// What is in force.
     pub fn active(&self) -> Active {
         Active::from_word(self.active.atomic(0).load(Ordering::Acquire))
+    }
+
+    /// What tells the policy in force from every other; zeros if there is none.
+    pub fn policy_hash(&self) -> [u8; 32] {
+        let generation = generation_in_force(&self.info(), self.active());
+        generation.map_or([0; 32], |generation| generation.policy_hash)
     }
 
     /// What the maps are and who filled them.
@@ -152,6 +160,7 @@ impl Tables {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             profile_hash: publication.profile_hash,
+            policy_hash: publication.policy_hash,
             profile: padded_tail(publication.profile),
             entries: image.entries.len() as u32,
             number,

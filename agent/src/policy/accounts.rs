@@ -1,11 +1,12 @@
 //! Names of users and groups, and the numbers that the kernel knows them by.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use nix::{
     errno::Errno,
     unistd::{Group, User},
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Account,
@@ -57,8 +58,9 @@ fn answer<T>(
     }
 }
 
-/// Accounts from a list, whatever the host has: for tests and demonstrations.
-#[derive(Clone, Debug, Default)]
+/// Accounts from a list, whatever the host has: for tests and demonstrations, and to
+/// make a policy again as it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FixedAccounts {
     users: BTreeMap<String, u32>,
     groups: BTreeMap<String, u32>,
@@ -85,6 +87,43 @@ impl Accounts for FixedAccounts {
 
     fn gid(&self, name: &str) -> Result<Option<u32>, String> {
         Ok(self.groups.get(name).copied())
+    }
+}
+
+/// Remembers what was found where it looks names up.
+pub struct Recorder<'a> {
+    from: &'a dyn Accounts,
+    found: RefCell<FixedAccounts>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Looks up in `from`.
+    pub fn new(from: &'a dyn Accounts) -> Self {
+        Self {
+            from,
+            found: RefCell::default(),
+        }
+    }
+
+    /// What was found. Who looks them up there finds the same, and no more.
+    pub fn into_found(self) -> FixedAccounts {
+        self.found.into_inner()
+    }
+}
+
+impl Accounts for Recorder<'_> {
+    fn uid(&self, name: &str) -> Result<Option<u32>, String> {
+        let uid = self.from.uid(name)?;
+        let found = &mut self.found.borrow_mut().users;
+        found.extend(uid.map(|uid| (name.to_owned(), uid)));
+        Ok(uid)
+    }
+
+    fn gid(&self, name: &str) -> Result<Option<u32>, String> {
+        let gid = self.from.gid(name)?;
+        let found = &mut self.found.borrow_mut().groups;
+        found.extend(gid.map(|gid| (name.to_owned(), gid)));
+        Ok(gid)
     }
 }
 
@@ -206,6 +245,19 @@ mod tests {
             look_up(Account::Gid(7), &Broken),
             (Some(Id::Group(7)), vec![])
         );
+    }
+
+    #[test]
+    fn what_was_found_is_found_again() {
+        let all = FixedAccounts::new([("ftp", 14), ("www", 33)], [("ftp", 50)]);
+        let recorder = Recorder::new(&all);
+        assert_eq!(recorder.uid("ftp"), Ok(Some(14)));
+        assert_eq!(recorder.uid("absent"), Ok(None));
+        assert_eq!(recorder.gid("ftp"), Ok(Some(50)));
+        let found = recorder.into_found();
+        assert_eq!(found, FixedAccounts::new([("ftp", 14)], [("ftp", 50)]));
+        assert_eq!(found.uid("www"), Ok(None));
+        assert!(Recorder::new(&Broken).uid("ftp").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use portreeve_common::abi::{MAX_PERMITS, NO_ENTRY, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    accounts::Accounts,
+    accounts::{Accounts, FixedAccounts},
     compile::{Compiled, Surroundings, compile},
     ibmi,
     identity::exes::Inodes,
@@ -60,6 +60,10 @@ pub struct Policy {
     pub pool: Plan,
     /// The files it was read from; none if it was made from texts.
     pub files: Files,
+    /// The system's name in SAF resources.
+    pub sysname: String,
+    /// The users and groups that were found for it.
+    pub accounts: FixedAccounts,
 }
 
 /// Texts that have been read and parsed.
@@ -190,6 +194,8 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         compiled,
         pool,
         files: Files::default(),
+        sysname,
+        accounts: FixedAccounts::default(),
     };
     if let Some(listeners) = listeners {
         let advice = lint.as_ref().map(|host| &host.ports);

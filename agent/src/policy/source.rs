@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use portreeve_common::abi::Mode;
 
 use super::{
-    accounts::HostAccounts,
+    accounts::{Accounts, FixedAccounts, HostAccounts, Recorder},
     build::{Ingredients, Policy, Purpose, build},
     identity::exes::Inodes,
     lint::Host,
@@ -89,6 +89,29 @@ impl Files {
     }
 }
 
+/// What a policy was made from, for making it again whatever became of that since.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// The files.
+    pub files: &'a Files,
+    /// The users and groups that were found.
+    pub accounts: &'a FixedAccounts,
+    /// The system's name.
+    pub sysname: &'a str,
+}
+
+/// Where a policy's ingredients are taken from.
+#[derive(Clone, Copy)]
+struct From<'a> {
+    /// Files that were read before; `None` takes those on the disk.
+    files: Option<&'a Files>,
+    /// Change files on the disk that go on top of it.
+    changes: &'a [PathBuf],
+    accounts: &'a dyn Accounts,
+    /// The system's name; `None` takes the config's, or the host's.
+    sysname: Option<&'a str>,
+}
+
 /// What came of reading a policy.
 pub struct Outcome {
     /// The policy, or if its errors refuse it, the texts they point into.
@@ -119,7 +142,13 @@ impl Source {
     ///
     /// [`ReadError`] if a file can't be read at all; that is no answer about its content.
     pub fn read(&self, inodes: &dyn Inodes) -> Result<Outcome, ReadError> {
-        self.read_on(None, &self.changes, inodes)
+        let from = From {
+            files: None,
+            changes: &self.changes,
+            accounts: &HostAccounts,
+            sysname: None,
+        };
+        self.read_from(from, inodes)
     }
 
     /// The policy that was read from `base`, with the change file `change` on top
@@ -135,15 +164,32 @@ impl Source {
         change: &Path,
         inodes: &dyn Inodes,
     ) -> Result<Outcome, ReadError> {
-        self.read_on(Some(base), &[change.to_owned()], inodes)
+        let from = From {
+            files: Some(base),
+            changes: &[change.to_owned()],
+            accounts: &HostAccounts,
+            sysname: None,
+        };
+        self.read_from(from, inodes)
     }
 
-    fn read_on(
-        &self,
-        base: Option<&Files>,
-        changes: &[PathBuf],
-        inodes: &dyn Inodes,
-    ) -> Result<Outcome, ReadError> {
+    /// The policy that was made from `origin`, as it was then.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] if a file is none of those.
+    pub fn again(&self, origin: Origin<'_>, inodes: &dyn Inodes) -> Result<Outcome, ReadError> {
+        let from = From {
+            files: Some(origin.files),
+            changes: &[],
+            accounts: origin.accounts,
+            sysname: Some(origin.sysname),
+        };
+        self.read_from(from, inodes)
+    }
+
+    fn read_from(&self, from: From<'_>, inodes: &dyn Inodes) -> Result<Outcome, ReadError> {
+        let base = from.files;
         let files = |known: fn(&Files) -> &[ReadFile]| match base {
             Some(base) => PolicyFiles::again(known(base)),
             None => PolicyFiles::new(self.trust),
@@ -162,7 +208,7 @@ impl Source {
         let first = self.settings(first.unwrap_or_default());
 
         let profile_files = files(|base| &base.profile);
-        let sysname = sysname(&first);
+        let sysname = from.sysname.map_or_else(|| sysname(&first), str::to_owned);
         let mut symbols = first.symbols.clone();
         symbols
             .entry("SYSNAME".into())
@@ -179,7 +225,8 @@ impl Source {
             let file = files.first()?;
             Some((file.path.as_path(), PolicyFiles::again(files)))
         });
-        let new = changes
+        let new = from
+            .changes
             .iter()
             .map(|path| (path.as_path(), PolicyFiles::new(self.trust)));
         for (path, files) in earlier.chain(new) {
@@ -197,6 +244,7 @@ impl Source {
             None => None,
         };
         let on_error = config.on_error;
+        let accounts = Recorder::new(from.accounts);
         let mut policy = build(
             Ingredients {
                 config,
@@ -204,7 +252,7 @@ impl Source {
                 commands,
                 sources,
                 sysname,
-                accounts: &HostAccounts,
+                accounts: &accounts,
                 inodes,
                 purpose: self.purpose,
                 lint: self.lint.then(|| match self.of_this_host {
@@ -237,6 +285,7 @@ impl Source {
             changes: changed,
             config: config_files.into_read(),
         };
+        policy.accounts = accounts.into_found();
         Ok(Outcome {
             configured: policy.configured,
             effective: policy.reservations.len(),
@@ -289,112 +338,4 @@ fn read_text(files: &PolicyFiles<'_>, path: &Path) -> Result<String, ReadError> 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
-
-    use super::*;
-    use crate::policy::identity::exes::Presence;
-
-    /// `IBI-11`: who may change a restriction is who may write its file, and that is
-    /// root alone; likewise for profile, config and change files.
-    #[test]
-    fn every_file_that_becomes_policy_is_roots_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-            path
-        };
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let files = [
-            write("profile", "PORT 8400 TCP APPL\n"),
-            write("config", "[ibmi]\ncommands = \"commands\"\n"),
-            write(
-                "commands",
-                "ADDTCPPORT PORT(8400) PROTOCOL(*TCP) USRPRF(0)\n",
-            ),
-            write("change", "PORT 8401 TCP APPL\n"),
-        ];
-        let source = Source {
-            config: Some(files[1].clone()),
-            profile: Some(files[0].clone()),
-            changes: vec![files[3].clone()],
-            on_error: None,
-            audit: false,
-            strict: false,
-            lint: false,
-            of_this_host: false,
-            features: None,
-            trust: Trust::Policy,
-            purpose: Purpose::Explain,
-            leave_pool: true,
-            bpffs: PathBuf::new(),
-        };
-        assert!(source.read(&Presence).is_ok());
-        for file in &files {
-            fs::set_permissions(file, fs::Permissions::from_mode(0o646)).unwrap();
-            let refused = source.read(&Presence).err();
-            let is_it = matches!(&refused, Some(ReadError::Refused { path, .. }) if path == file);
-            assert!(is_it, "{}: {refused:?}", file.display());
-            fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
-        }
-    }
-
-    /// `OBY-03`: a change is on top of what was read, whatever the files are now.
-    #[test]
-    fn a_change_is_on_top_of_what_was_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        let write = |name: &str, text: &str| fs::write(path(name), text).unwrap();
-        write("more", "PORT 22 TCP SSHD\n");
-        write("profile", "PORT 21 TCP FTPD1\nINCLUDE more\n");
-        write("config", "");
-        write("change", "INCLUDE more\n");
-        let source = Source {
-            config: Some(path("config")),
-            profile: Some(path("profile")),
-            changes: Vec::new(),
-            on_error: None,
-            audit: false,
-            strict: false,
-            lint: false,
-            of_this_host: false,
-            features: None,
-            trust: Trust::Inspection,
-            purpose: Purpose::Explain,
-            leave_pool: true,
-            bpffs: PathBuf::new(),
-        };
-        let texts = |outcome: &Outcome| -> Vec<String> {
-            let policy = outcome.policy.as_ref().ok().unwrap();
-            let entries = policy.reservations.iter();
-            entries.map(|entry| policy.place_of(entry).text).collect()
-        };
-        let first = source.read(&Presence).unwrap();
-        let base = first.policy.as_ref().ok().unwrap();
-        let hash = base.files.profile_hash();
-        // The change file includes the same file, as it is now.
-        write("more", "PORT 23 TCP TN3270\n");
-        write("profile", "nonsense\n");
-        let second = source
-            .obey(&base.files, &path("change"), &Presence)
-            .unwrap();
-        assert_eq!(
-            texts(&second),
-            ["21 TCP FTPD1", "22 TCP SSHD", "23 TCP TN3270"]
-        );
-        let changed = second.policy.ok().unwrap();
-        assert_ne!(changed.files.profile_hash(), hash);
-        assert_eq!(
-            changed.files.changed_by().collect::<Vec<_>>(),
-            [path("change")]
-        );
-        // And the next one is on top of both.
-        write("more", "PORT 24 TCP LATE\n");
-        let third = source
-            .obey(&changed.files, &path("change"), &Presence)
-            .unwrap();
-        assert_eq!(texts(&third).len(), 4);
-    }
-}
+mod tests;

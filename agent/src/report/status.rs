@@ -48,6 +48,12 @@ pub fn text(status: &Status) -> String {
         status.generation,
         profile.published
     ));
+    if let Some(pending) = &status.pending_confirm {
+        lines.push(format!(
+            "UNCONFIRMED generation {} is taken back in {} s, unless you say `portreeve confirm`",
+            pending.generation, pending.seconds_left
+        ));
+    }
     for change in profile.changes.iter().flatten() {
         lines.push(format!(
             "changed     by {}, until the next reload or agent",

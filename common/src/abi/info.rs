@@ -13,6 +13,8 @@ pub struct Generation {
     pub published: u64,
     /// SHA-256 of the profile as read.
     pub profile_hash: [u8; 32],
+    /// What tells the policy from every other: of all that it was made from.
+    pub policy_hash: [u8; 32],
     /// Path of the profile, padded with NULs.
     pub profile: [u8; PATH_LEN],
     /// Entries in use.

@@ -37,7 +37,7 @@ pub use self::{
 use crate::jobname::{Glob, MaskedName};
 
 /// The version of this layout. An agent refuses to adopt pinned maps of another.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
 pub const PORTS: u32 = 65536;
@@ -107,7 +107,7 @@ const _: () = {
     assert!(size_of::<MaskedName>() == 48);
     assert!(size_of::<Matcher>() == 56);
     assert!(size_of::<Glob>() == 1032);
-    assert!(size_of::<Generation>() == 8 + 32 + PATH_LEN + 8);
+    assert!(size_of::<Generation>() == 8 + 32 + 32 + PATH_LEN + 8);
     assert!(size_of::<Info>() == 16 + VERSION_LEN + 2 * size_of::<Generation>());
     assert!(size_of::<Event>() == 96);
     assert!(core::mem::offset_of!(Event, comm) == 48);

@@ -23,7 +23,11 @@ pub fn perform(launch: &Launch) -> Result<()> {
     // Before anything is hidden or forbidden: a user may not get at the folder.
     let program = File::open(&launch.program)
         .with_context(|| format!("{} can't be opened", launch.program.display()))?;
-    if !launch.hidden.is_empty() || !launch.unmounted.is_empty() {
+    if !(launch.hidden.is_empty()
+        && launch.unmounted.is_empty()
+        && launch.replaced.is_empty()
+        && launch.small.is_empty())
+    {
         hide(launch)?;
     }
     for folder in &launch.made {
@@ -79,6 +83,16 @@ fn hide(launch: &Launch) -> Result<()> {
     for folder in &launch.hidden {
         mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), none)
             .with_context(|| format!("{} can't be hidden", folder.display()))?;
+    }
+    for (file, place) in &launch.replaced {
+        mount(Some(file), place, none, MsFlags::MS_BIND, none)
+            .with_context(|| format!("{} can't be replaced", place.display()))?;
+    }
+    for (folder, bytes) in &launch.small {
+        let size = format!("size={bytes},mode=0700");
+        let size = Some(size.as_str());
+        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), size)
+            .with_context(|| format!("{} can't be made small", folder.display()))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod authport;
 mod bind_address;
 mod binders;
 mod cgroups;
+mod confirm;
 mod degraded;
 mod events;
 mod executables;
@@ -27,6 +28,7 @@ mod pool;
 mod publishing;
 mod register;
 mod reload;
+mod remembered;
 mod requirements;
 mod restrictions;
 mod saf;
@@ -106,6 +108,8 @@ const SUBJECTS: &[Subject] = &[
     ("audit", HOOKS, audit::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),
+    ("remembered", HOOKS, remembered::TESTS),
+    ("confirm", HOOKS, confirm::TESTS),
     ("listen", LISTEN, listen::TESTS),
     ("listen", HOOKS, listen::WITHOUT),
     ("listeners", HOOKS, listeners::TESTS),

@@ -341,7 +341,9 @@ fn a_second_agent_on_the_same_socket(s: &Sandbox) -> Result<()> {
     let agent = s.agent(PROFILE, QUIET)?.start()?;
     let beside = Sandbox::new()?;
     let bpffs = beside.bpffs.display().to_string();
-    let second = s.agent_again()?.option("--bpffs", &bpffs).finish()?;
+    let state = beside.state().display().to_string();
+    let second = s.agent_again()?.option("--bpffs", &bpffs);
+    let second = second.option("--state", &state).finish()?;
     let second = second.ended_with(1)?;
     ensure_eq!(second.stderr.lines().count(), 1, "{second:?}");
     ensure!(

@@ -22,6 +22,11 @@ pub struct Launch {
     pub unmounted: Vec<String>,
     /// The cgroups it joins, one of each hierarchy at most.
     pub cgroups: Vec<PathBuf>,
+    /// Files that it finds in the place of others, in a mount namespace of its own: those
+    /// first, in the place of the others.
+    pub replaced: Vec<(PathBuf, PathBuf)>,
+    /// Folders that it finds on a disk with room for so many bytes, likewise.
+    pub small: Vec<(PathBuf, u32)>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.

@@ -110,6 +110,11 @@ impl Sandbox {
         self.dir.join("portreeve.toml")
     }
 
+    /// Where the sandbox's agent remembers what is in force.
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
     /// Writes profile and config for the sandbox's agent.
     pub fn set_policy(&self, profile: &str, settings: Settings) -> Result<()> {
         self.write("profile.tcpip", profile)?;
@@ -143,7 +148,7 @@ impl Sandbox {
     }
 
     /// The options that say where everything is.
-    pub fn places(&self) -> [String; 6] {
+    pub fn places(&self) -> [String; 8] {
         let text = |path: &Path| path.display().to_string();
         [
             "--cgroup".into(),
@@ -152,6 +157,8 @@ impl Sandbox {
             text(&self.bpffs),
             "--socket".into(),
             text(&self.socket),
+            "--state".into(),
+            text(&self.state()),
         ]
     }
 

@@ -56,6 +56,7 @@ impl Call {
             libc::SYS_mkdirat,
             libc::SYS_unlinkat,
             libc::SYS_flock,
+            libc::SYS_fdatasync,
             libc::SYS_pwrite64,
         ];
         self.number == libc::SYS_bpf && bpf.contains(&self.first)
@@ -70,7 +71,13 @@ impl Call {
 
 #[cfg(target_arch = "x86_64")]
 fn is_legacy_file_call(number: libc::c_long) -> bool {
-    [libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_unlink].contains(&number)
+    let calls = [
+        libc::SYS_mkdir,
+        libc::SYS_rename,
+        libc::SYS_rmdir,
+        libc::SYS_unlink,
+    ];
+    calls.contains(&number)
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -1,0 +1,70 @@
+//! A change that is taken back by itself unless somebody confirms it, so that nobody
+//! locks himself out.
+
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::{
+    agent::{Agent, reply},
+    change::Confirming,
+    protocol::{PendingConfirm, Reply},
+};
+use crate::{
+    files::hex,
+    policy::{build::Policy, diff::kept_entries},
+    state::Moment,
+};
+
+/// A change that waits to be confirmed.
+pub struct Pending {
+    /// The policy before it.
+    pub back_to: Rc<Policy>,
+    /// How long it waits.
+    pub until: Moment,
+}
+
+impl Agent {
+    /// The change in force is meant.
+    pub fn confirm(&self) -> Reply {
+        if self.pending.borrow().is_none() {
+            return Reply::Failed("no change waits to be confirmed".into());
+        }
+        if let Err(error) = self.store.confirm() {
+            return Reply::Failed(format!("{error}; the change still waits"));
+        }
+        self.pending.take();
+        let generation = self.tables.borrow().active().generation();
+        log::info!("generation {generation} is confirmed");
+        reply(&json!({ "generation": generation }))
+    }
+
+    /// Takes the change back that waits to be confirmed, if its time is over or `now`.
+    pub fn tend_confirmation(&self, now: bool) {
+        let is_due = |pending: &Pending| now || pending.until.left().is_zero();
+        let back_to = match &*self.pending.borrow() {
+            Some(pending) if is_due(pending) && !self.is_detached() => Rc::clone(&pending.back_to),
+            _ => return,
+        };
+        let kept = kept_entries(&self.policy(), &back_to);
+        match self.publish(back_to, &kept, Confirming::No) {
+            Ok(active) => log::warn!(
+                "the change was not confirmed and is taken back: generation {} is what was before it; the files still say otherwise",
+                active.generation()
+            ),
+            Err(error) => {
+                log::error!("the change was not confirmed, but can't be taken back: {error}")
+            }
+        }
+    }
+
+    /// The change that waits to be confirmed, as it is reported.
+    pub(super) fn pending_confirm(&self) -> Option<PendingConfirm> {
+        let pending = self.pending.borrow();
+        pending.as_ref().map(|pending| PendingConfirm {
+            generation: self.tables.borrow().active().generation(),
+            seconds_left: pending.until.left().as_secs(),
+            back_to: hex(&pending.back_to.files.profile_hash()),
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! With which policy an agent begins: the one in force, if its predecessor was killed;
+//! else what the files say.
+
+use std::rc::Rc;
+
+use super::confirm::Pending;
+use crate::{
+    diagnostics::{Code, Diagnostics, Severity},
+    files::Hash,
+    policy::{
+        build::Policy,
+        identity::exes::Presence,
+        source::{Origin, Outcome, Source},
+    },
+    profile::ReadError,
+    state::{Record, StateError, Store},
+};
+
+/// What an agent begins with.
+pub struct Start {
+    /// The policy that is to be in force.
+    pub policy: Rc<Policy>,
+    /// The one that the kernel has, as far as it is known.
+    pub held: Option<Rc<Policy>>,
+    /// A change that waits to be confirmed: the policy is it.
+    pub pending: Option<Pending>,
+    /// Why the policy is not what the files say.
+    pub why: Option<Why>,
+}
+
+/// Why a policy is not what the files say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The agent before was killed, so nobody asked for another one.
+    Kept,
+    /// The files' was never confirmed.
+    NotConfirmed,
+    /// Users or groups in them are not known, at least not yet.
+    NoAccounts,
+}
+
+/// A policy that was remembered, made again.
+struct Remembered {
+    name: String,
+    record: Record,
+    policy: Rc<Policy>,
+}
+
+/// What `source` begins with where the kernel has the policy of hash `held`, if it has
+/// one. `None` if what the files say has errors, and nothing else is known; what there is
+/// to say of them was handed to `show`.
+///
+/// # Errors
+///
+/// [`ReadError`] if a file can't be read and nothing else is known.
+pub fn choose(
+    source: &Source,
+    store: &Store,
+    held: Option<&Hash>,
+    show: impl Fn(&Outcome),
+) -> Result<Option<Start>, ReadError> {
+    let last = remembered(source, store, held);
+    let known = last.as_ref().filter(|_| held.is_some());
+    let in_kernel = known.map(|last| Rc::clone(&last.policy));
+    if let Some(last) = &last {
+        if let Some(start) = unconfirmed(source, store, held.is_some(), last) {
+            return Ok(Some(start));
+        }
+        if held.is_some() && !store.has_ended() && last.record.is_of(source) {
+            log(store.found(&last.name, false));
+            return Ok(Some(Start {
+                policy: Rc::clone(&last.policy),
+                held: in_kernel,
+                pending: None,
+                why: Some(Why::Kept),
+            }));
+        }
+    }
+    let outcome = source.read(&Presence)?;
+    show(&outcome);
+    match (outcome.policy, last) {
+        (Ok(policy), _) => Ok(Some(Start {
+            policy: Rc::new(policy),
+            held: in_kernel,
+            pending: None,
+            why: None,
+        })),
+        (Err(_), Some(last))
+            if last.record.is_of(source) && lacks_accounts_only(&outcome.diagnostics) =>
+        {
+            Ok(Some(Start {
+                policy: last.policy,
+                held: in_kernel,
+                pending: None,
+                why: Some(Why::NoAccounts),
+            }))
+        }
+        (Err(_), _) => Ok(None),
+    }
+}
+
+/// What becomes of a change that was waiting to be confirmed; `None` if `last` is none.
+fn unconfirmed(source: &Source, store: &Store, is_held: bool, last: &Remembered) -> Option<Start> {
+    let confirm = store.confirm_of(&last.name)?;
+    let before = store.record(&confirm.back_to);
+    let before = before.and_then(|record| again(source, store, &confirm.back_to, record));
+    let Some(before) = before else {
+        log::error!("a change was not confirmed, but the policy before it is not known any more");
+        return None;
+    };
+    let in_kernel = is_held.then(|| Rc::clone(&last.policy));
+    let waits = is_held && !confirm.until.left().is_zero();
+    if waits {
+        log(store.found(&last.name, true));
+        return Some(Start {
+            policy: Rc::clone(&last.policy),
+            held: in_kernel,
+            pending: Some(Pending {
+                back_to: before.policy,
+                until: confirm.until,
+            }),
+            why: Some(Why::Kept),
+        });
+    }
+    Some(Start {
+        policy: before.policy,
+        held: in_kernel,
+        pending: None,
+        why: Some(Why::NotConfirmed),
+    })
+}
+
+/// The policy that the kernel has, if its hash is `held`; else the last one.
+fn remembered(source: &Source, store: &Store, held: Option<&Hash>) -> Option<Remembered> {
+    let (name, record) = store.remembered(held)?;
+    again(source, store, &name, record)
+}
+
+fn again(source: &Source, store: &Store, name: &str, record: Record) -> Option<Remembered> {
+    let files = match store.files(&record) {
+        Ok(files) => files,
+        Err(error) => {
+            log::error!("what was in force can't be made again: {error}");
+            return None;
+        }
+    };
+    let origin = Origin {
+        files: &files,
+        accounts: &record.accounts,
+        sysname: &record.sysname,
+    };
+    let outcome = source.again(origin, &Presence);
+    let policy = outcome.ok().and_then(|outcome| outcome.policy.ok());
+    let Some(policy) = policy else {
+        log::error!("what was in force has errors for this agent, on this host");
+        return None;
+    };
+    Some(Remembered {
+        name: name.to_owned(),
+        record,
+        policy: Rc::new(policy),
+    })
+}
+
+/// Whether users and groups that are not known are all that is wrong.
+fn lacks_accounts_only(diagnostics: &Diagnostics) -> bool {
+    let mut errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+    errors.all(|d| matches!(d.code, Code::UnknownAccount | Code::AccountsUnreadable))
+}
+
+fn log(done: Result<(), StateError>) {
+    if let Err(error) = done {
+        log::warn!("{error}");
+    }
+}

@@ -1,0 +1,202 @@
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    files::{PolicyFiles, Trust},
+    policy::{
+        build::Purpose,
+        identity::exes::Presence,
+        source::{Origin, Source},
+    },
+    profile::Opener as _,
+};
+
+/// A folder of profiles, and a state folder beside.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.folder.path().join("state")).unwrap()
+    }
+
+    fn source(&self) -> Source {
+        Source {
+            config: None,
+            profile: Some(self.folder.path().join("profile")),
+            changes: Vec::new(),
+            on_error: None,
+            audit: false,
+            strict: false,
+            lint: false,
+            of_this_host: false,
+            features: None,
+            trust: Trust::Inspection,
+            purpose: Purpose::Explain,
+            leave_pool: true,
+            bpffs: PathBuf::new(),
+        }
+    }
+
+    /// What a policy of this profile is made from.
+    fn policy(&self, profile: &str) -> (Record, Files) {
+        let source = self.source();
+        fs::write(source.profile.as_ref().unwrap(), profile).unwrap();
+        let policy = source.read(&Presence).unwrap().policy.ok().unwrap();
+        (Record::new(&source, &policy), policy.files)
+    }
+
+    /// Puts it in force.
+    fn publish(&self, store: &Store, profile: &str, until: Option<Moment>) -> Hash {
+        let (record, files) = self.policy(profile);
+        let hash = store.prepare(record, &files, until).unwrap();
+        store.settle().unwrap();
+        hash
+    }
+
+    /// How many files are kept.
+    fn kept(&self) -> usize {
+        let files = self.folder.path().join("state").join(FILES);
+        fs::read_dir(files).unwrap().count()
+    }
+}
+
+const FIRST: &str = "PORT 21 TCP FTPD1\n";
+const SECOND: &str = "PORT 22 TCP SSHD\n";
+
+#[test]
+fn a_policy_is_made_again_as_it_was() {
+    let place = Place::new();
+    let hash = place.publish(&place.open(), FIRST, None);
+    fs::write(place.source().profile.unwrap(), SECOND).unwrap();
+    let store = place.open();
+    let (name, record) = store.remembered(Some(&hash)).unwrap();
+    assert_eq!((name, record.is_of(&place.source())), (hex(&hash), true));
+    let files = store.files(&record).unwrap();
+    let origin = Origin {
+        files: &files,
+        accounts: &record.accounts,
+        sysname: &record.sysname,
+    };
+    let again = place.source().again(origin, &Presence).unwrap();
+    let policy = again.policy.ok().unwrap();
+    let entry = policy.place_of(&policy.reservations[0]);
+    assert_eq!(entry.text, "21 TCP FTPD1");
+    assert_eq!(Record::new(&place.source(), &policy).hash().unwrap(), hash);
+}
+
+/// Whichever of the two the kernel has, if the agent is killed in between.
+#[test]
+fn a_change_that_is_cut_off_is_either_policy() {
+    let place = Place::new();
+    let store = place.open();
+    let first = place.publish(&store, FIRST, None);
+    let (record, files) = place.policy(SECOND);
+    let second = store.prepare(record, &files, None).unwrap();
+    drop(store);
+    let store = place.open();
+    for hash in [first, second] {
+        let (name, record) = store.remembered(Some(&hash)).unwrap();
+        assert_eq!(name, hex(&hash));
+        assert!(store.files(&record).is_ok());
+    }
+    assert_eq!(store.remembered(Some(&[7; 32])), None);
+    store.found(&hex(&second), false).unwrap();
+    assert_eq!(store.remembered(Some(&first)), None);
+    assert_eq!(store.remembered(None).unwrap().0, hex(&second));
+}
+
+#[test]
+fn what_did_not_come_into_force_is_forgotten() {
+    let place = Place::new();
+    let store = place.open();
+    let first = place.publish(&store, FIRST, None);
+    let kept = place.kept();
+    let (record, files) = place.policy(SECOND);
+    let until = Moment::after(Duration::from_secs(60)).unwrap();
+    let second = store.prepare(record, &files, Some(until)).unwrap();
+    store.give_up();
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.remembered(Some(&second)), None);
+    assert_eq!(store.remembered(None).unwrap().0, hex(&first));
+    assert_eq!(place.kept(), kept);
+}
+
+#[test]
+fn a_change_goes_back_to_what_was_confirmed() {
+    let place = Place::new();
+    let store = place.open();
+    let until = || Moment::after(Duration::from_secs(60)).unwrap();
+    // Nothing to go back to.
+    let first = place.publish(&store, FIRST, Some(until()));
+    assert_eq!(store.confirm_of(&hex(&first)), None);
+    let second = place.publish(&store, SECOND, Some(until()));
+    let third = place.publish(&store, "PORT 23 TCP TN\n", Some(until()));
+    assert_eq!(store.confirm_of(&hex(&second)), None);
+    let confirm = store.confirm_of(&hex(&third)).unwrap();
+    assert_eq!(confirm.back_to, hex(&first));
+    assert!(store.record(&confirm.back_to).is_some());
+    assert_eq!(store.record(&hex(&second)), None);
+    store.confirm().unwrap();
+    assert_eq!(store.confirm_of(&hex(&third)), None);
+    assert_eq!(store.record(&hex(&first)), None);
+}
+
+#[test]
+fn the_end_is_remembered_until_the_next_change() {
+    let place = Place::new();
+    let store = place.open();
+    place.publish(&store, FIRST, None);
+    assert!(!store.has_ended());
+    store.end().unwrap();
+    drop(store);
+    let store = place.open();
+    assert!(store.has_ended());
+    place.publish(&store, SECOND, None);
+    assert!(!store.has_ended());
+}
+
+#[test]
+fn a_folder_has_one_agent() {
+    let place = Place::new();
+    let store = place.open();
+    let folder = place.folder.path().join("state");
+    assert!(matches!(
+        Store::open(&folder),
+        Err(StateError::InUse { .. })
+    ));
+    assert!(matches!(
+        Store::forget(&folder),
+        Err(StateError::InUse { .. })
+    ));
+    place.publish(&store, FIRST, None);
+    drop(store);
+    Store::forget(&folder).unwrap();
+    assert_eq!(place.open().remembered(None), None);
+    assert_eq!(place.kept(), 0);
+    Store::forget(&folder.join("that is not there")).unwrap();
+}
+
+#[test]
+fn a_file_that_was_changed_is_not_what_was_read() {
+    let place = Place::new();
+    let store = place.open();
+    let hash = place.publish(&store, FIRST, None);
+    let (_, record) = store.remembered(Some(&hash)).unwrap();
+    let sha256 = &record.profile[0].sha256;
+    let file = place.folder.path().join("state").join(FILES).join(sha256);
+    assert!(PolicyFiles::new(Trust::Inspection).open(&file).is_ok());
+    fs::write(&file, SECOND).unwrap();
+    let damaged = store.files(&record);
+    assert!(matches!(damaged, Err(StateError::Damaged { .. })));
+    fs::remove_file(&file).unwrap();
+    assert!(matches!(store.files(&record), Err(StateError::Io { .. })));
+}
