@@ -39,7 +39,7 @@ const PORT: u16 = 4021;
 /// A copy of the tests' own program, which gives its processes this name.
 fn copy(s: &Sandbox, name: &str) -> Result<PathBuf> {
     let path = s.dir.join(name);
-    // A link would do for the name, but a folder may be on another file system.
+    // Not a link: the folder may be on another file system.
     fs::copy(env::current_exe()?, &path)?;
     Ok(path)
 }

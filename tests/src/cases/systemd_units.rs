@@ -1,4 +1,5 @@
-//! Socket units, and services of a real systemd that is the first process.
+//! Socket units, and services of a real systemd that is the first process: of a virtual
+//! machine, because the agent is attached to its root cgroup.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
