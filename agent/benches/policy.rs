@@ -58,6 +58,7 @@ fn once(text: &str) -> [Duration; 2] {
             lint: None,
             host: None,
             lsm: None,
+            destroying: || None,
             listeners: None,
         },
         &mut diagnostics,

@@ -48,6 +48,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
             lint: None,
             host: None,
             lsm: None,
+            destroying: || None,
             listeners: None,
         },
         &mut diagnostics,

@@ -10,10 +10,7 @@ use aya_ebpf::{
 };
 use portreeve_common::abi::{Event, Field};
 
-use crate::{
-    maps::{SOCKETS, offset},
-    task::read,
-};
+use crate::{maps::SOCKETS, task::read_bits};
 
 const SOL_SOCKET: i32 = 1;
 const SO_REUSEPORT: i32 = 15;
@@ -68,9 +65,7 @@ impl Socket {
     /// Whether it takes IPv6 only.
     #[inline(always)]
     pub fn is_v6_only(self) -> bool {
-        let bit = offset(Field::SockV6Only);
-        let byte: u8 = read(self.address() + u64::from(bit / 8));
-        byte >> (bit % 8) & 1 != 0
+        read_bits(self.address(), Field::SockV6Only) & 1 != 0
     }
 
     /// What is remembered of it, if anything is.

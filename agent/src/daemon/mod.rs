@@ -4,6 +4,7 @@ pub mod agent;
 mod change;
 pub mod client;
 pub mod control;
+pub mod destroyer;
 pub mod events;
 pub mod executables;
 pub mod held;

@@ -1,21 +1,22 @@
 //! The agent's life: start up, prove, serve, end. Enforcement outlives it.
 
-use std::{path::PathBuf, rc::Rc, time::Duration};
+use std::{path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
+use portreeve_common::abi::names;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::Notify,
+    sync::{Notify, mpsc::UnboundedReceiver},
     task::LocalSet,
     time::Instant,
 };
 
 use super::{
     agent::{Agent, own_cookie, scope_cookie},
-    control, events,
+    control, destroyer, events,
     protocol::{EventRecord, Reloaded, Reply},
 };
 use crate::{
@@ -83,6 +84,7 @@ async fn main(options: RunOptions) -> Result<()> {
     requirements::helpers()?;
     let own_netns = own_cookie()?;
     let scope_netns = scope_cookie(options.policy.config.scope)?;
+    let began = events::since_boot();
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -104,6 +106,7 @@ async fn main(options: RunOptions) -> Result<()> {
         events,
         traces,
     } = up;
+    let doomed = pins.map(names::DOOMED);
     let mut undo = Undo(if adopted { None } else { Some(pins) });
     let listener = control::listen(&options.socket)?;
     let agent = Rc::new(Agent::start(
@@ -115,8 +118,11 @@ async fn main(options: RunOptions) -> Result<()> {
         options.source,
         options.policy,
     )?);
+    let told = destroyer::start(doomed, began, own_netns, Arc::clone(&agent.tally))
+        .context("can't start the thread that destroys listeners")?;
     agent.log.borrow_mut().print = options.print;
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));
+    tokio::task::spawn_local(read_destroyed(told, Rc::clone(&agent)));
     if let Some(traces) = traces {
         tokio::task::spawn_local(read_traces(traces));
     }
@@ -305,6 +311,12 @@ async fn read_events(ring: RingBuf<MapData>, agent: Rc<Agent>) {
         } else {
             ready.clear_ready();
         }
+    }
+}
+
+async fn read_destroyed(mut told: UnboundedReceiver<destroyer::Told>, agent: Rc<Agent>) {
+    while let Some((event, fate)) = told.recv().await {
+        agent.log.borrow_mut().add_destroyed(&event, fate);
     }
 }
 

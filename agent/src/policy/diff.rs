@@ -165,6 +165,7 @@ mod tests {
             lint: None,
             host: None,
             lsm: None,
+            destroying: || None,
             listeners: None,
             inodes: &Presence,
         };

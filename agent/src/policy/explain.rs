@@ -181,7 +181,7 @@ pub fn explain(policy: &Policy, question: &Question, first_unprivileged: u16) ->
         address: final_address(policy, question, &verdict),
         sharing: reserved.then(|| if verdict.shared { "shared" } else { "single" }.into()),
         reason: verdict.reason.id().into(),
-        errno: errno(verdict.reason, question).map(Into::into),
+        errno: errno(policy, verdict.reason, question).map(Into::into),
         selected: rule.and_then(|rule| selected(policy, rule, &verdict)),
         text: story.tell(),
         entry,
@@ -260,8 +260,11 @@ fn asked(address: Option<IpAddr>) -> Asked {
 }
 
 /// What the caller sees. The kernel's threads go on to their next port for nothing
-/// but a port that is taken.
-fn errno(reason: Reason, question: &Question) -> Option<&'static str> {
+/// but a port that is taken. Whose listener is destroyed sees nothing.
+fn errno(policy: &Policy, reason: Reason, question: &Question) -> Option<&'static str> {
+    if question.listen && policy.destroys_listeners() {
+        return None;
+    }
     reason.errno().map(|errno| match errno {
         EACCES if question.is_kernel() => "EADDRINUSE",
         EAFNOSUPPORT => "EAFNOSUPPORT",

@@ -24,8 +24,8 @@ pub use self::{
     active::{Active, Mode},
     entry::{Entry, EntryOptions, Who},
     event::{
-        Event, Hook, RepeatKey, Repeats, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
-        TOLD_PER_SECOND,
+        Doomed, Event, Hook, RepeatKey, Repeats, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
+        SELFTEST_V6, TOLD_PER_SECOND,
     },
     field::{FIELDS, Field, Needed},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
@@ -35,7 +35,7 @@ pub use self::{
 use crate::jobname::{Glob, MaskedName};
 
 /// The version of this layout. An agent refuses to adopt pinned maps of another.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
 pub const PORTS: u32 = 65536;
@@ -59,6 +59,8 @@ pub const MAX_ENTRIES_PER_PORT: u32 = 256;
 pub const MAX_REPEATS: u32 = 8192;
 /// Bytes of the event ring; a power of two and a multiple of the page size.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
+/// Bytes of the ring of listeners to destroy: room for 7710 of them.
+pub const DOOMED_RING_BYTES: u32 = 1 << 20;
 
 /// No entry: the value of an entry index when no entry decided.
 pub const NO_ENTRY: u32 = u32::MAX;
@@ -112,6 +114,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Event, pid) == 64);
     assert!(core::mem::offset_of!(Event, port) == 84);
     assert!(core::mem::offset_of!(Event, hook) == 88);
+    assert!(size_of::<Doomed>() == 120);
     assert!(size_of::<RepeatKey>() == 32);
     assert!(size_of::<Repeats>() == 16);
 };
@@ -169,8 +172,14 @@ mod tests {
                 assert!(!core::mem::replace(&mut seen[index], true));
             }
         }
-        assert!(!seen[counter::EVENTS_LOST as usize]);
-        assert!(!seen[counter::EVENTS_SUPPRESSED as usize]);
+        for others in [
+            counter::EVENTS_LOST,
+            counter::EVENTS_SUPPRESSED,
+            counter::REPORTS_LOST,
+            counter::LISTENERS_LEFT,
+        ] {
+            assert!(!core::mem::replace(&mut seen[others as usize], true));
+        }
     }
 
     #[test]
