@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::{
     change::{ChangeError, Confirming, Manner, every_entry},
     confirm::Pending,
+    destroyer::Tally,
     events::EventLog,
     executables::ExecutableKeeper,
     held::Held,
@@ -85,6 +87,8 @@ pub struct Agent {
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
     pub(super) proving: tokio::sync::Mutex<()>,
     pub(super) detached: Cell<bool>,
+    /// What became of listeners that could not be refused.
+    pub tally: Arc<Tally>,
     /// Whether the ring held more events when it was last looked at.
     pub backlog: Cell<bool>,
 }
@@ -119,6 +123,7 @@ impl Agent {
             selftest: RefCell::new(None),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
+            tally: Arc::default(),
             backlog: Cell::new(false),
         };
         let policy = start.policy;
@@ -181,9 +186,12 @@ impl Agent {
         let attached = kernel.as_ref().map_or(HOOKS.into(), Kernel::hooks);
         match HOOKS.iter().find(|hook| !attached.contains(hook)) {
             Some(missing) => Err(format!("hook {missing} is not attached")),
-            None => self
-                .check_listen(&self.policy())
-                .map_err(|_| format!("hook {} is not attached", names::LISTEN)),
+            None => self.check_listen(&self.policy()).map_err(|_| {
+                match self.policy().destroys_listeners() {
+                    true => format!("hook {} is not attached", names::LISTENED),
+                    false => format!("hook {} is not attached", names::LISTEN),
+                }
+            }),
         }
     }
 
@@ -245,6 +253,8 @@ impl Agent {
         };
         let mut status = held.status(attach);
         let pool = self.pool.borrow();
+        status.listeners = self.tally.status(counters.listeners_left);
+        status.missing.extend(self.tally.problem());
         status.pool.dropped = pool.dropped();
         status.missing.extend(pool.problem());
         status.missing.extend(self.executables.problems());

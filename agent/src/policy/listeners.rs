@@ -25,25 +25,26 @@ use crate::{
     profile::ast::User,
 };
 
-/// Reports listeners that `policy` refuses, and if asked advises on those that it
-/// doesn't speak of; `advice` has the host's settings then. Says so if the kernel
-/// doesn't list its sockets.
+/// Reports listeners that `policy` refuses on a host with the settings `host`, if
+/// they are known, and if asked advises on those that it doesn't speak of; `advice`
+/// has the settings then. Says so if the kernel doesn't list its sockets.
 pub fn compare(
     policy: &Policy,
     listeners: &dyn Listeners,
+    host: Option<&PortSettings>,
     advice: Option<&PortSettings>,
     diagnostics: &mut Diagnostics,
 ) {
-    let has_slot = |socket: &Socket| {
-        let slot = policy.compiled.image.slot(socket.protocol, socket.port);
-        slot.is_some_and(|slot| slot != Slot::default())
+    let settings = host.or(advice);
+    let is_judged = |socket: &Socket| {
+        has_slot(policy, socket) || settings.is_some_and(|s| is_unreserved(policy, s, socket))
     };
     // Who has a socket takes a look at every process; not for nothing.
-    match listeners.of(&|socket| advice.is_some() || has_slot(socket)) {
+    match listeners.of(&|socket| advice.is_some() || is_judged(socket)) {
         Ok(found) => {
             let (named, other): (Vec<Listener>, _) = found
                 .into_iter()
-                .partition(|listener| has_slot(&listener.socket));
+                .partition(|listener| is_judged(&listener.socket));
             held_by_others(policy, &named, diagnostics);
             if let Some(settings) = advice {
                 advise(policy, settings, &other, diagnostics);
@@ -56,6 +57,20 @@ pub fn compare(
             format!("the kernel doesn't list the host's sockets ({error}), so nothing is said about them"),
         )),
     }
+}
+
+/// Whether the policy names the port of `socket`.
+fn has_slot(policy: &Policy, socket: &Socket) -> bool {
+    let slot = policy.compiled.image.slot(socket.protocol, socket.port);
+    slot.is_some_and(|slot| slot != Slot::default())
+}
+
+/// Whether UNRSV is about `socket`. A port that the kernel may have chosen is nobody's
+/// choice (`UNR-16`).
+fn is_unreserved(policy: &Policy, settings: &PortSettings, socket: &Socket) -> bool {
+    let rules = policy.compiled.image.unreserved(socket.protocol);
+    rules.is_some_and(|rules| rules.entries.count() > 0)
+        && !settings.hands_out(socket.port, socket.port)
 }
 
 /// What `holder` would ask for, to have `socket` again.
@@ -72,6 +87,12 @@ fn question(socket: &Socket, holder: &Holder) -> Question {
         address: Some(socket.address),
         ..Question::default()
     }
+}
+
+/// Whether `socket` was judged when it began to listen.
+fn is_at_listen(policy: &Policy, socket: &Socket) -> bool {
+    let rules = policy.compiled.image.unreserved(socket.protocol);
+    !has_slot(policy, socket) && rules.is_some_and(|rules| rules.at_listen())
 }
 
 /// `LNT-07`, `IBI-16`: ports that somebody has who couldn't bind them now. Such a
@@ -97,7 +118,11 @@ fn held_by_others(policy: &Policy, listeners: &[Listener], diagnostics: &mut Dia
         }
         // A socket that is handed on has several holders; one that may is enough.
         let verdicts = holders.iter().map(|holder| {
-            let verdict = judge(policy, socket.protocol, &question(socket, holder));
+            let question = Question {
+                listen: is_at_listen(policy, socket),
+                ..question(socket, holder)
+            };
+            let verdict = judge(policy, socket.protocol, &question);
             (holder, verdict)
         });
         let verdicts: Vec<_> = verdicts.collect();

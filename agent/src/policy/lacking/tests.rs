@@ -32,6 +32,7 @@ fn said(features: Features, profile: &str, toml: &str) -> Vec<(Severity, u32, St
         lint: None,
         host: None,
         lsm: None,
+        destroying: || None,
         features: Some(features),
         inodes: &Presence,
         listeners: None,

@@ -78,6 +78,7 @@ fn said(
         host: None,
         lsm: None,
         features: None,
+        destroying: || None,
         inodes: &Presence,
         listeners: Some(listeners),
     };
@@ -102,6 +103,32 @@ fn said(
 
 fn of(profile: &str, toml: &str, listeners: Vec<Listener>, lint: bool) -> Vec<(Code, u32, String)> {
     said(profile, toml, &FixedListeners(listeners), lint)
+}
+
+/// Those that UNRSV refuses now, unless the kernel may have chosen the port.
+#[test]
+fn who_has_an_unreserved_port_that_is_not_his() {
+    let listeners = || {
+        vec![
+            held("tcp/5000", &["web"]),
+            held("tcp/5001", &["app"]),
+            held("tcp/40000", &["web"]),
+            held("udp/5000", &["web"]),
+        ]
+    };
+    for when in ["", " WHENBIND"] {
+        let profile = format!("PORT UNRSV TCP APP{when}\n");
+        let said = of(&profile, "", listeners(), true);
+        let held: Vec<_> = said
+            .iter()
+            .filter(|(code, ..)| *code == Code::HeldByOther)
+            .collect();
+        let [(_, 1, text)] = &held[..] else {
+            panic!("{said:?}");
+        };
+        assert!(text.contains("tcp/5000 by web"), "{text}");
+        assert!(!text.contains("5001") && !text.contains("udp"), "{text}");
+    }
 }
 
 /// `LNT-07`: socket, job and rule.
@@ -206,7 +233,7 @@ fn servers_without_an_entry() {
         "only as advice"
     );
     // Where UNRSV judges, the ports are not anybody's.
-    let judged = "PORT UNRSV TCP * DENY WHENBIND\nPORT UNRSV UDP *\n";
+    let judged = "PORT UNRSV TCP * WHENBIND\nPORT UNRSV UDP *\n";
     assert_eq!(of(judged, "", listeners(), true), []);
 }
 
