@@ -117,6 +117,7 @@ fn mount_bpffs() -> Result<()> {
 fn sweep() {
     let places = [
         cgroup2().map(Path::to_owned).ok(),
+        named_cgroup().ok().flatten(),
         Some(PathBuf::from(BPFFS)),
         Some(env::temp_dir()),
     ];
