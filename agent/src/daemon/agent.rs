@@ -76,11 +76,11 @@ impl Agent {
         pool: Pool,
         identifier: Identifier,
         attach: AttachPoint,
-        features: Features,
         source: Source,
         policy: Policy,
     ) -> Result<Self, KernelError> {
         let same = same_policy_in_force(&tables, &policy);
+        let features = kernel.features;
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
         let agent = Self {
             kernel: RefCell::new(Some(kernel)),

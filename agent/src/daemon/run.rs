@@ -115,7 +115,6 @@ async fn main(options: RunOptions) -> Result<()> {
         pool,
         identifier,
         attach,
-        features,
         options.source,
         options.policy,
     )?);

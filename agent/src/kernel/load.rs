@@ -60,6 +60,8 @@ pub struct Kernel {
     pub repeats: RefCell<RepeatTable>,
     /// Whether hooks of an earlier agent were adopted.
     pub adopted: bool,
+    /// What the programs were told that the kernel has.
+    pub features: Features,
     pins: Pins,
     _lock: Lock,
 }
@@ -149,6 +151,7 @@ impl Kernel {
             counters,
             repeats: RefCell::new(repeats),
             adopted,
+            features: options.features,
             pins: options.pins.clone(),
             _lock: lock,
         };
