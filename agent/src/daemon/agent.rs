@@ -59,8 +59,6 @@ pub struct KernelSide {
     pub identifier: Identifier,
     /// Where the hooks are attached.
     pub attach: AttachPoint,
-    /// What the kernel has.
-    pub features: Features,
 }
 
 /// Everything a running agent knows.
@@ -106,6 +104,7 @@ impl Agent {
         store: Store,
         start: Start,
     ) -> Result<Self, ChangeError> {
+        let features = side.kernel.features;
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
         let agent = Self {
             kernel: RefCell::new(Some(side.kernel)),
@@ -113,13 +112,13 @@ impl Agent {
             pool: RefCell::new(PoolKeeper::new(side.pool)),
             executables: ExecutableKeeper::new(side.identifier),
             attach: side.attach,
-            features: side.features,
+            features,
             source,
             store,
             pending: RefCell::new(None),
             waiting: RefCell::new(None),
             policy: RefCell::new(Rc::clone(&start.policy)),
-            log: RefCell::new(EventLog::new(hierarchy, side.features)),
+            log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),

@@ -132,7 +132,6 @@ async fn main(options: RunOptions) -> Result<()> {
         pool,
         identifier,
         attach,
-        features,
     };
     let why = options.start.why;
     let agent = Rc::new(Agent::start(

@@ -64,6 +64,8 @@ pub struct Kernel {
     pub listened: Listened,
     /// Whether hooks of an earlier agent were adopted.
     pub adopted: bool,
+    /// What the programs were told that the kernel has.
+    pub features: Features,
     pins: Pins,
     _lock: Lock,
 }
@@ -155,6 +157,7 @@ impl Kernel {
             repeats: RefCell::new(repeats),
             listened,
             adopted,
+            features: options.features,
             pins: options.pins.clone(),
             _lock: lock,
         };

@@ -508,7 +508,7 @@ fn the_hook_is_there_while_it_is_needed(s: &Sandbox) -> Result<()> {
             "{profile}"
         );
     }
-    drop(agent);
+    agent.terminate()?;
     s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
     ensure!(!s.is_pinned(), "pins stay");
     let free = Binder::start(&web, &[tcp(5000).listening()])?;
@@ -571,7 +571,7 @@ fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
         problem.contains("hook listened is not attached"),
         "{problem}"
     );
-    drop(agent);
+    agent.terminate()?;
     let _agent = s.agent_again()?.start()?;
     let _web = Binder::start(&web, &[tcp(5000).listening()])?;
     wait_until_refused(LOCAL, 5000)
@@ -586,7 +586,7 @@ fn explain_says_so(s: &Sandbox) -> Result<()> {
     ensure_eq!(answer["errno"], Value::Null, "{answer}");
     let text = answer["text"].to_string();
     ensure!(text.contains("the agent destroys the listener"), "{text}");
-    drop(agent);
+    agent.terminate()?;
     Ok(())
 }
 

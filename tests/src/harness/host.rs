@@ -30,8 +30,7 @@ pub fn prepare() -> Result<()> {
         geteuid().is_root(),
         "these tests need root; `cargo xtask test` runs them with sudo"
     );
-    // Before Linux 5.11 maps and programs count as locked memory. Where they don't, it is no
-    // loss not to have the right.
+    // Before Linux 5.11 programs count as locked memory. Elsewhere it may be forbidden.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
     agent()?;
     cgroup2()?;
