@@ -338,7 +338,7 @@ fn the_job_is_told_as_far_as_it_can_be(s: &Sandbox) -> Result<()> {
     }
     // The cgroup stays when its process has ended, the executable doesn't. Stopped,
     // the agent can't be faster.
-    agent.signal(Signal::SIGSTOP)?;
+    agent.stop()?;
     for caller in [&worker, &tool] {
         let result = Binder::attempt(caller, &tcp(4321))?;
         ensure_eq!(result, Err(refusal()), "{caller:?}");

@@ -171,7 +171,7 @@ fn a_listener_is_destroyed_and_its_port_stays_taken(s: &Sandbox) -> Result<()> {
     ensure_eq!(refusals, 2, "of the entry");
 
     // As long as the agent doesn't come to it, clients are served.
-    agent.signal(Signal::SIGSTOP)?;
+    agent.stop()?;
     let next = servant.socket(Kind::Tcp, false)?;
     ensure_eq!(servant.bind(next, LOCAL, 5001)?, Ok(()), "bind");
     ensure_eq!(servant.listen(next)?, Ok(()), "listen");

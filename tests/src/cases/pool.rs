@@ -171,7 +171,7 @@ fn what_others_keep_out_stays(s: &Sandbox) -> Result<()> {
 /// kill -9 and a new agent with another policy: nothing is left of the old one.
 fn a_successor_takes_over_the_record(s: &Sandbox) -> Result<()> {
     keep_out("50000")?;
-    agent(s, POLICY, "")?.start()?.kill()?;
+    agent(s, POLICY, "")?.start()?.terminate()?;
     ensure_eq!(kept_out()?, "40010-40011,50000", "it outlives the agent");
     let held = s
         .portreeve(&["status", "--format", "json"])?

@@ -190,6 +190,22 @@ impl Agent<'_> {
         kill(pid, signal).context("the agent is gone")
     }
 
+    /// Stops it, every thread, until it gets a SIGCONT.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        // The signal is on its way when kill(2) returns.
+        self.wait_until("the stop", |agent| {
+            let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid()));
+            let mut tasks = tasks.into_iter().flatten().flatten();
+            tasks.all(|task| {
+                let stat = fs::read_to_string(task.path().join("stat"));
+                let stat = stat.unwrap_or_default();
+                let state = stat.rsplit(") ").next();
+                state.is_some_and(|state| state.starts_with('T'))
+            })
+        })
+    }
+
     /// Kills it; nothing of it can run any more.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;

@@ -218,20 +218,32 @@ pub struct Want {
     /// The port asked for.
     pub port: u16,
     /// Sets `IPV6_V6ONLY` first.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub v6_only: Option<bool>,
     /// Says `AF_UNSPEC` in the address of an IPv4 socket.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub no_family: bool,
     /// Listens when it is bound.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub listens: bool,
     /// The cgroup to which the process moves when it has the socket.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub from: Option<PathBuf>,
     /// The socket is one of a child that was root in a user and a network namespace
     /// of its own.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub of_child: bool,
     /// Options that the socket gets before the bind, in this order.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub options: Vec<(SocketOption, i32)>,
     /// The way the bind is asked for.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub through: Through,
+}
+
+/// What is left out of an actor's argument, whose length has a limit.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// TCP port `port` on 127.0.0.1.

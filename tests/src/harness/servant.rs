@@ -21,7 +21,7 @@ use super::{
 use crate::actors::SERVANT;
 
 /// An option of a socket.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketOption {
     /// `SO_REUSEPORT`
     ReusePort,
