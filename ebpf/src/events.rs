@@ -16,7 +16,9 @@ use portreeve_common::{
 
 use crate::{
     judge::{Call, Kind},
-    maps::{COUNTERS, DOOMED, EVENTS, REFUSALS, REPEATS},
+    listen::netns_of,
+    maps::{COUNTERS, DOOMED, EVENTS, OWN_NETNS, REFUSALS, REPEATS},
+    socket::Socket,
     subject::id_of_cgroup,
     task::{self, read_field},
 };
@@ -60,7 +62,11 @@ pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
         if doom(call, verdict, time, !is_told) {
             return;
         }
-        count(counter::LISTENERS_LEFT);
+        count(if is_of_own_netns(call.socket) && call.socket.mark_late() {
+            counter::LISTENERS_LATE
+        } else {
+            counter::LISTENERS_LOST
+        });
     }
     if is_told && !send(call, verdict, time, 0, call.address) {
         count(counter::EVENTS_LOST);
@@ -71,6 +77,12 @@ pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
 #[inline(always)]
 fn is_to_be_destroyed<K: Kind>(call: &Call<K>) -> bool {
     K::FLAGS & Event::AFTERWARDS != 0 && matches!(call.mode, Mode::Enforce)
+}
+
+/// Whether the agent can list the socket without a search.
+#[inline(always)]
+fn is_of_own_netns(socket: Socket) -> bool {
+    OWN_NETNS.load() == netns_of(socket.address())
 }
 
 /// Whether a refusal makes an event of its own. If not, it is counted as one that

@@ -161,13 +161,18 @@ fn bound(socket: u64) -> [u32; 4] {
 #[inline(always)]
 pub fn is_of_governed_netns(socket: u64) -> bool {
     let scope = SCOPE_NETNS.load();
+    scope == 0 || scope == netns_of(socket)
+}
+
+/// The network namespace of the socket at `socket`, as the agent names it.
+#[inline(always)]
+pub fn netns_of(socket: u64) -> u64 {
     let network: u64 = read_field(socket, Field::SockNet);
-    let own = if has(Feature::NetnsCookie) {
+    if has(Feature::NetnsCookie) {
         read_field(network, Field::NetCookie)
     } else {
         netns_inode(network)
-    };
-    scope == 0 || scope == own
+    }
 }
 
 /// 1 if the socket at `socket` was made in the cgroup of the hooks or below it.

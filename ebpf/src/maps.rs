@@ -11,7 +11,8 @@ use portreeve_common::{
     abi::{
         BindAddress, DOOMED_RING_BYTES, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info,
         MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher,
-        PROTOCOLS, RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
+        PROTOCOLS, Remembered, RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF, Slot, Unreserved,
+        counter,
         jobs::{
             CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
             MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,
@@ -21,8 +22,6 @@ use portreeve_common::{
     },
     jobname::Glob,
 };
-
-use crate::socket::Remembered;
 
 /// The agent fills the idle half through a mapping of the whole table.
 const POLICY: u32 = BPF_F_MMAPABLE;

@@ -6,12 +6,16 @@
 use core::marker::PhantomData;
 
 use aya_ebpf::programs::SockContext;
-use portreeve_common::{Reason, Subject as _, abi::Protocol, decide::FIRST_HIGH_PORT};
+use portreeve_common::{
+    Reason, Subject as _,
+    abi::{Protocol, Remembered},
+    decide::FIRST_HIGH_PORT,
+};
 
 use crate::{
     judge::{ALLOW, Call, Kind},
     policy::{self, Half},
-    socket::{Remembered, Socket},
+    socket::Socket,
 };
 
 /// Judges the port in `ctx`, unless it was judged before the bind.

@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr},
     helpers::generated::{bpf_getsockopt, bpf_setsockopt, bpf_sk_storage_get},
 };
-use portreeve_common::abi::{Event, Feature, Field};
+use portreeve_common::abi::{Event, Feature, Field, Remembered};
 
 use crate::{
     maps::{SOCKETS, has},
@@ -22,27 +22,6 @@ const TCP_BPF_DELACK_MAX: i32 = 1003;
 const DELAY_BY_DEFAULT: u32 = 200_000;
 /// The kernel takes nothing below two ticks of its clock: of 1000, 250 and 100 a second.
 const SHORT_DELAYS: [u32; 3] = [2_000, 8_000, 20_000];
-
-/// What is remembered of a socket between its binds. Zero: nothing.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub struct Remembered {
-    /// 1 + the port that its last bind was judged for; 0 for none.
-    pub judged: u32,
-    /// What was changed for that bind: [`Remembered::SHARED`] and so on.
-    pub changed: u32,
-}
-
-impl Remembered {
-    /// `SO_REUSEPORT` was switched on.
-    pub const SHARED: u32 = 1;
-    /// `SO_REUSEPORT` was switched off.
-    pub const UNSHARED: u32 = 2;
-    /// Acknowledgements are held back for a shorter time.
-    pub const SHORT_DELAY: u32 = 4;
-    /// The kernel asks for no capability in that bind.
-    pub const GRANTED: u32 = 8;
-}
 
 /// A socket, as the helpers for its storage want it.
 #[derive(Clone, Copy)]
@@ -72,6 +51,27 @@ impl Socket {
     #[inline(always)]
     fn remember(self) -> Option<&'static mut Remembered> {
         self.storage(u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    }
+
+    /// Leaves word that its listener could not be named to the agent. `false` if there
+    /// is no room for that either.
+    #[inline(always)]
+    pub fn mark_late(self) -> bool {
+        match self.remember() {
+            Some(remembered) => {
+                remembered.changed |= Remembered::LATE;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes that word back: it listens anew.
+    #[inline(always)]
+    pub fn unmark_late(self) {
+        if let Some(remembered) = self.remembered() {
+            remembered.changed &= !Remembered::LATE;
+        }
     }
 
     #[inline(always)]

@@ -252,7 +252,7 @@ impl Agent {
         };
         let mut status = held.status(attach);
         let pool = self.pool.borrow();
-        status.listeners = self.tally.status(counters.listeners_left);
+        status.listeners = self.tally.status(&counters);
         status.missing.extend(self.tally.problem());
         status.pool.dropped = pool.dropped();
         status.missing.extend(pool.problem());

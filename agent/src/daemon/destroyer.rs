@@ -5,10 +5,10 @@
 //! are who read them, no listener waits for that.
 
 use std::{
+    collections::HashSet,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsFd as _,
-    path::PathBuf,
+    os::fd::{AsFd as _, BorrowedFd},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -16,20 +16,21 @@ use std::{
     thread,
 };
 
-use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
-use portreeve_common::abi::{Doomed, Event};
+use portreeve_common::abi::{Doomed, Event, Remembered, names};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{
-    events::{STAYS, decode},
-    protocol::ListenerStatus,
-};
+use super::{events::decode, protocol::ListenerStatus};
 use crate::{
-    kernel::netns,
+    kernel::{
+        counters::{self, Counters},
+        netns,
+        pins::Pins,
+    },
     ports::destroy::{Destroyer, Fate, Target},
 };
 
@@ -47,14 +48,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The tally at this moment, with those that were `lost` before.
-    pub fn status(&self, lost: u64) -> ListenerStatus {
+    /// The tally at this moment, with what the kernel counts.
+    pub fn status(&self, counters: &Counters) -> ListenerStatus {
         let count = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed));
         ListenerStatus {
             destroyed: count(&self.destroyed),
             closed: count(&self.closed),
             stay: count(&self.stay),
-            lost,
+            late: counters.listeners_late,
+            lost: counters.listeners_lost,
         }
     }
 
@@ -71,7 +73,7 @@ impl Tally {
         let (counter, word) = match fate {
             Fate::Destroyed => (&self.destroyed, "destroyed"),
             Fate::Closed => (&self.closed, "closed"),
-            Fate::Stays(_) => (&self.stay, STAYS),
+            Fate::Stays(_) => (&self.stay, "stays"),
         };
         counter.fetch_add(1, Ordering::Relaxed);
         word
@@ -81,7 +83,7 @@ impl Tally {
 /// A refusal that is to be told, and what became of the listener.
 pub type Told = (Event, &'static str);
 
-/// Begins to destroy what the ring pinned at `ring` names, and to count it in `tally`.
+/// Begins to destroy what the ring pinned at `pins` names, and to count it in `tally`.
 /// What it names from times before `since`, in nanoseconds since boot, nobody was there to
 /// destroy: it is older than this agent, and told as what stays.
 ///
@@ -89,7 +91,7 @@ pub type Told = (Event, &'static str);
 ///
 /// If no thread can be had.
 pub fn start(
-    ring: PathBuf,
+    pins: Pins,
     since: u64,
     own_netns: u64,
     tally: Arc<Tally>,
@@ -102,11 +104,12 @@ pub fn start(
         since,
         own_netns,
         destroyer: None,
+        staying: HashSet::new(),
     };
     thread::Builder::new()
         .name("destroyer".into())
         .spawn(move || {
-            let ended = open(ring).and_then(|ring| worker.run(ring));
+            let ended = Maps::open(&pins).and_then(|maps| worker.run(maps));
             if let Err(error) = ended {
                 log::error!(
                     "listeners that the policy refuses are not destroyed any more: {error}"
@@ -118,9 +121,31 @@ pub fn start(
     Ok(told)
 }
 
-fn open(pin: PathBuf) -> io::Result<RingBuf<MapData>> {
-    let ring = MapData::from_pin(pin).and_then(|map| RingBuf::try_from(Map::RingBuf(map)));
-    ring.map_err(|error: MapError| io::Error::other(error))
+/// What the programs write.
+struct Maps {
+    /// The listeners.
+    ring: RingBuf<MapData>,
+    /// Those that it had no room for are marked here, at the sockets themselves.
+    marks: MapData,
+    /// And counted here.
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl Maps {
+    fn open(pins: &Pins) -> io::Result<Self> {
+        let pinned = |name| MapData::from_pin(pins.map(name)).map_err(io::Error::other);
+        let ring = RingBuf::try_from(Map::RingBuf(pinned(names::DOOMED)?));
+        Ok(Self {
+            ring: ring.map_err(io::Error::other)?,
+            marks: pinned(names::SOCKETS)?,
+            counters: counters::open(pins).map_err(io::Error::other)?,
+        })
+    }
+
+    /// How many the ring had no room for.
+    fn late(&self) -> io::Result<u64> {
+        counters::late(&self.counters).map_err(io::Error::other)
+    }
 }
 
 /// Listeners that are looked at together, at most.
@@ -137,14 +162,17 @@ struct Worker {
     own_netns: u64,
     /// That of the last network namespace, and its cookie.
     destroyer: Option<(u64, Destroyer)>,
+    /// Those that the last sweep could not destroy.
+    staying: HashSet<u64>,
 }
 
 impl Worker {
-    fn run(mut self, mut ring: RingBuf<MapData>) -> io::Result<()> {
+    fn run(mut self, mut maps: Maps) -> io::Result<()> {
         let mut batch = Vec::new();
+        let mut late = maps.late()?;
         loop {
             while batch.len() < BATCH
-                && let Some(item) = ring.next()
+                && let Some(item) = maps.ring.next()
             {
                 match doomed(&item) {
                     Some(doomed) => batch.push(doomed),
@@ -154,18 +182,59 @@ impl Worker {
             for listeners in batch.chunk_by(|one, next| one.netns == next.netns) {
                 self.see_to(listeners);
             }
+            // Whatever comes too late comes behind something that the ring had room for.
+            let now_late = maps.late()?;
+            if late != now_late {
+                self.sweep(maps.marks.fd().as_fd());
+                late = now_late;
+            }
             if !batch.is_empty() {
                 batch.clear();
                 continue;
             }
             // It keeps a network namespace from ending.
             self.destroyer = None;
-            let mut waiting = [PollFd::new(ring.as_fd(), PollFlags::POLLIN)];
+            let mut waiting = [PollFd::new(maps.ring.as_fd(), PollFlags::POLLIN)];
             match poll(&mut waiting, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// Destroys what is marked in `marks`: the ring had no room for it.
+    fn sweep(&mut self, marks: BorrowedFd<'_>) {
+        let is_late = |word: &[u8]| match *word {
+            [_, _, _, _, a, b, c, d] => u32::from_ne_bytes([a, b, c, d]) & Remembered::LATE != 0,
+            _ => false,
+        };
+        let found = Destroyer::new().and_then(|destroyer| {
+            let targets = destroyer.marked(marks, is_late)?;
+            Ok((destroyer, targets))
+        });
+        let (destroyer, targets) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                return log::error!("listeners that came too fast are not destroyed: {error}");
+            }
+        };
+        let mut staying = HashSet::new();
+        for target in targets {
+            let fate = destroyer.seek(&target);
+            if let Fate::Stays(why) = &fate {
+                staying.insert(target.cookie);
+                // Its mark stays too, so it is found each time.
+                if self.staying.contains(&target.cookie) {
+                    continue;
+                }
+                log::warn!(
+                    "a listener on tcp/{}, which the policy refuses, stays: {why}",
+                    target.port
+                );
+            }
+            self.tally.count(&fate);
+        }
+        self.staying = staying;
     }
 
     /// Sees to `listeners`, which are of one network namespace, and has them told.

@@ -81,7 +81,7 @@ impl EventLog {
         // Of those that are destroyed it is told what became of them.
         let refused = Reason::from_code(event.reason).is_some_and(Reason::refuses);
         let is_left = refused && event.flags & RepeatKey::FLAGS == Event::AFTERWARDS;
-        self.take_in(event, is_left.then_some(STAYS));
+        self.take_in(event, is_left.then_some(LATE));
     }
 
     /// Takes in the event of a listener that `fate` became of.
@@ -276,8 +276,9 @@ impl EventLog {
 
 /// A bind that goes on, or would anyway.
 const ALLOW: &str = "allow";
-/// What becomes of a listener that the agent isn't told of.
-pub const STAYS: &str = "stays";
+/// What is said of a listener that came too fast to be named: it is destroyed with all
+/// others like it that still listen.
+const LATE: &str = "late";
 
 /// What became of a bind.
 struct Outcome {
@@ -393,7 +394,7 @@ mod tests {
             .collect();
         let expected = [
             ("deny", None, Some("destroyed")),
-            ("deny", None, Some("stays")),
+            ("deny", None, Some("late")),
             ("would-deny", None, None),
             ("allow", None, None),
         ];

@@ -73,7 +73,8 @@ impl Held<'_> {
                 reports_lost: self.counters.reports_lost,
             },
             listeners: ListenerStatus {
-                lost: self.counters.listeners_left,
+                late: self.counters.listeners_late,
+                lost: self.counters.listeners_lost,
                 ..ListenerStatus::default()
             },
             selftest: None,

@@ -127,8 +127,9 @@ pub struct EventRecord {
     /// it could not be switched; `null` if it stayed as it was.
     pub sharing: Option<String>,
     /// What became of a listener that could not be refused, because the BPF LSM is not
-    /// active: `destroyed`, `closed` if its owner was faster, or `stays` if it could not
-    /// be destroyed. `null` for everything else.
+    /// active: `destroyed`, `closed` if its owner was faster, `stays` if it could not be
+    /// destroyed, or `late` if it came too fast to be looked at by itself. `null` for
+    /// everything else.
     pub listener: Option<String>,
     /// The policy that decided.
     pub generation: u32,
@@ -333,8 +334,10 @@ pub struct ListenerStatus {
     /// Those that could not be destroyed and were left to listen; `None` without an
     /// agent.
     pub stay: Option<u64>,
-    /// Those that the agent could not be told of, since the hooks were attached first:
-    /// they were left to listen too.
+    /// Those that came too fast to be named to the agent, since the hooks were attached
+    /// first. Such of them as it finds listening are among the others too.
+    pub late: u64,
+    /// Those that it can't find so and that were left to listen.
     pub lost: u64,
 }
 

@@ -123,7 +123,7 @@ async fn main(options: RunOptions) -> Result<()> {
         events,
         traces,
     } = up;
-    let doomed = pins.map(names::DOOMED);
+    let pinned = pins.clone();
     let mut undo = Undo(if adopted { None } else { Some(pins) });
     let listener = control::listen(&options.socket)?;
     let side = KernelSide {
@@ -140,7 +140,7 @@ async fn main(options: RunOptions) -> Result<()> {
         options.store,
         options.start,
     )?);
-    let told = destroyer::start(doomed, began, own_netns, Arc::clone(&agent.tally))
+    let told = destroyer::start(pinned, began, own_netns, Arc::clone(&agent.tally))
         .context("can't start the thread that destroys listeners")?;
     agent.log.borrow_mut().print = options.print;
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));

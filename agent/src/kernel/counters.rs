@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray};
 use portreeve_common::{
     Reason,
     abi::{Mode, counter, names},
 };
 use serde::Serialize;
 
-use super::{KernelError, error::chain};
+use super::{KernelError, error::chain, pins::Pins};
 
 /// The counters at one moment, summed over the CPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -24,8 +24,10 @@ pub struct Counters {
     pub events_suppressed: u64,
     /// Events of binds that went on and found the ring half full.
     pub reports_lost: u64,
-    /// Listeners that stay, because the ring of those to destroy had no room.
-    pub listeners_left: u64,
+    /// Listeners to destroy that their ring had no room for.
+    pub listeners_late: u64,
+    /// Those of them that the agent won't find: they stay.
+    pub listeners_lost: u64,
 }
 
 /// Reads the counters.
@@ -34,18 +36,13 @@ pub struct Counters {
 ///
 /// [`KernelError::Map`].
 pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
-    let sum = |index: u32| -> Result<u64, KernelError> {
-        let values = map.get(&index, 0).map_err(|error| KernelError::Map {
-            map: names::COUNTERS,
-            message: chain(&error),
-        })?;
-        Ok(values.iter().sum())
-    };
+    let sum = |index| sum(map, index);
     let mut counters = Counters {
         events_lost: sum(counter::EVENTS_LOST)?,
         events_suppressed: sum(counter::EVENTS_SUPPRESSED)?,
         reports_lost: sum(counter::REPORTS_LOST)?,
-        listeners_left: sum(counter::LISTENERS_LEFT)?,
+        listeners_late: late(map)?,
+        listeners_lost: sum(counter::LISTENERS_LOST)?,
         ..Counters::default()
     };
     for reason in Reason::ALL {
@@ -57,4 +54,35 @@ pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
             .insert(reason.id(), sum(counter::of(*reason, Mode::Audit))?);
     }
     Ok(counters)
+}
+
+/// How many listeners to destroy their ring had no room for.
+///
+/// # Errors
+///
+/// [`KernelError::Map`].
+pub fn late(map: &PerCpuArray<MapData, u64>) -> Result<u64, KernelError> {
+    sum(map, counter::LISTENERS_LATE)
+}
+
+fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, KernelError> {
+    let values = map.get(&index, 0).map_err(|error| KernelError::Map {
+        map: names::COUNTERS,
+        message: chain(&error),
+    })?;
+    Ok(values.iter().sum())
+}
+
+/// Opens the counters pinned at `pins`.
+///
+/// # Errors
+///
+/// [`KernelError::Map`].
+pub fn open(pins: &Pins) -> Result<PerCpuArray<MapData, u64>, KernelError> {
+    let map = MapData::from_pin(pins.map(names::COUNTERS));
+    let counters = map.and_then(|map| PerCpuArray::try_from(Map::PerCpuArray(map)));
+    counters.map_err(|error| KernelError::Map {
+        map: names::COUNTERS,
+        message: chain(&error),
+    })
 }

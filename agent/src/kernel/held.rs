@@ -1,12 +1,10 @@
 //! What the kernel holds, read from the pins where no agent answers.
 
-use aya::maps::{MapData, PerCpuArray};
 use portreeve_common::abi::{Active, Info, names};
 
 use super::{
     KernelError,
     counters::{self, Counters},
-    error::chain,
     hooks::{attached, cgroup_of},
     pins::{Found, Pins},
     pool::{Pool, Recorded},
@@ -55,16 +53,7 @@ pub fn held(pins: &Pins) -> Result<Held, KernelError> {
         });
     }
     let tables = Tables::open(pins)?;
-    let map = MapData::from_pin(pins.map(names::COUNTERS)).map_err(|error| KernelError::Map {
-        map: names::COUNTERS,
-        message: chain(&error),
-    })?;
-    let counters = PerCpuArray::try_from(aya::maps::Map::PerCpuArray(map)).map_err(|error| {
-        KernelError::Map {
-            map: names::COUNTERS,
-            message: chain(&error),
-        }
-    })?;
+    let counters = counters::open(pins)?;
     Ok(Held {
         active: tables.active(),
         info: tables.info(),

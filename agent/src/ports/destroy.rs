@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
+    os::fd::{AsRawFd as _, BorrowedFd},
 };
 
 use netlink_packet_core::{
@@ -15,12 +16,12 @@ use netlink_packet_core::{
 use netlink_packet_sock_diag::{
     SOCK_DESTROY, SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla},
 };
 use netlink_sys::{Socket as Netlink, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::errno::Errno;
 
-use super::sockets::dump;
+use super::sockets::{dump, dump_with};
 use crate::kernel::netns::socket_cookie;
 
 /// Of listeners that share an address and a port the kernel picks one by the client's
@@ -28,6 +29,25 @@ use crate::kernel::netns::socket_cookie;
 const CLIENTS: u16 = 2048;
 /// The kernel's answers are a few bytes.
 const BUFFER: usize = 4096;
+
+/// Kinds of attributes: `INET_DIAG_REQ_SK_BPF_STORAGES` and what it holds,
+/// `SK_DIAG_BPF_STORAGE_REQ_MAP_FD`.
+const REQUESTED_STORAGES: u16 = 2;
+const REQUESTED_MAP: u16 = 1;
+/// And of the answer: `INET_DIAG_SK_BPF_STORAGES`, in it `SK_DIAG_BPF_STORAGE`, and in
+/// that `SK_DIAG_BPF_STORAGE_MAP_VALUE`.
+const STORAGES: u16 = 20;
+const STORAGE: u16 = 1;
+const STORED_VALUE: u16 = 3;
+/// Of a kind's number, what isn't a flag such as `NLA_F_NESTED`.
+const KIND: u16 = 0x3fff;
+/// Length and kind of an attribute.
+const ATTRIBUTE_HEADER: usize = 4;
+/// The unspecified address of each family.
+const ANY: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+];
 
 /// One TCP listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +119,41 @@ impl Destroyer {
         fates.collect()
     }
 
-    /// Destroys a listener that is not found at once.
-    fn seek(&self, target: &Target) -> Fate {
+    /// The TCP listeners that a program has left word of in the socket storage `words`:
+    /// those whose word `is_wanted`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn marked(
+        &self,
+        words: BorrowedFd<'_>,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<Target>> {
+        let storage = attribute(REQUESTED_MAP, &words.as_raw_fd().to_ne_bytes());
+        let asked = attribute(REQUESTED_STORAGES, &storage);
+        let mut targets = Vec::new();
+        for any in ANY {
+            let all = Target::all(any, 0);
+            let each = |response: &InetResponse| {
+                let found = &response.header.socket_id;
+                let mut words = response.nlas.iter().filter_map(word);
+                if words.any(|word| is_wanted(&word)) {
+                    targets.push(Target {
+                        address: found.source_address,
+                        port: found.source_port,
+                        device: found.interface_id,
+                        cookie: cookie(found.cookie),
+                    });
+                }
+            };
+            dump_with(&self.0, all.request(all.socket_id()), &asked, each)?;
+        }
+        Ok(targets)
+    }
+
+    /// Destroys a listener that is perhaps not found at once.
+    pub fn seek(&self, target: &Target) -> Fate {
         for client in 0..CLIENTS {
             match self.destroy_as(target, client) {
                 Err(error) if is_not_found(&error) => {}
@@ -149,16 +202,8 @@ impl Destroyer {
     /// device that each is bound to, 0 for none.
     fn listeners(&self, port: u16) -> io::Result<HashMap<[u8; 8], u32>> {
         let mut there = HashMap::new();
-        for any in [
-            IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            Ipv6Addr::UNSPECIFIED.into(),
-        ] {
-            let all = Target {
-                address: any,
-                port,
-                device: 0,
-                cookie: u64::MAX,
-            };
+        for any in ANY {
+            let all = Target::all(any, port);
             dump(&self.0, all.request(all.socket_id()), |response| {
                 let found = &response.header.socket_id;
                 there.insert(found.cookie, found.interface_id);
@@ -169,6 +214,16 @@ impl Destroyer {
 }
 
 impl Target {
+    /// Stands for all listeners on `port`, or on all ports if that is 0.
+    fn all(any: IpAddr, port: u16) -> Self {
+        Self {
+            address: any,
+            port,
+            device: 0,
+            cookie: u64::MAX,
+        }
+    }
+
     fn request(&self, socket_id: SocketId) -> InetRequest {
         InetRequest {
             family: if self.address.is_ipv4() {
@@ -208,6 +263,56 @@ impl Target {
     }
 }
 
+/// The cookie in two words, the low one first.
+fn cookie(bytes: [u8; 8]) -> u64 {
+    let [a, b, c, d, e, f, g, h] = bytes;
+    let (low, high) = ([a, b, c, d], [e, f, g, h]);
+    u64::from(u32::from_ne_bytes(low)) | u64::from(u32::from_ne_bytes(high)) << 32
+}
+
+/// An attribute of a netlink message.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = (ATTRIBUTE_HEADER + value.len()) as u16;
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// The attributes of kind `wanted` among those in `bytes`.
+fn attributes(mut bytes: &[u8], wanted: u16) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while let [a, b, c, d, ..] = *bytes {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        let Some(value) = bytes.get(ATTRIBUTE_HEADER..length) else {
+            break;
+        };
+        if u16::from_ne_bytes([c, d]) & KIND == wanted {
+            found.push(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
+}
+
+/// What a program has left with a socket, if `nla` says that.
+fn word(nla: &Nla) -> Option<Vec<u8>> {
+    let Nla::Other(nla) = nla else {
+        return None;
+    };
+    if netlink_packet_core::Nla::kind(nla) & KIND != STORAGES {
+        return None;
+    }
+    let mut storages = vec![0; netlink_packet_core::Nla::value_len(nla)];
+    netlink_packet_core::Nla::emit_value(nla, &mut storages);
+    // There is one, of the one map that was asked for.
+    let storage = attributes(&storages, STORAGE);
+    let values = storage
+        .first()
+        .map(|storage| attributes(storage, STORED_VALUE))?;
+    values.first().map(|value| value.to_vec())
+}
+
 fn stays(error: io::Error) -> Fate {
     Fate::Stays(error.to_string())
 }
@@ -240,4 +345,36 @@ fn try_it() -> io::Result<()> {
         cookie: socket_cookie(&listener)?,
     };
     Destroyer::new()?.destroy_as(&target, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel nests them, flags and padding included.
+    #[test]
+    fn attributes_are_found_by_their_kind() {
+        let value = attribute(STORED_VALUE, &[1, 2, 3, 4, 5]);
+        let id = attribute(2, &[9; 4]);
+        let storage = attribute(0x8000 | STORAGE, &[id, value].concat());
+        let found = attributes(&storage, STORAGE);
+        assert_eq!(found.len(), 1);
+        assert_eq!(attributes(found[0], STORED_VALUE), [[1, 2, 3, 4, 5]]);
+        assert!(attributes(&storage, 2).is_empty());
+        for cut in 0..storage.len() {
+            attributes(&storage[..cut], STORAGE);
+        }
+        for length in [0, 1, 3] {
+            assert!(attributes(&[length, 0, 1, 0], STORAGE).is_empty());
+        }
+    }
+
+    #[test]
+    fn cookies_are_two_words() {
+        let target = Target {
+            cookie: 0x0102_0304_0506_0708,
+            ..Target::all(ANY[0], 1)
+        };
+        assert_eq!(cookie(target.cookie_bytes()), target.cookie);
+    }
 }

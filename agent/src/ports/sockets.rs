@@ -90,6 +90,16 @@ fn socket(protocol: Protocol, response: &InetResponse) -> Socket {
 pub(super) fn dump(
     netlink: &Netlink,
     request: InetRequest,
+    each: impl FnMut(&InetResponse),
+) -> io::Result<()> {
+    dump_with(netlink, request, &[], each)
+}
+
+/// The same, with `attributes` behind the request.
+pub(super) fn dump_with(
+    netlink: &Netlink,
+    request: InetRequest,
+    attributes: &[u8],
     mut each: impl FnMut(&InetResponse),
 ) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
@@ -98,6 +108,10 @@ pub(super) fn dump(
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.emit(&mut bytes);
+    bytes.extend_from_slice(attributes);
+    // A message begins with its length.
+    let length = (bytes.len() as u32).to_ne_bytes();
+    bytes[..length.len()].copy_from_slice(&length);
     netlink.send(&bytes, 0)?;
     let mut buffer = vec![0; BUFFER];
     loop {

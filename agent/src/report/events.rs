@@ -88,6 +88,7 @@ fn details(event: &EventRecord) -> Vec<String> {
     details.push(format!("cgroup {}", escaped(&event.cgroup)));
     match event.listener.as_deref() {
         Some("stays") => details.push("the listener STAYS".into()),
+        Some("late") => details.push("the listener is destroyed if it is found".into()),
         Some("closed") => details.push("the listener was closed first".into()),
         Some(fate) => details.push(format!("the listener was {}", escaped(fate))),
         None => {}
@@ -146,6 +147,7 @@ mod tests {
             ("destroyed", "cgroup /a, the listener was destroyed)"),
             ("closed", "the listener was closed first)"),
             ("stays", "the listener STAYS)"),
+            ("late", "the listener is destroyed if it is found)"),
         ] {
             let listened = EventRecord {
                 hook: Some("listen".into()),

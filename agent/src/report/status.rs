@@ -123,7 +123,11 @@ fn listeners(listeners: &ListenerStatus) -> Option<String> {
         (listeners.destroyed, "destroyed"),
         (listeners.closed, "closed by their owners"),
         (listeners.stay, "STAY, because they can't be destroyed"),
-        (Some(listeners.lost), "STAY for want of room"),
+        (Some(listeners.late), "too fast to be named, and looked for"),
+        (
+            Some(listeners.lost),
+            "STAY, because they can't be looked for",
+        ),
     ];
     let fates = fates
         .iter()

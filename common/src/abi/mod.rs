@@ -19,6 +19,7 @@ pub mod jobs;
 pub mod names;
 mod operand;
 pub mod pool;
+mod remembered;
 mod slot;
 
 pub use self::{
@@ -32,6 +33,7 @@ pub use self::{
     field::{FIELDS, Field, Needed},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
     operand::{BindAddress, Matcher},
+    remembered::Remembered,
     slot::{Slot, Unreserved},
 };
 use crate::jobname::{Glob, MaskedName};
@@ -117,6 +119,8 @@ const _: () = {
     assert!(core::mem::offset_of!(Event, port) == 84);
     assert!(core::mem::offset_of!(Event, hook) == 88);
     assert!(size_of::<Doomed>() == 120);
+    assert!(size_of::<Remembered>() == 8);
+    assert!(core::mem::offset_of!(Remembered, changed) == 4);
     assert!(size_of::<RepeatKey>() == 32);
     assert!(size_of::<Repeats>() == 16);
 };
@@ -178,7 +182,8 @@ mod tests {
             counter::EVENTS_LOST,
             counter::EVENTS_SUPPRESSED,
             counter::REPORTS_LOST,
-            counter::LISTENERS_LEFT,
+            counter::LISTENERS_LATE,
+            counter::LISTENERS_LOST,
         ] {
             assert!(!core::mem::replace(&mut seen[others as usize], true));
         }
