@@ -16,7 +16,7 @@ use super::{
     executables::ExecutableKeeper,
     held::Held,
     pool::PoolKeeper,
-    protocol::{AttachStatus, PortRow, Reply, SelftestStatus, Status},
+    protocol::{AttachStatus, Reply, SelftestStatus, Status},
     selftest,
     start::{Start, Why},
 };
@@ -41,7 +41,6 @@ use crate::{
         explain::{self, Question},
         source::Source,
     },
-    report::ports,
     state::Store,
 };
 
@@ -285,6 +284,7 @@ impl Agent {
             log::info!(
                 "all users and groups are known now, the files are in force: generation {generation}"
             );
+            self.log_contradictions();
         }
     }
 
@@ -296,13 +296,6 @@ impl Agent {
         {
             log::warn!("{error}");
         }
-    }
-
-    /// The register of what is reserved.
-    pub fn ports(&self) -> Vec<PortRow> {
-        let policy = self.policy();
-        let tables = self.tables.borrow();
-        ports::rows(&policy, |entry| tables.refusals(entry))
     }
 
     /// The verdict for a described caller.

@@ -19,10 +19,13 @@ use portreeve_common::{
 
 use self::{
     callers::Cgroups,
-    decode::{address, comm_bytes, since_boot, text_of, wall_clock},
+    decode::{address, comm_bytes, since_boot, text_of},
     queue::{Group, Queue},
 };
-pub use self::{decode::decode, queue::Follower};
+pub use self::{
+    decode::{decode, moment, wall_clock},
+    queue::Follower,
+};
 use super::protocol::{EventEntry, EventRecord, Rewritten};
 use crate::{kernel::features::Features, policy::build::Policy};
 

@@ -259,6 +259,7 @@ fn tell(why: Why, agent: &Agent) {
             FILES_INTERVAL.as_secs()
         ),
     }
+    agent.log_contradictions();
 }
 
 /// Says that the mode asked for is proven: one line, and systemd is told.
@@ -334,6 +335,7 @@ fn reload(agent: &Agent) {
             if !dropped.is_empty() {
                 log::info!("changes that ended with it: {}", dropped.join(", "));
             }
+            agent.log_contradictions();
         }
         Ok(Reloaded {
             refused: Some(why),

@@ -2,9 +2,12 @@
 
 pub mod diff;
 pub mod events;
+pub mod one_port;
 pub mod ports;
+pub mod refusals;
 pub mod restrictions;
 pub mod status;
+pub mod suggestion;
 
 use std::io::{self, Write as _};
 
