@@ -50,7 +50,7 @@ fn suggested(policy: &Policy, wishes: &[Wish]) -> (Vec<String>, Vec<String>) {
 #[test]
 fn refusals_become_entries() {
     let policy = policy(
-        "PORT 80 TCP NGINX\nPORT UNRSV TCP DENIED DENY WHENBIND\nPORT UNRSV UDP ONLY*\n\
+        "PORT 80 TCP NGINX\nPORT UNRSV TCP * DENY WHENBIND\nPORT UNRSV UDP ONLY*\n\
          TCPCONFIG RESTRICTLOWPORTS\n",
         "",
     );
@@ -83,8 +83,8 @@ fn refusals_become_entries() {
 fn some_refusals_need_more_than_an_entry() {
     let restriction = "[authport]\njobs = [\"FTPD1\"]\n[[restriction]]\nports = \"8400\"\nprotocol = \"tcp\"\nusers = [\"1042\"]\n";
     let policy = policy(
-        "PORT\n 23 TCP RESERVED\n 20 TCP AUTHPORT\n 53 UDP NAMED\n 443 TCP WEB SAF R\n\
-         PORTRANGE 4000 10 TCP APP*\n",
+        "PORT\n 23 TCP RESERVED\n 53 UDP NAMED\n 443 TCP WEB SAF R\n\
+         PORTRANGE\n 20 1 TCP AUTHPORT\n 4000 10 TCP APP*\n",
         restriction,
     );
     let mut counted = wish("tcp/9", "x");
