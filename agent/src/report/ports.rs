@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use comfy_table::{ColumnConstraint, Table};
 use portreeve_common::abi::Protocol;
 
-use super::{plain, refusals::Refusals, table};
+use super::{fits, plain, refusals::Refusals, table};
 use crate::{
     daemon::{
         events::moment,
@@ -189,7 +190,7 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
         header.splice(3..3, ["ORDER", "BECAUSE IT IS"]);
         header.push("WRITTEN IN");
     }
-    let mut table = table(&header);
+    let mut lines = Vec::with_capacity(rows.len());
     for row in rows {
         let port = match row.first {
             0 => "UNRSV".to_owned(),
@@ -220,9 +221,39 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             cells.splice(3..3, [row.order.to_string(), row.closeness.clone()]);
             cells.push(escaped(&format!("{}:{}", row.file, row.line)));
         }
-        table.add_row(cells);
+        lines.push(cells);
     }
+    let mut table = table(&header);
+    if fits(&table) && !verbose {
+        fit(&mut table, &header, &lines);
+    }
+    table.add_rows(lines);
     plain(&table)
+}
+
+/// Columns that may be narrower than what is in them.
+const LONG: [&str; 5] = [
+    "IP ADDRESS",
+    "HOLDER",
+    "DESCRIPTION",
+    "BECAUSE IT IS",
+    "WRITTEN IN",
+];
+
+/// Makes room on a terminal: columns without anything in them are left out, and only
+/// long texts are broken.
+fn fit(table: &mut Table, header: &[&str], lines: &[Vec<String>]) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        let is_empty = lines
+            .iter()
+            .all(|cells| cells.get(index).is_none_or(String::is_empty));
+        if is_empty && !lines.is_empty() {
+            column.set_constraint(ColumnConstraint::Hidden);
+        } else if header.get(index).is_some_and(|name| !LONG.contains(name)) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
 }
 
 /// The first holder, and how many other processes there are.

@@ -231,7 +231,7 @@ fn only_what_was_since(s: &Sandbox) -> Result<()> {
 fn names_that_lie(s: &Sandbox) -> Result<()> {
     let agent = s.agent(PROFILE, Settings::DEFAULT)?.start()?;
     for name in ["x\nPORT 1 TCP *", "a;b", "\u{85}PORT", "&SYSNAME.", "*"] {
-        let below = s.cgroup_below("a\nPORT 2 TCP *")?;
+        let below = s.cgroup_below("a\u{85}PORT 2 TCP *")?;
         let result = Binder::attempt(&s.caller(name).cgroup(below), &tcp(2121))?;
         ensure_eq!(result, Err(refusal()), "{name:?}");
     }
