@@ -389,7 +389,8 @@ fn one_port_for_people(s: &Sandbox) -> Result<()> {
     let agent = s.agent_again()?.start()?;
     let web = Binder::start(&s.caller("web"), &[tcp(8080).listening()])?;
     for _ in 0..2 {
-        Binder::attempt(&s.caller("wrong"), &tcp(8080).on([127, 0, 0, 2]))?.unwrap_err();
+        let result = Binder::attempt(&s.caller("wrong"), &tcp(8080).on([127, 0, 0, 2]))?;
+        ensure_eq!(result, Err(refusal()), "wrong");
     }
     let says = |port: &str, code: i32, lines: &[&str]| -> Result<()> {
         let text = s.portreeve(&["ports", port])?.ended_with(code)?.stdout;

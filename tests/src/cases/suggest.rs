@@ -187,7 +187,7 @@ fn what_no_entry_helps(s: &Sandbox) -> Result<()> {
     refuse(s, "db", &tcp(2121))?;
     refuse(s, "9lives", &tcp(2121))?;
     let suggestion = suggested(s, &[])?;
-    ensure_eq!(entries(&suggestion)?, [json!(0); 0], "{suggestion}");
+    ensure_eq!(entries(&suggestion)?.len(), 0, "{suggestion}");
     let left_out = suggestion["left_out"].as_array().context("left out")?;
     for (port, why) in [
         (2121, "does not satisfy the definition"),
@@ -236,7 +236,7 @@ fn names_that_lie(s: &Sandbox) -> Result<()> {
         ensure_eq!(result, Err(refusal()), "{name:?}");
     }
     let suggestion = suggested(s, &[])?;
-    ensure_eq!(entries(&suggestion)?, [json!(0); 0], "{suggestion}");
+    ensure_eq!(entries(&suggestion)?.len(), 0, "{suggestion}");
     let text = suggestion["text"].as_str().context("text")?;
     let strays: Vec<&str> = text
         .lines()
