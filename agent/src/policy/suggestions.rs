@@ -261,7 +261,7 @@ fn can_be_admitted(story: &Story<'_>, protocol: Protocol) -> bool {
     }
 }
 
-/// A UDP port has one job name (`PRT-45`): that of whoever was seen there most.
+/// A UDP port has one job name (port-control A-25): that of whoever was seen there most.
 fn only_one_for_udp(groups: BTreeMap<(Place, Fate), Seen>) -> Vec<((Place, Fate), Seen)> {
     let mut first: BTreeMap<Place, (u64, String)> = BTreeMap::new();
     for ((place, fate), seen) in &groups {
