@@ -59,6 +59,7 @@ fn once(text: &str) -> [Duration; 2] {
             host: None,
             lsm: None,
             features: None,
+            destroying: || None,
             listeners: None,
         },
         &mut diagnostics,

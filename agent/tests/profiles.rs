@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use portreeve::diagnostics::{Code, Diagnostics, Severity};
 use portreeve::policy::reservations::{Kind, Reservation, resolve};
-use portreeve::policy::unsupported::keep_supported;
+use portreeve::policy::unsupported::{AtListen, keep_supported};
 use portreeve::profile::ast::User;
 use portreeve::profile::{self, ReadOptions};
 use portreeve_common::abi::Protocol;
@@ -20,7 +20,12 @@ fn run(text: &str) -> (Vec<Reservation>, Diagnostics) {
     let path = Path::new("profile.tcpip");
     let mut parsed = profile::parse(path, text.as_bytes(), &ReadOptions::default());
     let rules = resolve(&parsed.profile, &mut parsed.diagnostics);
-    let rules = keep_supported(&parsed.profile, rules, None, &mut parsed.diagnostics);
+    let rules = keep_supported(
+        &parsed.profile,
+        rules,
+        &AtListen::Refused,
+        &mut parsed.diagnostics,
+    );
     (rules.entries, parsed.diagnostics)
 }
 
@@ -130,7 +135,12 @@ fn every_commented_entry_parses_when_activated() {
 fn low_ports_on_tcpconfig_and_ipconfig() {
     let mut parsed = profile::read(&data("low-ports.tcpip"), &ReadOptions::default()).unwrap();
     let rules = resolve(&parsed.profile, &mut parsed.diagnostics);
-    let rules = keep_supported(&parsed.profile, rules, None, &mut parsed.diagnostics);
+    let rules = keep_supported(
+        &parsed.profile,
+        rules,
+        &AtListen::Refused,
+        &mut parsed.diagnostics,
+    );
     let found: Vec<(Code, u32)> = parsed
         .diagnostics
         .iter()

@@ -50,6 +50,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
             host: None,
             lsm: None,
             features: None,
+            destroying: || None,
             listeners: None,
         },
         &mut diagnostics,

@@ -4,20 +4,21 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, BPF_RB_AVAIL_DATA},
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
+    helpers::generated::bpf_ktime_get_boot_ns,
 };
 use portreeve_common::{
     Verdict,
     abi::{
-        EVENT_RING_BYTES, Event, MAX_ENTRIES, Mode, RepeatKey, Repeats, TOLD_PER_SECOND, counter,
+        Doomed, EVENT_RING_BYTES, Event, Field, MAX_ENTRIES, Mode, RepeatKey, Repeats,
+        TOLD_PER_SECOND, counter,
     },
 };
 
 use crate::{
     judge::{Call, Kind},
-    maps::{COUNTERS, EVENTS, REFUSALS, REPEATS},
+    maps::{COUNTERS, DOOMED, EVENTS, REFUSALS, REPEATS},
     subject::id_of_cgroup,
-    task,
+    task::{self, read_field},
 };
 
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -53,6 +54,29 @@ fn add_one(counter: Option<*mut u64>) {
 #[inline(always)]
 pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
     let time = now();
+    let is_told = is_to_be_told(call, verdict, time);
+    if is_to_be_destroyed(call) {
+        // Then the agent tells it, with what became of the listener.
+        if doom(call, verdict, time, !is_told) {
+            return;
+        }
+        count(counter::LISTENERS_LEFT);
+    }
+    if is_told && !send(call, verdict, time, 0, call.address) {
+        count(counter::EVENTS_LOST);
+    }
+}
+
+/// Whether the listener is there in spite of the refusal, and must not stay.
+#[inline(always)]
+fn is_to_be_destroyed<K: Kind>(call: &Call<K>) -> bool {
+    K::FLAGS & Event::AFTERWARDS != 0 && matches!(call.mode, Mode::Enforce)
+}
+
+/// Whether a refusal makes an event of its own. If not, it is counted as one that
+/// doesn't.
+#[inline(always)]
+fn is_to_be_told<K: Kind>(call: &Call<K>, verdict: &Verdict, time: u64) -> bool {
     let key = RepeatKey {
         cgroup: id_of_cgroup(),
         generation: call.active.generation(),
@@ -60,7 +84,7 @@ pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
         uid: task::euid(),
         second: (time / NANOSECONDS) as u32,
         reason: verdict.reason as u32,
-        audit: u32::from(of_mode(call.mode)),
+        flags: u32::from(of_mode(call.mode) | K::FLAGS & RepeatKey::FLAGS),
     };
     // Without room for the key it is told as if it were the first.
     if let Some(repeats) = repeats(&key) {
@@ -72,14 +96,12 @@ pub fn report_refusal<K: Kind>(call: &Call<K>, verdict: &Verdict) {
             // SAFETY: as above.
             add_one(Some(unsafe { &raw mut (*repeats).suppressed }));
             count(counter::EVENTS_SUPPRESSED);
-            return;
+            return false;
         }
         // SAFETY: as above.
         add_one(Some(unsafe { &raw mut (*repeats).told }));
     }
-    if !send(call, verdict, time, 0, call.address) {
-        count(counter::EVENTS_LOST);
-    }
+    true
 }
 
 /// The counts of `key`, which may have to give way to others later. It is looked
@@ -120,14 +142,48 @@ fn send<K: Kind>(call: &Call<K>, verdict: &Verdict, time: u64, flags: u8, bound:
     let Some(mut room) = EVENTS.reserve::<Event>(0) else {
         return false;
     };
+    room.write(event(call, verdict, time, flags, bound));
+    room.submit(0);
+    true
+}
+
+/// Leaves the listener of `call` to the agent, which reads of it before anything
+/// else. `silent` if the refusal makes no event. `false` if there is no room.
+#[inline(always)]
+fn doom<K: Kind>(call: &Call<K>, verdict: &Verdict, time: u64, silent: bool) -> bool {
+    let Some(mut room) = DOOMED.reserve::<Doomed>(0) else {
+        return false;
+    };
+    let socket = call.socket.address();
+    let network: u64 = read_field(socket, Field::SockNet);
+    room.write(Doomed {
+        event: event(call, verdict, time, 0, call.address),
+        socket: call.cookie(),
+        netns: read_field(network, Field::NetCookie),
+        device: read_field(socket, Field::SockDevice),
+        family: read_field(socket, Field::SockFamily),
+        silent: u16::from(silent),
+    });
+    room.submit(0);
+    true
+}
+
+#[inline(always)]
+fn event<K: Kind>(
+    call: &Call<K>,
+    verdict: &Verdict,
+    time: u64,
+    flags: u8,
+    bound: [u32; 4],
+) -> Event {
     let kernel = if task::is_kernel() { Event::KERNEL } else { 0 };
-    room.write(Event {
+    Event {
         time,
         cgroup: id_of_cgroup(),
         address: call.address,
         bound,
         comm: task::comm().unwrap_or([0; 2]),
-        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        pid: task::pid(),
         uid: task::euid(),
         generation: call.active.generation(),
         entry: verdict.entry,
@@ -136,11 +192,9 @@ fn send<K: Kind>(call: &Call<K>, verdict: &Verdict, time: u64, flags: u8, bound:
         reason: verdict.reason as u16,
         hook: K::HOOK as u8,
         protocol: call.protocol as u8,
-        flags: flags | of_mode(call.mode) | kernel,
+        flags: flags | of_mode(call.mode) | kernel | K::FLAGS,
         reserved: [0; 5],
-    });
-    room.submit(0);
-    true
+    }
 }
 
 #[inline(always)]

@@ -43,6 +43,8 @@ pub trait Kind: Sized {
     const OPERATION: Operation = Operation::Bind;
     /// The answer that lets the call go on.
     const GOES_ON: i32 = ALLOW;
+    /// Flags that each of its events has.
+    const FLAGS: u8 = 0;
 
     /// Whether somebody refused before us.
     #[inline(always)]
@@ -161,8 +163,9 @@ impl<K: Kind> Call<K> {
         }
     }
 
+    /// The socket's cookie.
     #[inline(always)]
-    fn cookie(&self) -> u64 {
+    pub fn cookie(&self) -> u64 {
         // SAFETY: the helper reads the cookie of the socket that the call is about.
         unsafe { bpf_get_socket_cookie(self.ctx) }
     }

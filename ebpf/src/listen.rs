@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::{EbpfContext as _, programs::LsmContext};
+use aya_ebpf::{EbpfContext, programs::LsmContext};
 use aya_log_ebpf::debug;
 use portreeve_common::{
     abi::{Feature, Field, Hook, NO_ENTRY, Protocol},
@@ -18,7 +18,7 @@ use crate::{
     maps::{SCOPE_CGROUP, SCOPE_NETNS, has, offset},
     policy,
     socket::Socket,
-    task::{number, read, read_field},
+    task::{number, read, read_bits, read_field},
 };
 
 /// What the other modules said is the answer.
@@ -55,10 +55,11 @@ impl Kind for Listen {
         -i32::from(errno)
     }
 
-    /// [`judge`] has looked.
+    /// A bind would be judged by the cgroup that the socket was made in too.
     #[inline(always)]
-    fn in_scope(_: &Call<Self>) -> bool {
-        true
+    fn in_scope(call: &Call<Self>) -> bool {
+        let socket = call.socket.address();
+        is_of_governed_netns(socket) && is_below_the_hooks(socket) != 0
     }
 }
 
@@ -76,35 +77,43 @@ pub fn judge(ctx: &LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
+    match tcp_socket(read_field(number(ctx.arg(0)), Field::SocketSock)) {
+        Some(socket) => judge_socket::<Listen, _>(ctx, Socket(socket as *mut _), socket),
+        None => GOES_ON,
+    }
+}
+
+/// Judges the listen of the TCP socket `socket`, which is at `address` in kernel memory.
+#[inline(always)]
+pub fn judge_socket<K: Kind, C: EbpfContext>(ctx: &C, socket: Socket, address: u64) -> i32 {
     let active = policy::active();
     let Some(mode) = active.mode() else {
-        return GOES_ON;
-    };
-    let Some(socket) = tcp_socket(read_field(number(ctx.arg(0)), Field::SocketSock)) else {
-        return GOES_ON;
+        return K::GOES_ON;
     };
     // Nobody answers for a port that the kernel chose (`UNR-16`).
-    let bit = offset(Field::SockLocks);
-    let locks: u8 = read(socket + u64::from(bit / 8));
-    let port: u16 = read_field(socket, Field::SockPort);
-    if (locks >> (bit % 8)) & PORT_IS_CHOSEN == 0 || port == 0 || !in_scope(socket) {
-        return GOES_ON;
+    let is_chosen = read_bits(address, Field::SockLocks) & PORT_IS_CHOSEN != 0;
+    let port: u16 = read_field(address, Field::SockPort);
+    if !is_chosen || port == 0 {
+        return K::GOES_ON;
     }
-    let call = Call::<Listen> {
+    let call = Call::<K> {
         ctx: ctx.as_ptr(),
-        socket: Socket(socket as *mut _),
-        address: bound(socket),
+        socket,
+        address: bound(address),
         protocol: Protocol::Tcp,
         port,
         active,
         mode,
         kind: PhantomData,
     };
+    if !K::in_scope(&call) {
+        return K::GOES_ON;
+    }
     let verdict = call.decide();
     debug!(
         ctx,
         "{} {} port {}: reason {} line {}",
-        Listen::HOOK.name(),
+        K::HOOK.name(),
         call.protocol.name(),
         port,
         verdict.reason as u16,
@@ -117,7 +126,7 @@ pub fn judge(ctx: &LsmContext) -> i32 {
     if verdict.entry != NO_ENTRY {
         call.allow(&verdict, 0, call.address);
     }
-    GOES_ON
+    K::GOES_ON
 }
 
 /// The TCP socket that the socket at `socket` is or has inside.
@@ -148,10 +157,9 @@ fn bound(socket: u64) -> [u32; 4] {
     }
 }
 
-/// Whether a bind of the socket would be judged: by its network namespace, and by the
-/// cgroup it was made in.
+/// Whether the policy governs the socket's network namespace.
 #[inline(always)]
-fn in_scope(socket: u64) -> bool {
+pub fn is_of_governed_netns(socket: u64) -> bool {
     let scope = SCOPE_NETNS.load();
     let network: u64 = read_field(socket, Field::SockNet);
     let own = if has(Feature::NetnsCookie) {
@@ -159,7 +167,7 @@ fn in_scope(socket: u64) -> bool {
     } else {
         netns_inode(network)
     };
-    (scope == 0 || scope == own) && is_below_the_hooks(socket) != 0
+    scope == 0 || scope == own
 }
 
 /// 1 if the socket at `socket` was made in the cgroup of the hooks or below it.

@@ -1,6 +1,6 @@
 //! The programs that judge every bind and listen, run by the kernel.
 //!
-//! Entry points only: [`bind`], [`post_bind`] and [`listen`] say what happens in a call,
+//! Entry points only: [`bind`], [`post_bind`], [`listen`] and [`listened`] say what happens in a call,
 //! `judge` what they have in common, `subject` who is calling, `socket` what for,
 //! `policy` what the maps say, `events` how it is told, `identify` what the agent
 //! asks of the kernel. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
@@ -24,6 +24,7 @@ mod events;
 mod identify;
 mod judge;
 mod listen;
+mod listened;
 mod maps;
 mod policy;
 mod post_bind;
@@ -32,8 +33,8 @@ mod subject;
 mod task;
 
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint},
-    programs::{LsmContext, RawTracePointContext, SockAddrContext, SockContext},
+    macros::{cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
+    programs::{LsmContext, RawTracePointContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use portreeve_common::abi::Hook;
 
@@ -105,6 +106,12 @@ pub fn listen(ctx: LsmContext) -> i32 {
 #[lsm(hook = "socket_listen")]
 pub fn judge_listen(ctx: LsmContext) -> i32 {
     listen::judge(&ctx)
+}
+
+/// Judges TCP sockets that have begun to listen, where [`listen`] isn't asked.
+#[sock_ops]
+pub fn listened(ctx: SockOpsContext) -> u32 {
+    listened::judge(&ctx) as u32
 }
 
 /// Tells the agent what the kernel knows one of its open files by.

@@ -9,9 +9,9 @@ use aya_ebpf::{
 };
 use portreeve_common::{
     abi::{
-        BindAddress, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info, MAX_ADDRESSES,
-        MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher, PROTOCOLS,
-        RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
+        BindAddress, DOOMED_RING_BYTES, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info,
+        MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher,
+        PROTOCOLS, RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF, Slot, Unreserved, counter,
         jobs::{
             CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
             MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,
@@ -113,6 +113,9 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::C
 
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+
+#[map]
+pub static DOOMED: RingBuf = RingBuf::with_byte_size(DOOMED_RING_BYTES, 0);
 
 /// What judges at listen: replaced in one store, which the attached program can't be.
 #[map]

@@ -9,8 +9,8 @@ use aya_ebpf::{
 use portreeve_common::abi::{Event, Feature, Field};
 
 use crate::{
-    maps::{SOCKETS, has, offset},
-    task::{number, read},
+    maps::{SOCKETS, has},
+    task::{number, read_bits},
 };
 
 const SOL_SOCKET: i32 = 1;
@@ -59,9 +59,7 @@ impl Socket {
     /// Whether it takes IPv6 only.
     #[inline(always)]
     pub fn is_v6_only(self) -> bool {
-        let bit = offset(Field::SockV6Only);
-        let byte: u8 = read(self.address() + u64::from(bit / 8));
-        byte >> (bit % 8) & 1 != 0
+        read_bits(self.address(), Field::SockV6Only) & 1 != 0
     }
 
     /// What is remembered of it, if anything is.

@@ -111,6 +111,21 @@ pub fn read_field<T: Copy>(address: u64, field: Field) -> T {
     read(address + u64::from(offset(field)))
 }
 
+/// A bit field of the structure at `address`, with what else is in its byte above it.
+#[inline(always)]
+pub fn read_bits(address: u64, field: Field) -> u8 {
+    let bit = offset(field);
+    let byte: u8 = read(address + u64::from(bit / 8));
+    byte >> (bit % 8)
+}
+
+/// The caller's process, as the host numbers it. A helper knows it too, but not on
+/// every kernel in every hook.
+#[inline(always)]
+pub fn pid() -> u32 {
+    Record::task().get(Field::TaskProcess)
+}
+
 /// Whether the caller is one of the kernel's own threads.
 #[inline(always)]
 pub fn is_kernel() -> bool {

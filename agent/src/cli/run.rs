@@ -88,9 +88,7 @@ impl Run {
             store => store?,
         };
         let held = held::policy_in_force(&Pins::new(&paths.bpffs));
-        let start = start::choose(&source, &store, held.as_ref(), |outcome| {
-            show(&outcome.diagnostics, outcome.sources());
-        })?;
+        let start = start::choose(&source, &store, held.as_ref(), show)?;
         let Some(start) = start else {
             anstream::eprintln!("portreeve: not started, because the profile or config has errors");
             return Ok(NO);

@@ -150,6 +150,7 @@ fn empty() -> Policy {
         lint: None,
         host: None,
         lsm: None,
+        destroying: || None,
         features: None,
         listeners: None,
     };

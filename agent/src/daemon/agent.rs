@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::{
     change::{ChangeError, Confirming, Manner, every_entry},
     confirm::Pending,
+    destroyer::Tally,
     events::EventLog,
     executables::ExecutableKeeper,
     held::Held,
@@ -56,8 +58,6 @@ pub struct KernelSide {
     pub identifier: Identifier,
     /// Where the hooks are attached.
     pub attach: AttachPoint,
-    /// What the kernel has.
-    pub features: Features,
 }
 
 /// Everything a running agent knows.
@@ -84,6 +84,8 @@ pub struct Agent {
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
     pub(super) proving: tokio::sync::Mutex<()>,
     pub(super) detached: Cell<bool>,
+    /// What became of listeners that could not be refused.
+    pub tally: Arc<Tally>,
     /// Whether the ring held more events when it was last looked at.
     pub backlog: Cell<bool>,
 }
@@ -101,6 +103,7 @@ impl Agent {
         store: Store,
         start: Start,
     ) -> Result<Self, ChangeError> {
+        let features = side.kernel.features;
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
         let agent = Self {
             kernel: RefCell::new(Some(side.kernel)),
@@ -108,16 +111,17 @@ impl Agent {
             pool: RefCell::new(PoolKeeper::new(side.pool)),
             executables: ExecutableKeeper::new(side.identifier),
             attach: side.attach,
-            features: side.features,
+            features,
             source,
             store,
             pending: RefCell::new(None),
             waiting: RefCell::new(None),
             policy: RefCell::new(Rc::clone(&start.policy)),
-            log: RefCell::new(EventLog::new(hierarchy, side.features)),
+            log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
+            tally: Arc::default(),
             backlog: Cell::new(false),
         };
         let policy = start.policy;
@@ -180,9 +184,12 @@ impl Agent {
         let attached = kernel.as_ref().map_or(HOOKS.into(), Kernel::hooks);
         match HOOKS.iter().find(|hook| !attached.contains(hook)) {
             Some(missing) => Err(format!("hook {missing} is not attached")),
-            None => self
-                .check_listen(&self.policy())
-                .map_err(|_| format!("hook {} is not attached", names::LISTEN)),
+            None => self.check_listen(&self.policy()).map_err(|_| {
+                match self.policy().destroys_listeners() {
+                    true => format!("hook {} is not attached", names::LISTENED),
+                    false => format!("hook {} is not attached", names::LISTEN),
+                }
+            }),
         }
     }
 
@@ -244,6 +251,8 @@ impl Agent {
         };
         let mut status = held.status(attach);
         let pool = self.pool.borrow();
+        status.listeners = self.tally.status(counters.listeners_left);
+        status.missing.extend(self.tally.problem());
         status.pool.dropped = pool.dropped();
         status.missing.extend(pool.problem());
         status.missing.extend(self.executables.problems());

@@ -62,7 +62,11 @@ impl Agent {
     pub(super) fn check_listen(&self, policy: &Policy) -> Result<(), KernelError> {
         let tcp = &policy.compiled.image.unreserved[Protocol::Tcp as usize];
         let kernel = self.kernel.borrow();
-        let judges = |kernel: &Kernel| kernel.hooks().contains(&names::LISTEN);
+        let wanted = match policy.destroys_listeners() {
+            true => names::LISTENED,
+            false => names::LISTEN,
+        };
+        let judges = |kernel: &Kernel| kernel.hooks().contains(&wanted);
         let is_there = kernel.as_ref().is_none_or(judges);
         if !tcp.at_listen() || tcp.entries.count() == 0 || is_there {
             return Ok(());
@@ -75,6 +79,41 @@ impl Agent {
     /// Puts `policy` in force; `kept` are the entries whose counts go on. After an
     /// error the policy in force still is.
     pub(super) fn publish(
+        &self,
+        policy: Rc<Policy>,
+        kept: &[(u32, u32)],
+        confirming: Confirming,
+    ) -> Result<Active, ChangeError> {
+        let had_listened = self.attach_listened(&policy)?;
+        let done = self.publish_on_hooks(policy, kept, confirming);
+        // The policy that is in force now, or still.
+        let is_needed = match &done {
+            Ok(_) => self.policy().destroys_listeners(),
+            Err(_) => had_listened,
+        };
+        if let Some(kernel) = self.kernel.borrow().as_ref()
+            && !is_needed
+        {
+            kernel.listened.detach();
+        }
+        done
+    }
+
+    /// Attaches the hook that sees listeners, if `policy` needs it. Says whether it was
+    /// attached before.
+    fn attach_listened(&self, policy: &Policy) -> Result<bool, KernelError> {
+        let kernel = self.kernel.borrow();
+        let Some(kernel) = kernel.as_ref() else {
+            return Ok(false);
+        };
+        let had_it = kernel.listened.is_attached();
+        if policy.destroys_listeners() {
+            kernel.listened.attach(&self.attach)?;
+        }
+        Ok(had_it)
+    }
+
+    fn publish_on_hooks(
         &self,
         policy: Rc<Policy>,
         kept: &[(u32, u32)],

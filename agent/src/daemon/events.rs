@@ -19,11 +19,11 @@ use portreeve_common::{
 
 use self::{
     callers::Cgroups,
-    decode::{address, comm_bytes, since_boot, text_of},
+    decode::{address, comm_bytes, text_of, wall_clock},
     queue::{Group, Queue},
 };
 pub use self::{
-    decode::{decode, moment, wall_clock},
+    decode::{decode, moment, since_boot},
     queue::Follower,
 };
 use super::protocol::{EventEntry, EventRecord, Rewritten};
@@ -78,8 +78,21 @@ impl EventLog {
     /// Takes in one event and hands it to those who follow.
     pub fn add(&mut self, event: &Event) {
         self.newest = self.newest.max(event.time);
+        // Of those that are destroyed it is told what became of them.
+        let refused = Reason::from_code(event.reason).is_some_and(Reason::refuses);
+        let is_left = refused && event.flags & RepeatKey::FLAGS == Event::AFTERWARDS;
+        self.take_in(event, is_left.then_some(STAYS));
+    }
+
+    /// Takes in the event of a listener that `fate` became of.
+    pub fn add_destroyed(&mut self, event: &Event, fate: &'static str) {
+        self.take_in(event, Some(fate));
+    }
+
+    fn take_in(&mut self, event: &Event, listener: Option<&'static str>) {
         let key = RepeatKey::of(event);
-        if let Some(record) = self.record(event) {
+        if let Some(mut record) = self.record(event) {
+            record.listener = listener.map(str::to_owned);
             if record.verdict != ALLOW {
                 // More are not counted either.
                 if self.told.len() >= MAX_REPEATS as usize {
@@ -152,12 +165,8 @@ impl EventLog {
         let job = policy.and_then(|policy| callers::job(&policy.jobs, event, cgroup.as_deref()));
         let entry = self.entry(event.generation, event.entry, event.line);
         // A security module always says which.
-        let is_chosen = hook == Hook::Listen || self.features.has(Feature::Errno);
-        let errno = match is_chosen {
-            false => Some(EPERM),
-            true => has(Event::KERNEL).then_some(EADDRINUSE),
-        };
-        let outcome = Outcome::new(event.reason, has(Event::AUDIT), errno)?;
+        let chooses = hook == Hook::Listen || self.features.has(Feature::Errno);
+        let outcome = Outcome::new(event.reason, event.flags, chooses)?;
         let from = address(hook, event.address);
         let rewritten = has(Event::REWRITTEN).then(|| Rewritten {
             from: from.clone(),
@@ -187,6 +196,7 @@ impl EventLog {
             granted: has(Event::GRANTED),
             rewritten,
             sharing: sharing.map(|(_, what)| what.into()),
+            listener: None,
             generation: event.generation,
             entry,
             repeated: 0,
@@ -199,11 +209,13 @@ impl EventLog {
         if let Some(record) = self.told.remove(key) {
             return Some(EventRecord {
                 repeated: count,
+                // Each has a fate of its own.
+                listener: None,
                 ..record
             });
         }
-        let errno = (!self.features.has(Feature::Errno)).then_some(EPERM);
-        let outcome = Outcome::new(key.reason as u16, key.audit != 0, errno)?;
+        let chooses = self.features.has(Feature::Errno);
+        let outcome = Outcome::new(key.reason as u16, key.flags as u8, chooses)?;
         let entry = self.entry(key.generation, key.entry, 0);
         let reservation = self
             .policy(key.generation)
@@ -227,6 +239,7 @@ impl EventLog {
             granted: false,
             rewritten: None,
             sharing: None,
+            listener: None,
             generation: key.generation,
             entry,
             repeated: count,
@@ -263,6 +276,8 @@ impl EventLog {
 
 /// A bind that goes on, or would anyway.
 const ALLOW: &str = "allow";
+/// What becomes of a listener that the agent isn't told of.
+pub const STAYS: &str = "stays";
 
 /// What became of a bind.
 struct Outcome {
@@ -272,14 +287,18 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// A refusal ends with `instead` of its own errno, if that is given. `None` if a
-    /// program of another version said it.
-    fn new(reason: u16, audit: bool, instead: Option<u16>) -> Option<Self> {
+    /// `chooses` says whether the errno of a refusal is ours to choose. `None` if a program
+    /// of another version said it.
+    fn new(reason: u16, flags: u8, chooses: bool) -> Option<Self> {
         let reason = Reason::from_code(reason)?;
-        let (verdict, errno) = match (reason.errno(), audit) {
-            (None, _) => (ALLOW, None),
-            (Some(_), true) => ("would-deny", None),
-            (Some(errno), false) => ("deny", Some(instead.unwrap_or(errno))),
+        let has = |flag: u8| flags & flag != 0;
+        let (verdict, errno) = match reason.errno() {
+            None => (ALLOW, None),
+            Some(_) if has(Event::AUDIT) => ("would-deny", None),
+            Some(_) if has(Event::AFTERWARDS) => ("deny", None),
+            Some(_) if !chooses => ("deny", Some(EPERM)),
+            Some(_) if has(Event::KERNEL) => ("deny", Some(EADDRINUSE)),
+            Some(errno) => ("deny", Some(errno)),
         };
         Some(Self {
             verdict,
@@ -347,6 +366,58 @@ mod tests {
         assert_eq!(errnos, expected);
         assert_eq!([events[0].kernel, events[1].kernel], [false, true]);
         assert_eq!(events[0].cgroup, format!("#{}", u64::MAX));
+    }
+
+    #[test]
+    fn of_a_listener_it_is_told_what_became_of_it() {
+        let mut log = EventLog::new(None, Features::ALL);
+        let mut listened = event(Event::AFTERWARDS);
+        listened.hook = Hook::Listen as u8;
+        log.add_destroyed(&listened, "destroyed");
+        log.add(&listened);
+        listened.flags |= Event::AUDIT;
+        log.add(&listened);
+        listened.reason = Reason::UnreservedPermitted as u16;
+        listened.flags = Event::AFTERWARDS;
+        log.add(&listened);
+        let events = kept(&log);
+        let found: Vec<_> = events
+            .iter()
+            .map(|e| {
+                (
+                    e.verdict.as_str(),
+                    e.errno.as_deref(),
+                    e.listener.as_deref(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("deny", None, Some("destroyed")),
+            ("deny", None, Some("stays")),
+            ("would-deny", None, None),
+            ("allow", None, None),
+        ];
+        assert_eq!(found, expected);
+        // Nobody knows of those that were not told.
+        let key = RepeatKey {
+            second: 5,
+            ..RepeatKey::of(&Event {
+                reason: Reason::LowPort as u16,
+                ..listened
+            })
+        };
+        log.add_repeats(
+            6,
+            vec![(
+                key,
+                Repeats {
+                    told: 32,
+                    suppressed: 2,
+                },
+            )],
+        );
+        let last = kept(&log).pop().unwrap();
+        assert_eq!((last.repeated, last.listener, last.errno), (2, None, None));
     }
 
     #[test]

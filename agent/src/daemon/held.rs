@@ -6,7 +6,7 @@ use portreeve_common::abi::{Active, Mode, names};
 
 use super::{
     pool::held_status,
-    protocol::{AttachStatus, EventStatus, ProfileStatus, Status},
+    protocol::{AttachStatus, EventStatus, ListenerStatus, ProfileStatus, Status},
 };
 use crate::{
     files::hex,
@@ -72,6 +72,10 @@ impl Held<'_> {
                 suppressed: self.counters.events_suppressed,
                 reports_lost: self.counters.reports_lost,
             },
+            listeners: ListenerStatus {
+                lost: self.counters.listeners_left,
+                ..ListenerStatus::default()
+            },
             selftest: None,
             pending_confirm: None,
             agent: None,
@@ -89,7 +93,12 @@ fn missing(held: &Held<'_>) -> Vec<String> {
         .collect();
     let lacking = held.features.map(Features::lacking).unwrap_or_default();
     missing.extend(lacking.iter().map(|lack| lack.to_string()));
-    if !held.hooks.contains(&names::LISTEN) {
+    if held.hooks.contains(&names::LISTENED) {
+        missing.push(format!(
+            "listen: UNRSV for TCP is judged when the socket listens already, and the agent destroys the listener, as [degraded] accepts: {}",
+            listen::why_not()
+        ));
+    } else if !held.hooks.contains(&names::LISTEN) {
         missing.push(format!(
             "listen: UNRSV for TCP can be judged at bind only: {}",
             listen::why_not()

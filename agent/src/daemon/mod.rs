@@ -6,6 +6,7 @@ pub mod change;
 pub mod client;
 mod confirm;
 pub mod control;
+pub mod destroyer;
 pub mod events;
 pub mod executables;
 pub mod held;

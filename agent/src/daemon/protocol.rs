@@ -104,7 +104,7 @@ pub struct EventRecord {
     pub verdict: String,
     /// The reason's id.
     pub reason: String,
-    /// What the caller sees, if it is refused.
+    /// What the caller sees, if it is refused; `null` of a listener that is destroyed.
     pub errno: Option<String>,
     /// `tcp` or `udp`.
     pub protocol: Option<String>,
@@ -133,6 +133,10 @@ pub struct EventRecord {
     /// What became of `SO_REUSEPORT`: `switched-on`, `switched-off`, or `failed` if
     /// it could not be switched; `null` if it stayed as it was.
     pub sharing: Option<String>,
+    /// What became of a listener that could not be refused, because the BPF LSM is not
+    /// active: `destroyed`, `closed` if its owner was faster, or `stays` if it could not
+    /// be destroyed. `null` for everything else.
+    pub listener: Option<String>,
     /// The policy that decided.
     pub generation: u32,
     /// The entry that decided.
@@ -286,6 +290,8 @@ pub struct Status {
     pub audited: BTreeMap<String, u64>,
     /// What did not get out.
     pub events: EventStatus,
+    /// What became of listeners that were refused when they listened already.
+    pub listeners: ListenerStatus,
     /// The last proof that the hooks are alive; `None` without an agent.
     pub selftest: Option<SelftestStatus>,
     /// A change that waits to be confirmed.
@@ -382,6 +388,21 @@ pub struct EventStatus {
     pub suppressed: u64,
     /// Binds that went on and found the ring half full; the rest is for refusals.
     pub reports_lost: u64,
+}
+
+/// What became of listeners that could not be refused, because the BPF LSM is not active.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Those destroyed since the agent runs; `None` without one.
+    pub destroyed: Option<u64>,
+    /// Those that their owners closed first; `None` without an agent.
+    pub closed: Option<u64>,
+    /// Those that could not be destroyed and were left to listen; `None` without an
+    /// agent.
+    pub stay: Option<u64>,
+    /// Those that the agent could not be told of, since the hooks were attached first:
+    /// they were left to listen too.
+    pub lost: u64,
 }
 
 /// A proof that the hooks are alive.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     diagnostics::{Diagnostics, render},
-    kernel::sysctl::PortSettings,
+    kernel::{pool::settings_without_ours, sysctl::PortSettings},
     policy::{
         holdings, listeners,
         suggestions::{self, Wish, open_ports},
@@ -73,7 +73,8 @@ impl Agent {
     pub(super) fn log_contradictions(&self) {
         let policy = self.policy();
         let mut diagnostics = Diagnostics::new();
-        listeners::compare(&policy, &HostListeners, None, &mut diagnostics);
+        let host = settings_without_ours(&self.source.bpffs);
+        listeners::compare(&policy, &HostListeners, Some(&host), None, &mut diagnostics);
         if diagnostics.iter().next().is_some() {
             let said = render::all(&diagnostics, &policy.sources, false);
             log::warn!("about who has ports already:\n{said}");

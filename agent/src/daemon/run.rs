@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use portreeve_common::abi::names;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::Notify,
+    sync::{Notify, mpsc::UnboundedReceiver},
     task::LocalSet,
     time::Instant,
 };
@@ -21,7 +22,7 @@ use tokio::{
 use super::{
     agent::{Agent, KernelSide, own_netns, scope_netns},
     change::Manner,
-    control, events,
+    control, destroyer, events,
     protocol::{EventRecord, Reloaded, Reply},
     start::{Start, Why},
 };
@@ -99,6 +100,7 @@ async fn main(options: RunOptions) -> Result<()> {
     let features = options.features;
     let own_netns = own_netns()?;
     let scope_netns = scope_netns(options.start.policy.config.scope, own_netns);
+    let began = events::since_boot();
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
@@ -121,6 +123,7 @@ async fn main(options: RunOptions) -> Result<()> {
         events,
         traces,
     } = up;
+    let doomed = pins.map(names::DOOMED);
     let mut undo = Undo(if adopted { None } else { Some(pins) });
     let listener = control::listen(&options.socket)?;
     let side = KernelSide {
@@ -129,7 +132,6 @@ async fn main(options: RunOptions) -> Result<()> {
         pool,
         identifier,
         attach,
-        features,
     };
     let why = options.start.why;
     let agent = Rc::new(Agent::start(
@@ -138,8 +140,11 @@ async fn main(options: RunOptions) -> Result<()> {
         options.store,
         options.start,
     )?);
+    let told = destroyer::start(doomed, began, own_netns, Arc::clone(&agent.tally))
+        .context("can't start the thread that destroys listeners")?;
     agent.log.borrow_mut().print = options.print;
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));
+    tokio::task::spawn_local(read_destroyed(told, Rc::clone(&agent)));
     if let Some(traces) = traces {
         tokio::task::spawn_local(read_traces(traces));
     }
@@ -259,7 +264,6 @@ fn tell(why: Why, agent: &Agent) {
             FILES_INTERVAL.as_secs()
         ),
     }
-    agent.log_contradictions();
 }
 
 /// Says that the mode asked for is proven: one line, and systemd is told.
@@ -395,6 +399,12 @@ async fn read_events(ring: RingBuf<MapData>, agent: Rc<Agent>) {
         } else {
             ready.clear_ready();
         }
+    }
+}
+
+async fn read_destroyed(mut told: UnboundedReceiver<destroyer::Told>, agent: Rc<Agent>) {
+    while let Some((event, fate)) = told.recv().await {
+        agent.log.borrow_mut().add_destroyed(&event, fate);
     }
 }
 

@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use super::confirm::Pending;
 use crate::{
-    diagnostics::{Code, Diagnostics, Severity},
+    diagnostics::{Code, Diagnostics, Severity, Sources},
     files::Hash,
     policy::{
         build::Policy,
         identity::exes::Presence,
-        source::{Origin, Outcome, Source},
+        source::{Origin, Source},
     },
     profile::ReadError,
     state::{Record, StateError, Store},
@@ -44,6 +44,7 @@ struct Remembered {
     name: String,
     record: Record,
     policy: Rc<Policy>,
+    diagnostics: Diagnostics,
 }
 
 /// What `source` begins with where the kernel has the policy of hash `held`, if it has
@@ -57,17 +58,18 @@ pub fn choose(
     source: &Source,
     store: &Store,
     held: Option<&Hash>,
-    show: impl Fn(&Outcome),
+    show: impl Fn(&Diagnostics, &Sources),
 ) -> Result<Option<Start>, ReadError> {
     let last = remembered(source, store, held);
     let known = last.as_ref().filter(|_| held.is_some());
     let in_kernel = known.map(|last| Rc::clone(&last.policy));
     if let Some(last) = &last {
-        if let Some(start) = unconfirmed(source, store, held.is_some(), last) {
+        if let Some(start) = unconfirmed(source, store, held.is_some(), last, &show) {
             return Ok(Some(start));
         }
         if held.is_some() && !store.has_ended() && last.record.is_of(source) {
             log(store.found(&last.name, false));
+            show(&last.diagnostics, &last.policy.sources);
             return Ok(Some(Start {
                 policy: Rc::clone(&last.policy),
                 held: in_kernel,
@@ -77,7 +79,7 @@ pub fn choose(
         }
     }
     let outcome = source.read(&Presence)?;
-    show(&outcome);
+    show(&outcome.diagnostics, outcome.sources());
     match (outcome.policy, last) {
         (Ok(policy), _) => Ok(Some(Start {
             policy: Rc::new(policy),
@@ -88,6 +90,7 @@ pub fn choose(
         (Err(_), Some(last))
             if last.record.is_of(source) && lacks_accounts_only(&outcome.diagnostics) =>
         {
+            show(&last.diagnostics, &last.policy.sources);
             Ok(Some(Start {
                 policy: last.policy,
                 held: in_kernel,
@@ -100,7 +103,13 @@ pub fn choose(
 }
 
 /// What becomes of a change that was waiting to be confirmed; `None` if `last` is none.
-fn unconfirmed(source: &Source, store: &Store, is_held: bool, last: &Remembered) -> Option<Start> {
+fn unconfirmed(
+    source: &Source,
+    store: &Store,
+    is_held: bool,
+    last: &Remembered,
+    show: impl Fn(&Diagnostics, &Sources),
+) -> Option<Start> {
     let confirm = store.confirm_of(&last.name)?;
     let before = store.record(&confirm.back_to);
     let before = before.and_then(|record| again(source, store, &confirm.back_to, record));
@@ -112,6 +121,7 @@ fn unconfirmed(source: &Source, store: &Store, is_held: bool, last: &Remembered)
     let waits = is_held && !confirm.until.left().is_zero();
     if waits {
         log(store.found(&last.name, true));
+        show(&last.diagnostics, &last.policy.sources);
         return Some(Start {
             policy: Rc::clone(&last.policy),
             held: in_kernel,
@@ -122,6 +132,7 @@ fn unconfirmed(source: &Source, store: &Store, is_held: bool, last: &Remembered)
             why: Some(Why::Kept),
         });
     }
+    show(&before.diagnostics, &before.policy.sources);
     Some(Start {
         policy: before.policy,
         held: in_kernel,
@@ -149,9 +160,9 @@ fn again(source: &Source, store: &Store, name: &str, record: Record) -> Option<R
         accounts: &record.accounts,
         sysname: &record.sysname,
     };
-    let outcome = source.again(origin, &Presence);
-    let policy = outcome.ok().and_then(|outcome| outcome.policy.ok());
-    let Some(policy) = policy else {
+    let outcome = source.again(origin, &Presence).ok();
+    let made = outcome.and_then(|outcome| Some((outcome.policy.ok()?, outcome.diagnostics)));
+    let Some((policy, diagnostics)) = made else {
         log::error!("what was in force has errors for this agent, on this host");
         return None;
     };
@@ -159,6 +170,7 @@ fn again(source: &Source, store: &Store, name: &str, record: Record) -> Option<R
         name: name.to_owned(),
         record,
         policy: Rc::new(policy),
+        diagnostics,
     })
 }
 

@@ -24,6 +24,8 @@ pub struct Counters {
     pub events_suppressed: u64,
     /// Events of binds that went on and found the ring half full.
     pub reports_lost: u64,
+    /// Listeners that stay, because the ring of those to destroy had no room.
+    pub listeners_left: u64,
 }
 
 /// Reads the counters.
@@ -43,6 +45,7 @@ pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
         events_lost: sum(counter::EVENTS_LOST)?,
         events_suppressed: sum(counter::EVENTS_SUPPRESSED)?,
         reports_lost: sum(counter::REPORTS_LOST)?,
+        listeners_left: sum(counter::LISTENERS_LEFT)?,
         ..Counters::default()
     };
     for reason in Reason::ALL {

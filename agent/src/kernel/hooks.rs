@@ -6,7 +6,7 @@ use aya::programs::loaded_programs;
 use portreeve_common::abi::names;
 use serde::{Deserialize, Serialize};
 
-use super::{KernelError, cgroup::AttachPoint, listen, pins::Pins, sys};
+use super::{KernelError, cgroup::AttachPoint, listen, listened, pins::Pins, sys};
 
 /// The hooks on a cgroup, in the order in which they are attached: what judges a port that was
 /// given comes before what tells it that the port was judged.
@@ -46,7 +46,7 @@ fn target_of(pins: &Pins, name: &str) -> Result<sys::LinkTarget, KernelError> {
         .map_err(KernelError::io(format!("can't read {}", path.display())))
 }
 
-/// The hooks that are attached, that on listen last. A link whose cgroup was removed
+/// The hooks that are attached, those on listen last. A link whose cgroup was removed
 /// judges nothing any more; nor is there a socket of that cgroup left to listen.
 pub fn attached(pins: &Pins) -> Vec<&'static str> {
     let mut hooks: Vec<&str> = HOOKS
@@ -55,6 +55,9 @@ pub fn attached(pins: &Pins) -> Vec<&'static str> {
         .collect();
     if !hooks.is_empty() && listen::is_attached(pins) {
         hooks.push(names::LISTEN);
+    }
+    if listened::is_attached(pins) {
+        hooks.push(names::LISTENED);
     }
     hooks
 }

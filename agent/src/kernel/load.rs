@@ -27,7 +27,9 @@ use super::{
     features::Features,
     hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
     identify::Identifier,
-    listen, object,
+    listen,
+    listened::{self, Listened},
+    object,
     pins::{Found, Lock, Pins},
     pool::Pool,
     repeats::RepeatTable,
@@ -58,8 +60,12 @@ pub struct Kernel {
     pub counters: PerCpuArray<MapData, u64>,
     /// Refusals that make no event of their own.
     pub repeats: RefCell<RepeatTable>,
+    /// The hook for listen without the BPF LSM.
+    pub listened: Listened,
     /// Whether hooks of an earlier agent were adopted.
     pub adopted: bool,
+    /// What the programs were told that the kernel has.
+    pub features: Features,
     pins: Pins,
     _lock: Lock,
 }
@@ -141,6 +147,7 @@ impl Kernel {
             attach(&mut ebpf, name, options)?;
         }
         listen::bring_up(&mut ebpf, offsets, options.pins);
+        let listened = Listened::load(&mut ebpf, offsets, options.pins);
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
         let repeats = take(&mut ebpf, names::REPEATS)?;
@@ -148,7 +155,9 @@ impl Kernel {
         let kernel = Self {
             counters,
             repeats: RefCell::new(repeats),
+            listened,
             adopted,
+            features: options.features,
             pins: options.pins.clone(),
             _lock: lock,
         };
@@ -210,6 +219,7 @@ pub fn take_away(pins: &Pins) -> Result<(), KernelError> {
         // What can't be detached so is by the removal of its pin.
         let _ = sys::open_pin(&pins.link(name)).and_then(|link| sys::detach(link.as_fd()));
     }
+    listened::detach(pins);
     listen::silence(pins);
     // Before the record of it goes.
     if pins.map(names::POOL).exists() {

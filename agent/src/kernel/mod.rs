@@ -17,6 +17,7 @@ pub mod hooks;
 pub mod identify;
 mod job_tables;
 pub mod listen;
+pub mod listened;
 pub mod load;
 pub mod lsm;
 mod mapping;

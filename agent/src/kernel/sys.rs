@@ -12,10 +12,12 @@ use nix::libc;
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
@@ -120,6 +122,55 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     };
     // SAFETY: the layout is BPF_OBJ_GET's and `path` outlives the call.
     owned(unsafe { bpf(BPF_OBJ_GET, &mut attr) }?)
+}
+
+/// Pins `object` at `path`.
+///
+/// # Errors
+///
+/// `EEXIST` when something is pinned there.
+pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    #[repr(C)]
+    struct Attr {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut attr = Attr {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: raw(object),
+        file_flags: 0,
+    };
+    // SAFETY: the layout is BPF_OBJ_PIN's and `path` outlives the call.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(drop)
+}
+
+/// Attaches `program` to the cgroup `directory`, beside others of kind `attach_type`.
+///
+/// # Errors
+///
+/// What the kernel says, `EINVAL` if the program is of another kind.
+pub fn attach(
+    program: BorrowedFd<'_>,
+    directory: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attr {
+        prog_fd: u32,
+        target_fd: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        prog_fd: raw(program),
+        target_fd: raw(directory),
+        attach_type,
+        flags: 0,
+    };
+    // SAFETY: the layout is BPF_LINK_CREATE's; it holds no pointer.
+    owned(unsafe { bpf(BPF_LINK_CREATE, &mut attr) }?)
 }
 
 /// Makes `link` run `program` from now on: every bind meets the old program or

@@ -19,7 +19,7 @@ use super::{
     restrictions::{self, Restriction},
     servauth::ServAuth,
     source::Files,
-    unsupported::keep_supported,
+    unsupported::{AtListen, keep_supported},
 };
 use crate::{
     config::Config,
@@ -58,6 +58,8 @@ pub struct Policy {
     pub compiled: Compiled,
     /// What becomes of the ports that the kernel hands out.
     pub pool: Plan,
+    /// What becomes of its rules for listen.
+    pub at_listen: AtListen,
     /// The files it was read from; none if it was made from texts.
     pub files: Files,
     /// The system's name in SAF resources.
@@ -92,6 +94,8 @@ pub struct Ingredients<'a> {
     pub lsm: Option<BpfLsm>,
     /// What the kernel has, if the policy is for it and that could be told.
     pub features: Option<Features>,
+    /// Says why listeners can't be destroyed on the host that the policy is for.
+    pub destroying: fn() -> Option<String>,
     /// Compare with what listens on this host.
     pub listeners: Option<&'a dyn Listeners>,
 }
@@ -112,6 +116,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         host,
         lsm,
         features,
+        destroying,
         listeners,
     } = ingredients;
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
@@ -140,10 +145,11 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         }
         .run(diagnostics);
     }
+    let at_listen = AtListen::of(&rules, &config, lsm.as_ref(), destroying);
     let mut pool = Plan::default();
     if purpose == Purpose::Enforce {
         confirm(&rules, diagnostics);
-        rules = keep_supported(&profile, rules, lsm.as_ref(), diagnostics);
+        rules = keep_supported(&profile, rules, &at_listen, diagnostics);
         pool = pool::plan(
             &profile,
             &rules.entries,
@@ -193,13 +199,14 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         configured,
         compiled,
         pool,
+        at_listen,
         files: Files::default(),
         sysname,
         accounts: FixedAccounts::default(),
     };
     if let Some(listeners) = listeners {
         let advice = lint.as_ref().map(|host| &host.ports);
-        listeners::compare(&policy, listeners, advice, diagnostics);
+        listeners::compare(&policy, listeners, host.as_ref(), advice, diagnostics);
     }
     policy
 }
@@ -266,6 +273,11 @@ impl Policy {
     /// How many entries were written and don't take effect (`LNT-06`).
     pub fn dropped(&self) -> usize {
         self.configured.saturating_sub(self.reservations.len())
+    }
+
+    /// Whether listeners that it refuses are destroyed, because listen can't be refused.
+    pub fn destroys_listeners(&self) -> bool {
+        matches!(self.at_listen, AtListen::Destroyed { .. })
     }
 
     /// The profile's path.

@@ -166,6 +166,7 @@ mod tests {
             host: None,
             lsm: None,
             features: None,
+            destroying: || None,
             listeners: None,
             inodes: &Presence,
         };

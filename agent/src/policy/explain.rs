@@ -191,7 +191,7 @@ pub fn explain(
         address: final_address(policy, question, &verdict),
         sharing: reserved.then(|| if verdict.shared { "shared" } else { "single" }.into()),
         reason: verdict.reason.id().into(),
-        errno: errno(verdict.reason, question, features).map(Into::into),
+        errno: errno(policy, verdict.reason, question, features).map(Into::into),
         selected: rule.and_then(|rule| selected(policy, rule, &verdict)),
         text: story.tell(),
         entry,
@@ -270,8 +270,16 @@ fn asked(address: Option<IpAddr>) -> Asked {
 }
 
 /// What the caller sees. The kernel's threads go on to their next port for nothing
-/// but a port that is taken.
-fn errno(reason: Reason, question: &Question, features: Features) -> Option<&'static str> {
+/// but a port that is taken. Whose listener is destroyed sees nothing.
+fn errno(
+    policy: &Policy,
+    reason: Reason,
+    question: &Question,
+    features: Features,
+) -> Option<&'static str> {
+    if question.listen && policy.destroys_listeners() {
+        return None;
+    }
     // A security module always says which.
     let is_chosen = features.has(Feature::Errno) || question.listen;
     reason.errno().map(|errno| match errno {

@@ -1,7 +1,7 @@
 //! What listens on the host, compared with what a policy says about it.
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,22 +25,27 @@ use crate::{
     profile::ast::User,
 };
 
-/// Reports listeners that `policy` refuses, and if asked advises on those that it
-/// doesn't speak of; `advice` has the host's settings then. Says so if the kernel
-/// doesn't list its sockets.
+/// Reports listeners that `policy` refuses on a host with the settings `host`, if
+/// they are known, and if asked advises on those that it doesn't speak of; `advice`
+/// has the settings then. Says so if the kernel doesn't list its sockets.
 pub fn compare(
     policy: &Policy,
     listeners: &dyn Listeners,
+    host: Option<&PortSettings>,
     advice: Option<&PortSettings>,
     diagnostics: &mut Diagnostics,
 ) {
-    let has_slot = |socket: &Socket| is_named(policy, socket.protocol, socket.port);
+    let settings = host.or(advice);
+    let is_judged = |socket: &Socket| {
+        is_named(policy, socket.protocol, socket.port)
+            || settings.is_some_and(|s| is_unreserved(policy, s, socket))
+    };
     // Who has a socket takes a look at every process; not for nothing.
-    match listeners.of(&|socket| advice.is_some() || has_slot(socket)) {
+    match listeners.of(&|socket| advice.is_some() || is_judged(socket)) {
         Ok(found) => {
             let (named, other): (Vec<Listener>, _) = found
                 .into_iter()
-                .partition(|listener| has_slot(&listener.socket));
+                .partition(|listener| is_judged(&listener.socket));
             held_by_others(policy, &named, diagnostics);
             if let Some(settings) = advice {
                 advise(policy, settings, &other, diagnostics);
@@ -61,6 +66,14 @@ pub(super) fn is_named(policy: &Policy, protocol: Protocol, port: u16) -> bool {
     slot.is_some_and(|slot| slot != Slot::default())
 }
 
+/// Whether UNRSV is about `socket`. A port that the kernel may have chosen is nobody's
+/// choice (`UNR-16`), and what only listen decides isn't decided yet for who doesn't.
+fn is_unreserved(policy: &Policy, settings: &PortSettings, socket: &Socket) -> bool {
+    let rules = policy.compiled.image.unreserved(socket.protocol);
+    rules.is_some_and(|rules| rules.entries.count() > 0 && !(socket.idle && rules.at_listen()))
+        && !settings.hands_out(socket.port, socket.port)
+}
+
 /// What `holder` would ask for, to have `socket` again.
 pub(super) fn question(socket: &Socket, holder: &Holder) -> Question {
     Question {
@@ -75,6 +88,12 @@ pub(super) fn question(socket: &Socket, holder: &Holder) -> Question {
         address: Some(socket.address),
         ..Question::default()
     }
+}
+
+/// Whether `socket` was judged when it began to listen.
+fn is_at_listen(policy: &Policy, socket: &Socket) -> bool {
+    let rules = policy.compiled.image.unreserved(socket.protocol);
+    !is_named(policy, socket.protocol, socket.port) && rules.is_some_and(|rules| rules.at_listen())
 }
 
 /// `LNT-07`, `IBI-16`: ports that somebody has who couldn't bind them now. Such a
@@ -133,14 +152,19 @@ pub(super) fn speaker<'h>(
     socket: &Socket,
     holders: &'h [Holder],
 ) -> Option<(&'h Holder, Verdict)> {
-    let judged = |holder: &'h Holder| {
-        let verdict = judge(policy, socket.protocol, &question(socket, holder));
-        (holder, verdict)
+    let judged = |holder: &'h Holder, listen: bool| {
+        let question = Question {
+            listen,
+            ..question(socket, holder)
+        };
+        (holder, judge(policy, socket.protocol, &question))
     };
     // Whoever has it from a socket unit didn't bind it, and won't.
     if let Some(systemd) = holders.iter().find(|holder| holder.unit.is_some()) {
-        return Some(judged(systemd));
+        return Some(judged(systemd, false));
     }
+    let listen = is_at_listen(policy, socket);
+    let judged = |holder| judged(holder, listen);
     // A socket that is handed on has several holders; one that may is enough.
     let may = holders
         .iter()

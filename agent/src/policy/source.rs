@@ -15,7 +15,7 @@ use crate::{
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
     files::{Hash, PolicyFiles, ReadFile, Trust, combined},
     kernel::{features::Features, lsm::BpfLsm, pool::settings_without_ours},
-    ports::{HostListeners, Listeners},
+    ports::{HostListeners, Listeners, destroy},
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
@@ -263,6 +263,7 @@ impl Source {
                     .then(|| settings_without_ours(&self.bpffs)),
                 lsm: self.of_this_host.then(BpfLsm::of_host),
                 features: self.features,
+                destroying: destroy::problem,
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
             },

@@ -49,6 +49,9 @@ impl Story<'_> {
             text.push_str(&format!(" {}:{}: {}.", entry.file, entry.line, entry.text));
         }
         if self.verdict.refuses() {
+            if question.listen && self.policy.destroys_listeners() {
+                text.push_str(" Without the BPF LSM listen itself succeeds, and the agent destroys the listener some milliseconds later.");
+            }
             text.push_str(&format!(" {}", self.change()));
         }
         if self.verdict.grant {

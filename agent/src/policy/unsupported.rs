@@ -6,40 +6,98 @@
 use portreeve_common::abi::Protocol;
 
 use super::reservations::{Kind, Reservation, Rules};
+use crate::config::{Config, Feature};
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span};
 use crate::kernel::lsm::BpfLsm;
 use crate::profile::ast::{Profile, SaConfig, Statement};
 
+/// What becomes of UNRSV for TCP that is judged at listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtListen {
+    /// Listen is refused; or the kernel that it is for isn't known, or there is no such
+    /// rule.
+    Refused,
+    /// The listener is destroyed right after it starts. The config accepts that.
+    Destroyed {
+        /// Why listen isn't refused.
+        problem: String,
+    },
+    /// Nothing.
+    Unjudged {
+        /// Why.
+        problem: String,
+        /// What would help.
+        advice: String,
+    },
+}
+
+impl AtListen {
+    /// Under `config`, on a kernel with `lsm`. `destroying` says why listeners can't
+    /// be destroyed there; it is asked only if it matters.
+    pub fn of(
+        rules: &Rules,
+        config: &Config,
+        lsm: Option<&BpfLsm>,
+        destroying: fn() -> Option<String>,
+    ) -> Self {
+        let lsm = lsm.filter(|_| rules.unreserved_at_listen(Protocol::Tcp));
+        let Some((problem, advice)) = lsm.and_then(|lsm| lsm.problem().zip(lsm.advice())) else {
+            return Self::Refused;
+        };
+        if !config.degraded.accepts(Feature::Listen) {
+            let accept = "accept with `[degraded] accept = [\"listen\"]` that a listener is destroyed right after it starts";
+            return Self::Unjudged {
+                problem,
+                advice: format!("{advice}, {accept}"),
+            };
+        }
+        match destroying() {
+            None => Self::Destroyed { problem },
+            Some(why) => Self::Unjudged {
+                problem: format!("{problem}, and {why}"),
+                advice,
+            },
+        }
+    }
+}
+
 /// Takes out of `rules`, settled from `profile`, what the kernel side can't
-/// enforce, and reports it. `lsm` is the kernel's that is to enforce them, if it is
-/// known.
+/// enforce, and reports it.
 pub fn keep_supported(
     profile: &Profile,
     mut rules: Rules,
-    lsm: Option<&BpfLsm>,
+    at_listen: &AtListen,
     diagnostics: &mut Diagnostics,
 ) -> Rules {
     report_settings(profile, diagnostics);
-    let unjudged = lsm.filter(|_| rules.unreserved_at_listen(Protocol::Tcp));
+    let mut entries = rules.entries.iter();
+    if let AtListen::Destroyed { problem } = at_listen
+        && let Some(entry) = entries.find(|entry| is_unreserved_tcp(entry))
+    {
+        diagnostics.push_with(Severity::Warning, || {
+            let message = format!(
+                "UNRSV for TCP is judged when the socket listens already, because {problem}: the listener is destroyed some milliseconds later"
+            );
+            let help = "until then clients are accepted, the port stays taken until the socket is closed, Multipath TCP listeners stay, and nothing is destroyed while no agent runs; WHENBIND on all UNRSV entries for TCP has none of these limits";
+            Diagnostic::warning(Code::UnreservedUnsupported, entry.span, message).help(help)
+        });
+    }
     rules
         .entries
-        .retain(|entry| is_supported(entry, unjudged, diagnostics));
+        .retain(|entry| is_supported(entry, at_listen, diagnostics));
     rules
 }
 
+fn is_unreserved_tcp(entry: &Reservation) -> bool {
+    entry.kind == Kind::Unreserved && entry.protocol == Protocol::Tcp
+}
+
 /// Whether `entry` can be enforced. Reports what can't, and what is left out of
-/// an entry that otherwise can. `at_listen` is what judges UNRSV for TCP at listen, if
-/// it has to.
-fn is_supported(
-    entry: &Reservation,
-    at_listen: Option<&BpfLsm>,
-    diagnostics: &mut Diagnostics,
-) -> bool {
+/// an entry that otherwise can.
+fn is_supported(entry: &Reservation, at_listen: &AtListen, diagnostics: &mut Diagnostics) -> bool {
     let options = &entry.options;
-    if entry.kind == Kind::Unreserved
-        && entry.protocol == Protocol::Tcp
-        && let Some(lsm) = at_listen
-        && let (Some(problem), Some(advice)) = (lsm.problem(), lsm.advice())
+    if let AtListen::Unjudged { problem, advice } = at_listen
+        && is_unreserved_tcp(entry)
     {
         diagnostics.push_with(Severity::Error, || {
             let message = format!("UNRSV for TCP is judged at listen by the BPF LSM: {problem}; the entry is dropped");

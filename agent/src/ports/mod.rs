@@ -4,6 +4,7 @@
 //! from the many that are connected; who holds one is found in `/proc`. Both are
 //! snapshots: a socket may be gone, and a process too, before they are looked at.
 
+pub mod destroy;
 mod holders;
 mod sockets;
 pub mod units;

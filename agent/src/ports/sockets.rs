@@ -94,7 +94,7 @@ fn socket(protocol: Protocol, response: &InetResponse) -> Socket {
 }
 
 /// Hands each answer to `request` to `each`.
-fn dump(
+pub(super) fn dump(
     netlink: &Netlink,
     request: InetRequest,
     mut each: impl FnMut(&InetResponse),

@@ -86,6 +86,12 @@ fn details(event: &EventRecord) -> Vec<String> {
         (None, None) => {}
     }
     details.push(format!("cgroup {}", escaped(&event.cgroup)));
+    match event.listener.as_deref() {
+        Some("stays") => details.push("the listener STAYS".into()),
+        Some("closed") => details.push("the listener was closed first".into()),
+        Some(fate) => details.push(format!("the listener was {}", escaped(fate))),
+        None => {}
+    }
     match event.sharing.as_deref() {
         Some("failed") => details.push("SO_REUSEPORT could NOT be switched".into()),
         Some(switched) => details.push(format!("SO_REUSEPORT {}", switched.replace('-', " "))),
@@ -119,6 +125,7 @@ pub(crate) mod tests {
             granted: false,
             rewritten: None,
             sharing: None,
+            listener: None,
             generation: 1,
             entry: Some(EventEntry {
                 file: Some("p".into()),
@@ -136,6 +143,19 @@ pub(crate) mod tests {
             text(&event()),
             format!("T refused tcp/21 to wrong (pid 7, uid 5, address 0.0.0.0, cgroup /a): {why}")
         );
+        for (listener, words) in [
+            ("destroyed", "cgroup /a, the listener was destroyed)"),
+            ("closed", "the listener was closed first)"),
+            ("stays", "the listener STAYS)"),
+        ] {
+            let listened = EventRecord {
+                hook: Some("listen".into()),
+                listener: Some(listener.into()),
+                errno: None,
+                ..event()
+            };
+            assert!(text(&listened).contains(words), "{}", text(&listened));
+        }
         let changed = EventRecord {
             verdict: "allow".into(),
             reason: "permitted".into(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     daemon::{
         pool::short,
-        protocol::{PoolStatus, ProfileStatus, Status},
+        protocol::{ListenerStatus, PoolStatus, ProfileStatus, Status},
     },
     diagnostics::escaped,
     kernel::hooks::HOOKS,
@@ -113,7 +113,26 @@ pub fn text(status: &Status) -> String {
     if !untold.is_empty() {
         lines.push(format!("no event    {}", untold.join(", ")));
     }
+    lines.extend(listeners(&status.listeners));
     lines.join("\n")
+}
+
+/// What became of listeners that could not be refused.
+fn listeners(listeners: &ListenerStatus) -> Option<String> {
+    let fates = [
+        (listeners.destroyed, "destroyed"),
+        (listeners.closed, "closed by their owners"),
+        (listeners.stay, "STAY, because they can't be destroyed"),
+        (Some(listeners.lost), "STAY for want of room"),
+    ];
+    let fates = fates
+        .iter()
+        .filter_map(|(count, what)| Some(((*count)?, what)));
+    let fates: Vec<String> = fates
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    (!fates.is_empty()).then(|| format!("listeners   {}", fates.join(", ")))
 }
 
 fn pool(pool: &PoolStatus) -> Vec<String> {

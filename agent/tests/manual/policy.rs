@@ -137,6 +137,7 @@ fn make(
         lsm: Some(BpfLsm::Inactive {
             modules: "lockdown,capability,yama".to_owned(),
         }),
+        destroying: || None,
         listeners: None,
     };
     let policy = build(ingredients, &mut diagnostics);

@@ -14,7 +14,7 @@ pub enum Hook {
     PostBind4 = 14,
     /// `cgroup/post_bind6`
     PostBind6 = 16,
-    /// `lsm/socket_listen`
+    /// `lsm/socket_listen`; without the BPF LSM `sock_ops`, see [`Event::AFTERWARDS`]
     Listen = 20,
 }
 
@@ -103,6 +103,28 @@ impl Event {
     pub const KERNEL: u8 = 32;
     /// `SO_REUSEPORT` could not be switched.
     pub const SHARING_FAILED: u8 = 64;
+    /// A listen was judged when the socket listened already: the call goes on, and the
+    /// agent destroys the listener.
+    pub const AFTERWARDS: u8 = 128;
+}
+
+/// A listener that the agent is to destroy, as written to a ring of its own. The
+/// event is the agent's to tell: it says what became of the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Doomed {
+    /// The refusal.
+    pub event: Event,
+    /// The socket's cookie: no other socket ever has it.
+    pub socket: u64,
+    /// Cookie of the socket's network namespace.
+    pub netns: u64,
+    /// Index of the network device it is bound to, or 0.
+    pub device: u32,
+    /// Its address family: 2 for IPv4, 10 for IPv6.
+    pub family: u16,
+    /// 1 if it was only counted, because the same second told enough like it; else 0.
+    pub silent: u16,
 }
 
 /// What makes refusals repetitions of each other: the same rule refuses the same
@@ -122,11 +144,14 @@ pub struct RepeatKey {
     pub second: u32,
     /// [`Event::reason`]
     pub reason: u32,
-    /// [`Event::flags`] that every repetition has: [`Event::AUDIT`].
-    pub audit: u32,
+    /// Those of [`Event::flags`] that every repetition has: [`RepeatKey::FLAGS`].
+    pub flags: u32,
 }
 
 impl RepeatKey {
+    /// The flags that are part of the key.
+    pub const FLAGS: u8 = Event::AUDIT | Event::AFTERWARDS;
+
     /// The key that `event`, of a refusal, is counted under.
     pub const fn of(event: &Event) -> Self {
         Self {
@@ -136,7 +161,7 @@ impl RepeatKey {
             uid: event.uid,
             second: (event.time / 1_000_000_000) as u32,
             reason: event.reason as u32,
-            audit: (event.flags & Event::AUDIT) as u32,
+            flags: (event.flags & Self::FLAGS) as u32,
         }
     }
 }

@@ -29,6 +29,8 @@ fields! {
     TaskLeader = "task_struct", "group_leader";
     /// The thread's name.
     TaskComm = "task_struct", "comm";
+    /// Its process.
+    TaskProcess = "task_struct", "tgid";
     /// `PF_KTHREAD` and others.
     TaskFlags = "task_struct", "flags";
     /// The effective credentials.
@@ -93,6 +95,8 @@ fields! {
     SockNet = "sock_common", "skc_net";
     /// Whether a socket takes IPv6 only: a bit.
     SockV6Only = "sock_common", "skc_ipv6only";
+    /// The network device that a socket is bound to.
+    SockDevice = "sock_common", "skc_bound_dev_if";
     /// What the protocols know of a socket.
     SocketSock = "socket", "sk";
     /// A socket's address family.
@@ -163,6 +167,7 @@ impl Field {
             | Self::NetCommon
             | Self::NamespaceInode => Needed::Never,
             Self::SocketSock
+            | Self::SockDevice
             | Self::SockFamily
             | Self::SockPort
             | Self::SockAddress4

@@ -25,8 +25,8 @@ pub use self::{
     active::{Active, Mode},
     entry::{Entry, EntryOptions, Who},
     event::{
-        Event, Hook, RepeatKey, Repeats, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4, SELFTEST_V6,
-        TOLD_PER_SECOND,
+        Doomed, Event, Hook, RepeatKey, Repeats, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
+        SELFTEST_V6, TOLD_PER_SECOND,
     },
     feature::Feature,
     field::{FIELDS, Field, Needed},
@@ -61,6 +61,8 @@ pub const MAX_ENTRIES_PER_PORT: u32 = 256;
 pub const MAX_REPEATS: u32 = 8192;
 /// Bytes of the event ring; a power of two and a multiple of the page size.
 pub const EVENT_RING_BYTES: u32 = 1 << 20;
+/// Bytes of the ring of listeners to destroy: room for 7710 of them.
+pub const DOOMED_RING_BYTES: u32 = 1 << 20;
 
 /// No entry: the value of an entry index when no entry decided.
 pub const NO_ENTRY: u32 = u32::MAX;
@@ -114,6 +116,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Event, pid) == 64);
     assert!(core::mem::offset_of!(Event, port) == 84);
     assert!(core::mem::offset_of!(Event, hook) == 88);
+    assert!(size_of::<Doomed>() == 120);
     assert!(size_of::<RepeatKey>() == 32);
     assert!(size_of::<Repeats>() == 16);
 };
@@ -171,8 +174,14 @@ mod tests {
                 assert!(!core::mem::replace(&mut seen[index], true));
             }
         }
-        assert!(!seen[counter::EVENTS_LOST as usize]);
-        assert!(!seen[counter::EVENTS_SUPPRESSED as usize]);
+        for others in [
+            counter::EVENTS_LOST,
+            counter::EVENTS_SUPPRESSED,
+            counter::REPORTS_LOST,
+            counter::LISTENERS_LEFT,
+        ] {
+            assert!(!core::mem::replace(&mut seen[others as usize], true));
+        }
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub const EVENTS: &str = "EVENTS";
 /// that a hook in audit mode has seen last.
 pub const SELFTEST: &str = "SELFTEST";
 
+/// Ring buffer of [`super::Doomed`].
+pub const DOOMED: &str = "DOOMED";
 /// What was changed in the kernel's pool of ports ([`super::pool`]).
 pub const POOL: &str = "POOL";
 /// The program that judges at listen, as the attached one's only element.
@@ -62,7 +64,7 @@ pub const LISTENING: &str = "LISTENING";
 pub const IDENTIFIED: &str = "IDENTIFIED";
 
 /// Every map that is pinned, in the order in which they are.
-pub const PINNED_MAPS: [&str; 27] = [
+pub const PINNED_MAPS: [&str; 28] = [
     INFO,
     ACTIVE,
     SLOTS,
@@ -90,6 +92,7 @@ pub const PINNED_MAPS: [&str; 27] = [
     SELFTEST,
     POOL,
     LISTENING,
+    DOOMED,
 ];
 
 /// The `cgroup/bind4` program.
@@ -104,5 +107,8 @@ pub const POST_BIND6: &str = "post_bind6";
 pub const LISTEN: &str = "listen";
 /// The `lsm/socket_listen` program that judges.
 pub const JUDGE_LISTEN: &str = "judge_listen";
+/// The `sock_ops` program that judges at listen without the BPF LSM: when the socket
+/// listens already.
+pub const LISTENED: &str = "listened";
 /// The program that tells what the kernel knows a file by; it is run and never attached.
 pub const IDENTIFY: &str = "identify";

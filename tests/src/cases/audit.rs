@@ -50,7 +50,7 @@ fn nothing_is_refused_and_all_is_told(s: &Sandbox) -> Result<()> {
     let status = agent.status()?;
     ensure_eq!(status["mode"], "audit", "mode");
     ensure!(agent.ready().contains("mode audit"), "{}", agent.ready());
-    drop(agent);
+    agent.terminate()?;
     judge(s, PROFILE, AUDIT.report_all(), &cases(s)).map(drop)
 }
 

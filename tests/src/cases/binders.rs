@@ -39,7 +39,7 @@ const PORT: u16 = 4021;
 /// A copy of the tests' own program, which gives its processes this name.
 fn copy(s: &Sandbox, name: &str) -> Result<PathBuf> {
     let path = s.dir.join(name);
-    // A link would do for the name, but a folder may be on another file system.
+    // Not a link: the folder may be on another file system.
     fs::copy(env::current_exe()?, &path)?;
     Ok(path)
 }
@@ -131,7 +131,7 @@ fn a_socket_activator_is_judged_as_itself(s: &Sandbox) -> Result<()> {
     ensure!(said.contains("Permission denied"), "{said}");
     let wrong = format!("{root}/wrong");
     watch.expect(&[("other-job", 1)], &[event("deny", PORT, NAME, &wrong)])?;
-    drop(agent);
+    agent.terminate()?;
 
     for (job, cgroup) in [
         (format!("comm = \"{NAME}\""), "wrong"),
@@ -196,6 +196,7 @@ fn a_users_systemd_binds_by_itself(s: &Sandbox) -> Result<()> {
         let event = event(verdict, PORT, "systemd", &manager);
         watch.expect(&[(reason, 1)], &[event])?;
         systemd.stop(&["web.socket"])?;
+        agent.terminate()?;
     }
     Ok(())
 }
@@ -261,7 +262,7 @@ fn a_proxy_binds_for_a_container(s: &Sandbox) -> Result<()> {
     watch.expect(&[("other-job", 1)], &[refused])?;
     ensure_eq!(attempt()?, Ok(()), "in the container");
     watch.expect(&[], &[])?;
-    drop(agent);
+    agent.terminate()?;
 
     // Not the daemon, nor anybody else who calls himself so.
     let by_proxy = format!("cgroup = \"{service}\"\ncomm = \"docker-proxy\"");
@@ -315,7 +316,7 @@ fn a_daemon_binds_for_its_proxy(s: &Sandbox) -> Result<()> {
     );
     let refused = event("deny", PORT, "dockerd", service);
     watch.expect(&[("other-job", 1)], &[refused])?;
-    drop(agent);
+    agent.terminate()?;
 
     s.write("portreeve.toml", config(""))?;
     let agent = s.agent_again()?.start()?;
@@ -393,7 +394,7 @@ fn a_super_server_binds_for_its_services(s: &Sandbox) -> Result<()> {
         let refused = on_line(event("deny", port, "inetd", &service), line);
         watch.expect(&[("other-job", 1)], &[refused])?;
     }
-    drop(agent);
+    agent.terminate()?;
 
     s.write("portreeve.toml", config("inetd"))?;
     let agent = s.agent_again()?.start()?;

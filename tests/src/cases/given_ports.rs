@@ -174,7 +174,7 @@ fn a_pool_that_is_not_ours(s: &Sandbox) -> Result<()> {
             }
         }
         watch.expect(&[], &[])?;
-        drop(agent);
+        agent.terminate()?;
         s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
     }
     // Another namespace's pool is never ours.

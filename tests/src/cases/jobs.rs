@@ -157,7 +157,7 @@ fn a_process_name_is_no_proof(s: &Sandbox) -> Result<()> {
         Case::left_to_host(&user, tcp(21), entry),
         Case::permitted(&root, tcp(21), entry),
     ];
-    drop(judge_with(s, profile, LOUD, config, &cases)?);
+    judge_with(s, profile, LOUD, config, &cases)?.terminate()?;
     let cases = [Case::granted(&user, tcp(21), entry)];
     let settings = LOUD.grant_any();
     s.set_policy_with(profile, settings, config)?;

@@ -188,7 +188,7 @@ fn jobs_are_admitted_by_the_closest_entry(s: &Sandbox) -> Result<()> {
     ends(&agent, &s.caller("server"), &want, REFUSED, &[other])?;
     let saf = ("listen", "deny", "no-permit", 3);
     ends(&agent, &s.caller("appbad"), &want, REFUSED, &[saf])?;
-    drop(agent);
+    agent.terminate()?;
     s.set_policy(
         "PORT\n UNRSV TCP APP*\n UNRSV TCP * DENY\n",
         QUIET.report_all(),
@@ -338,7 +338,7 @@ fn reserved_and_low_ports_were_judged_at_bind(s: &Sandbox) -> Result<()> {
     let other = ("bind4", "deny", "other-job", 3);
     ends(&agent, &s.caller("wrong"), &wants[0], REFUSED, &[other])?;
     // Without RESTRICTLOWPORTS UNRSV is about low ports too (`UNR-01`).
-    drop(agent);
+    agent.terminate()?;
     s.set_policy(DENY, QUIET)?;
     let agent = s.agent_again()?.start()?;
     ends(&agent, &right, &wants[1], REFUSED, &[DENIED]).map(drop)
@@ -354,7 +354,7 @@ fn other_network_namespaces_are_left_alone(s: &Sandbox) -> Result<()> {
     ensure_eq!(Binder::attempt(&s.caller("web"), &want)?, REFUSED, "here");
     let count = &agent.status()?["counters"]["unreserved-denied"];
     ensure_eq!(*count, 1, "refusals");
-    drop(agent);
+    agent.terminate()?;
     s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
     let agent = s.agent(DENY, QUIET.everywhere())?.start()?;
     ends(&agent, &elsewhere, &want, REFUSED, &[DENIED]).map(drop)
@@ -481,7 +481,7 @@ fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
     let status = status.ended_with(1)?.json()?;
     let problem = status["selftest"]["problem"].to_string();
     ensure!(problem.contains("hook listen is not attached"), "{problem}");
-    drop(agent);
+    agent.terminate()?;
     let agent = s.agent_again()?.start()?;
     let want = tcp(5000).listening();
     ends(&agent, &s.caller("web"), &want, REFUSED, &[DENIED]).map(drop)

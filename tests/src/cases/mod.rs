@@ -19,6 +19,7 @@ mod input;
 mod jobs;
 mod kernel_threads;
 mod listen;
+mod listen_fallback;
 mod listeners;
 mod low_ports;
 mod neighbours;
@@ -113,6 +114,8 @@ const SUBJECTS: &[Subject] = &[
     ("confirm", HOOKS, confirm::TESTS),
     ("listen", LISTEN, listen::TESTS),
     ("listen", HOOKS, listen::WITHOUT),
+    ("listen_fallback", HOOKS, listen_fallback::TESTS),
+    ("listen_fallback", LISTEN, listen_fallback::WITH_LSM),
     ("listeners", HOOKS, listeners::TESTS),
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),

@@ -106,7 +106,7 @@ fn nothing_reserved_is_handed_out(s: &Sandbox) -> Result<()> {
     });
     ensure_eq!(status["pool"], expected, "{status}");
     ensure!(!is_missing(&status), "{status}");
-    drop(agent);
+    agent.terminate()?;
     let agent = self::agent(s, profile, SMALL)?.start()?;
     let wrong = s.caller("wrong");
     let cases = [

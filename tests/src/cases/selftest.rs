@@ -83,7 +83,7 @@ fn proofs_at_the_same_time(s: &Sandbox) -> Result<()> {
                     .map_err(|_| anyhow::anyhow!("a client panicked"))?
             })
         })?;
-        drop(agent);
+        agent.terminate()?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Socket units, and services of a real systemd that is the first process.
+//! Socket units, and services of a real systemd that is the first process: of a virtual
+//! machine, because the agent is attached to its root cgroup.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -139,7 +140,7 @@ pub fn socket_unit(s: &Sandbox, systemd: &Systemd) -> Result<()> {
     watch.expect(&[("other-job", 1)], &[bind_of_systemd("deny")])?;
     came_from(&agent_of_one, systemd, SOCKET)?;
     systemd.stop(&[SOCKET, SERVICE])?;
-    drop(agent_of_one);
+    agent_of_one.terminate()?;
 
     let agent_of_both = agent(s, systemd, &profile, &by_both)?;
     let mut watch = Watch::start(&agent_of_both)?;
@@ -168,7 +169,7 @@ pub fn socket_unit_by_name(s: &Sandbox, systemd: &Systemd) -> Result<()> {
         came_from(&agent_of_all, systemd, unit)?;
         systemd.stop(&[unit])?;
     }
-    drop(agent_of_all);
+    agent_of_all.terminate()?;
 
     let socket = systemd.cgroup_of(SOCKET);
     let by_both = format!("[jobs.FTPD1]\ncomm = \"(sd-listen)\"\ncgroup = \"{socket}\"\n");

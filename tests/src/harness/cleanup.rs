@@ -5,7 +5,7 @@ use std::{fs, path::Path, thread::sleep, time::Duration};
 use nix::{
     sys::{
         signal::{Signal, kill},
-        statfs::{BPF_FS_MAGIC, CGROUP2_SUPER_MAGIC, statfs},
+        statfs::{BPF_FS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs},
     },
     unistd::Pid,
 };
@@ -16,7 +16,7 @@ pub fn remove(path: &Path) {
         return;
     };
     match file_system.filesystem_type() {
-        CGROUP2_SUPER_MAGIC => cgroup(path),
+        CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC => cgroup(path),
         BPF_FS_MAGIC => pins(path),
         _ => drop(fs::remove_dir_all(path)),
     }

@@ -475,6 +475,7 @@ fn event(
         "granted": granted,
         "rewritten": null,
         "sharing": null,
+        "listener": null,
         "generation": before.generation,
         "entry": entry,
         "repeated": 0,

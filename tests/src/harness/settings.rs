@@ -15,6 +15,8 @@ pub struct Settings {
     pub skip_errors: bool,
     /// `[ephemeral] below_floor = "accept"`
     pub any_pool: bool,
+    /// `[degraded] accept = ["listen"]`
+    pub accepts_listen: bool,
 }
 
 impl Settings {
@@ -26,6 +28,7 @@ impl Settings {
         everywhere: false,
         skip_errors: false,
         any_pool: false,
+        accepts_listen: false,
     };
 
     /// As on z/OS: a reservation is all its job needs (`PRT-39`).
@@ -64,6 +67,12 @@ impl Settings {
         self
     }
 
+    /// Without the BPF LSM listeners are destroyed.
+    pub const fn accepting_listen(mut self) -> Self {
+        self.accepts_listen = true;
+        self
+    }
+
     /// The config file.
     pub fn toml(self) -> String {
         let mut text = String::new();
@@ -78,6 +87,7 @@ impl Settings {
         add(self.everywhere, "[scope]\nnetns = \"all\"\n");
         add(self.grant_any, "[grant]\nrequire = \"any\"\n");
         add(self.any_pool, "[ephemeral]\nbelow_floor = \"accept\"\n");
+        add(self.accepts_listen, "[degraded]\naccept = [\"listen\"]\n");
         add(self.report_all, "[events]\nreport = \"all\"\n");
         text
     }

@@ -234,6 +234,7 @@ fn boot(
         ("PORTREEVE_TEST_SLOWDOWN", SLOWDOWN.to_owned()),
         ("PORTREEVE_TEST_NOTES", "/tmp/notes".to_owned()),
         ("PORTREEVE_TEST_ONLY", only.to_owned()),
+        ("PORTREEVE_TEST_OWN_MACHINE", "1".to_owned()),
     ];
     programs.image(kernel, &variables, tests, &image)?;
     let began = Instant::now();

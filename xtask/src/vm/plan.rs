@@ -16,7 +16,7 @@ pub enum Part {
 
 /// One test for each thing that is asked of the kernel. Emulated, an agent takes some
 /// ten seconds to start: the verifier walks a million instructions.
-const CORE: [&str; 24] = [
+const CORE: [&str; 28] = [
     "verifier::",
     "requirements::",
     "degraded::",
@@ -41,6 +41,10 @@ const CORE: [&str; 24] = [
     "pool::nothing_reserved",
     "listen::everybody_may_bind",
     "listen::refused_without",
+    "listen_fallback::a_listener_is",
+    "listen_fallback::multipath",
+    "listen_fallback::of_those",
+    "listen_fallback::where_listen",
 ];
 
 /// What more there is to say of them.

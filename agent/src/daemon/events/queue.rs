@@ -143,7 +143,7 @@ mod tests {
             uid,
             second: 0,
             reason: 3,
-            audit: 0,
+            flags: 0,
         })
     }
 

@@ -32,6 +32,7 @@ fn said(features: Features, profile: &str, toml: &str) -> Vec<(Severity, u32, St
         lint: None,
         host: None,
         lsm: None,
+        destroying: || None,
         features: Some(features),
         inodes: &Presence,
         listeners: None,
@@ -90,7 +91,7 @@ fn a_grant_is_needed_where_one_would_be_given() {
     assert_eq!(lines("PORT\n 21 TCP FTPD SAF FTP\n", by_saf), [2]);
     assert_eq!(
         lines(
-            "PORT\n 21 TCP AUTHPORT\n",
+            "PORTRANGE\n 21 1 TCP AUTHPORT\n",
             "[authport]\njobs = ['FTPD']\n[jobs.FTPD]\nuser = 0\n"
         ),
         [2]

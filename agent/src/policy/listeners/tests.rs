@@ -32,7 +32,7 @@ fn socket(target: &str) -> Socket {
 }
 
 /// A socket at `target` that processes of these names have.
-pub(in crate::policy) fn held(target: &str, names: &[&str]) -> Listener {
+pub(crate) fn held(target: &str, names: &[&str]) -> Listener {
     let holder = |name: &&str| Holder {
         pid: 100 + name.len() as u32,
         comm: (*name).to_owned(),
@@ -46,7 +46,7 @@ pub(in crate::policy) fn held(target: &str, names: &[&str]) -> Listener {
     }
 }
 
-pub(in crate::policy) fn settings() -> PortSettings {
+pub(crate) fn settings() -> PortSettings {
     PortSettings {
         ephemeral: Some((32768, 60999)),
         kept_out: "50051".parse().unwrap(),
@@ -55,7 +55,7 @@ pub(in crate::policy) fn settings() -> PortSettings {
 }
 
 /// The policy that these texts make.
-pub(in crate::policy) fn policy(profile: &str, toml: &str) -> Policy {
+pub(crate) fn policy(profile: &str, toml: &str) -> Policy {
     made(profile, toml, None, false).0
 }
 
@@ -110,6 +110,7 @@ fn made(
         host: None,
         lsm: None,
         features: None,
+        destroying: || None,
         inodes: &Presence,
         listeners,
     };
@@ -119,6 +120,32 @@ fn made(
 
 fn of(profile: &str, toml: &str, listeners: Vec<Listener>, lint: bool) -> Vec<(Code, u32, String)> {
     said(profile, toml, &FixedListeners(listeners), lint)
+}
+
+/// Those that UNRSV refuses now, unless the kernel may have chosen the port.
+#[test]
+fn who_has_an_unreserved_port_that_is_not_his() {
+    let listeners = || {
+        vec![
+            held("tcp/5000", &["web"]),
+            held("tcp/5001", &["app"]),
+            held("tcp/40000", &["web"]),
+            held("udp/5000", &["web"]),
+        ]
+    };
+    for when in ["", " WHENBIND"] {
+        let profile = format!("PORT UNRSV TCP APP{when}\n");
+        let said = of(&profile, "", listeners(), true);
+        let held: Vec<_> = said
+            .iter()
+            .filter(|(code, ..)| *code == Code::HeldByOther)
+            .collect();
+        let [(_, 1, text)] = &held[..] else {
+            panic!("{said:?}");
+        };
+        assert!(text.contains("tcp/5000 by web"), "{text}");
+        assert!(!text.contains("5001") && !text.contains("udp"), "{text}");
+    }
 }
 
 /// `LNT-07`: socket, job and rule.
@@ -223,7 +250,7 @@ fn servers_without_an_entry() {
         "only as advice"
     );
     // Where UNRSV judges, the ports are not anybody's.
-    let judged = "PORT UNRSV TCP * DENY WHENBIND\nPORT UNRSV UDP *\n";
+    let judged = "PORT UNRSV TCP * WHENBIND\nPORT UNRSV UDP *\n";
     assert_eq!(of(judged, "", listeners(), true), []);
 }
 

@@ -1,20 +1,28 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::{Config, Degraded, Feature};
 use crate::kernel::lsm::BpfLsm;
-use crate::policy::unsupported::keep_supported;
+use crate::policy::unsupported::{AtListen, keep_supported};
 use crate::profile::{Parsed, ReadOptions, parse};
 
 /// On a kernel that can't judge at listen.
 fn run(text: &str) -> (Parsed, Vec<Reservation>) {
     let modules = "lockdown,capability,yama".into();
-    run_on(Some(&BpfLsm::Inactive { modules }), text)
+    let lsm = BpfLsm::Inactive { modules };
+    run_on(Some(&lsm), &Config::default(), || None, text)
 }
 
-fn run_on(lsm: Option<&BpfLsm>, text: &str) -> (Parsed, Vec<Reservation>) {
+fn run_on(
+    lsm: Option<&BpfLsm>,
+    config: &Config,
+    destroying: fn() -> Option<String>,
+    text: &str,
+) -> (Parsed, Vec<Reservation>) {
     let mut parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
     let rules = resolve(&parsed.profile, &mut parsed.diagnostics);
-    let rules = keep_supported(&parsed.profile, rules, lsm, &mut parsed.diagnostics);
+    let at_listen = AtListen::of(&rules, config, lsm, destroying);
+    let rules = keep_supported(&parsed.profile, rules, &at_listen, &mut parsed.diagnostics);
     (parsed, rules.entries)
 }
 
@@ -241,7 +249,7 @@ fn unreserved_entries_agree() {
 fn listen_takes_what_judges_it() {
     let text = "PORT UNRSV TCP * DENY\n UNRSV UDP * DENY";
     let left = |lsm: Option<&BpfLsm>| {
-        let (parsed, entries) = run_on(lsm, text);
+        let (parsed, entries) = run_on(lsm, &Config::default(), || None, text);
         let said = parsed.diagnostics.iter();
         let said: Vec<(Code, String)> = said
             .map(|d| {
@@ -272,6 +280,66 @@ fn listen_takes_what_judges_it() {
             assert!(said.contains(word), "no {word} in {said}");
         }
     }
+}
+
+/// Accepted, the fallback is a warning at the first of the entries; it takes a kernel
+/// that destroys sockets, and is none where listen can be refused.
+#[test]
+fn listeners_are_destroyed_if_that_is_accepted() {
+    let text = "PORT UNRSV TCP A\n UNRSV TCP B\n UNRSV UDP C";
+    let accepting = Config {
+        degraded: Degraded::default().and(Feature::Listen),
+        ..Config::default()
+    };
+    let inactive = BpfLsm::Inactive {
+        modules: "yama".into(),
+    };
+    let on = |lsm: &BpfLsm, config: &Config, destroying, text| {
+        let (parsed, entries) = run_on(Some(lsm), config, destroying, text);
+        let said = parsed.diagnostics.iter();
+        let said: Vec<_> = said
+            .map(|said| {
+                let help = said.help.clone().unwrap_or_default();
+                let line = said.span.map(|span| parsed.sources.line(span));
+                (said.severity, line, format!("{} {help}", said.message))
+            })
+            .collect();
+        (entries.len(), said)
+    };
+    let (entries, said) = on(&inactive, &accepting, || None, text);
+    let [(Severity::Warning, Some(1), said)] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!(entries, 3);
+    assert!(
+        said.contains("destroyed") && said.contains("Multipath TCP"),
+        "{said}"
+    );
+    let (entries, said) = on(&inactive, &accepting, || Some("it can't".into()), text);
+    assert_eq!(entries, 1);
+    assert!(
+        said.iter()
+            .all(|(severity, ..)| *severity == Severity::Error)
+    );
+    assert!(
+        said[0]
+            .2
+            .contains("not active on this kernel, and it can't"),
+        "{said:?}"
+    );
+    let (entries, said) = on(&inactive, &Config::default(), || None, text);
+    assert_eq!(entries, 1);
+    assert!(
+        said[0].2.contains("`[degraded] accept = [\"listen\"]`"),
+        "{said:?}"
+    );
+    let never: fn() -> Option<String> = || panic!("nobody asks");
+    assert_eq!(
+        on(&BpfLsm::Active, &accepting, never, text),
+        (3, Vec::new())
+    );
+    let at_bind = "PORT UNRSV TCP A WHENBIND";
+    assert_eq!(on(&inactive, &accepting, never, at_bind), (1, Vec::new()));
 }
 
 /// Collisions are judged before support, so that a profile means the same

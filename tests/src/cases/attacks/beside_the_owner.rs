@@ -66,7 +66,7 @@ fn besieged(
         Case::permitted(right, owned.clone(), entry),
     ];
     expect(&agent, profile, QUIET, &cases)?;
-    drop(agent);
+    agent.terminate()?;
     s.portreeve(&["detach", "--yes"])?.ended_with(0).map(drop)
 }
 

@@ -33,7 +33,7 @@ fn by_ring(s: &Sandbox, through: Through) -> Result<()> {
     let wants = [tcp(PORT), udp(PORT), tcp(PORT).on_any_v6(false)];
     let wants = wants.map(|want| want.through(through));
     let agent = repelled(s, wants.clone())?;
-    drop(agent);
+    agent.terminate()?;
     s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
     let sides = by_cgroup(s)?;
     let named_so = s.caller("right").cgroup(&sides.wrong.cgroup).no_job();

@@ -257,7 +257,7 @@ fn a_name_of_another_length(s: &Sandbox) -> Result<()> {
             let mut watch = Watch::start(&agent)?;
             ensure_eq!([short(false)?, short(true)?], without, "{length}");
             watch.expect(&[], &[])?;
-            drop(agent);
+            agent.terminate()?;
             s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
         }
     }

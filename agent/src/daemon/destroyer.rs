@@ -1,0 +1,279 @@
+//! Destroying the listeners that the policy refuses where listen itself can't be
+//! refused.
+//!
+//! On a thread of its own: however many events there are to tell, and however slow those
+//! are who read them, no listener waits for that.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd as _,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+use portreeve_common::abi::{Doomed, Event};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{
+    events::{STAYS, decode},
+    protocol::ListenerStatus,
+};
+use crate::{
+    kernel::netns,
+    ports::destroy::{Destroyer, Fate, Target},
+};
+
+/// Address family of IPv4 sockets; there is one other.
+const AF_INET: u16 = 2;
+
+/// How many listeners met which fate.
+#[derive(Debug, Default)]
+pub struct Tally {
+    destroyed: AtomicU64,
+    closed: AtomicU64,
+    stay: AtomicU64,
+    /// Why nothing is destroyed any more.
+    problem: OnceLock<String>,
+}
+
+impl Tally {
+    /// The tally at this moment, with those that were `lost` before.
+    pub fn status(&self, lost: u64) -> ListenerStatus {
+        let count = |counter: &AtomicU64| Some(counter.load(Ordering::Relaxed));
+        ListenerStatus {
+            destroyed: count(&self.destroyed),
+            closed: count(&self.closed),
+            stay: count(&self.stay),
+            lost,
+        }
+    }
+
+    /// What a status says is missing, if no listener is destroyed any more.
+    pub fn problem(&self) -> Option<String> {
+        let why = self.problem.get()?;
+        Some(format!(
+            "listen: listeners that the policy refuses are not destroyed any more: {why}"
+        ))
+    }
+
+    /// Counts `fate`, and says it in a word.
+    fn count(&self, fate: &Fate) -> &'static str {
+        let (counter, word) = match fate {
+            Fate::Destroyed => (&self.destroyed, "destroyed"),
+            Fate::Closed => (&self.closed, "closed"),
+            Fate::Stays(_) => (&self.stay, STAYS),
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        word
+    }
+}
+
+/// A refusal that is to be told, and what became of the listener.
+pub type Told = (Event, &'static str);
+
+/// Begins to destroy what the ring pinned at `ring` names, and to count it in `tally`.
+/// What it names from times before `since`, in nanoseconds since boot, nobody was there to
+/// destroy: it is older than this agent, and told as what stays.
+///
+/// # Errors
+///
+/// If no thread can be had.
+pub fn start(
+    ring: PathBuf,
+    since: u64,
+    own_netns: u64,
+    tally: Arc<Tally>,
+) -> io::Result<UnboundedReceiver<Told>> {
+    let (tell, told) = unbounded_channel();
+    let ends = Arc::clone(&tally);
+    let worker = Worker {
+        tally,
+        tell,
+        since,
+        own_netns,
+        destroyer: None,
+    };
+    thread::Builder::new()
+        .name("destroyer".into())
+        .spawn(move || {
+            let ended = open(ring).and_then(|ring| worker.run(ring));
+            if let Err(error) = ended {
+                log::error!(
+                    "listeners that the policy refuses are not destroyed any more: {error}"
+                );
+                // This thread alone says so.
+                let _ = ends.problem.set(error.to_string());
+            }
+        })?;
+    Ok(told)
+}
+
+fn open(pin: PathBuf) -> io::Result<RingBuf<MapData>> {
+    let ring = MapData::from_pin(pin).and_then(|map| RingBuf::try_from(Map::RingBuf(map)));
+    ring.map_err(|error: MapError| io::Error::other(error))
+}
+
+/// Listeners that are looked at together, at most.
+const BATCH: usize = 4096;
+/// So many are looked for one by one. If there are more, all are compared with a list
+/// of those that are still there: who closes them at once must not be able to make
+/// them faster than they are seen to.
+const FEW: usize = 16;
+
+struct Worker {
+    tally: Arc<Tally>,
+    tell: UnboundedSender<Told>,
+    since: u64,
+    own_netns: u64,
+    /// That of the last network namespace, and its cookie.
+    destroyer: Option<(u64, Destroyer)>,
+}
+
+impl Worker {
+    fn run(mut self, mut ring: RingBuf<MapData>) -> io::Result<()> {
+        let mut batch = Vec::new();
+        loop {
+            while batch.len() < BATCH
+                && let Some(item) = ring.next()
+            {
+                match doomed(&item) {
+                    Some(doomed) => batch.push(doomed),
+                    None => log::warn!("a listener to destroy is not of this agent's layout"),
+                }
+            }
+            for listeners in batch.chunk_by(|one, next| one.netns == next.netns) {
+                self.see_to(listeners);
+            }
+            if !batch.is_empty() {
+                batch.clear();
+                continue;
+            }
+            // It keeps a network namespace from ending.
+            self.destroyer = None;
+            let mut waiting = [PollFd::new(ring.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waiting, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Sees to `listeners`, which are of one network namespace, and has them told.
+    fn see_to(&mut self, listeners: &[Doomed]) {
+        let since = self.since;
+        let fates = match self.destroyer_of(listeners) {
+            Ok(destroyer) => fates(destroyer, listeners, since),
+            Err(error) => vec![Fate::Stays(error.to_string()); listeners.len()],
+        };
+        for (doomed, fate) in listeners.iter().zip(&fates) {
+            self.conclude(doomed, fate);
+        }
+    }
+
+    /// Counts what became of a listener, and has it told.
+    fn conclude(&self, doomed: &Doomed, fate: &Fate) {
+        // As rarely as events.
+        if let Fate::Stays(why) = fate
+            && doomed.silent == 0
+        {
+            let why = match is_old(doomed, self.since) {
+                true => "it began when no agent ran",
+                false => why,
+            };
+            log::warn!(
+                "the listener on tcp/{} of process {}, which the policy refuses, stays: {why}",
+                doomed.event.port,
+                doomed.event.pid
+            );
+        }
+        let fate = self.tally.count(fate);
+        if doomed.silent == 0 {
+            // Nobody listens any more when the agent ends.
+            let _ = self.tell.send((doomed.event, fate));
+        }
+    }
+
+    /// What destroys `listeners`.
+    fn destroyer_of(&mut self, listeners: &[Doomed]) -> io::Result<&Destroyer> {
+        let netns = listeners
+            .first()
+            .map_or(self.own_netns, |first| first.netns);
+        let destroyer = match self.destroyer.take() {
+            Some((of, destroyer)) if of == netns => destroyer,
+            _ if netns == self.own_netns => Destroyer::new()?,
+            _ => netns::in_namespace(netns, Destroyer::new).unwrap_or_else(|| {
+                Err(io::Error::other("its network namespace is not to be found"))
+            })?,
+        };
+        Ok(&self.destroyer.insert((netns, destroyer)).1)
+    }
+}
+
+/// Whether `doomed` began when no agent, or another one, was there to destroy it.
+fn is_old(doomed: &Doomed, since: u64) -> bool {
+    doomed.event.time < since
+}
+
+/// What becomes of `listeners`, in order. Those older than `since` are spared.
+fn fates(destroyer: &Destroyer, listeners: &[Doomed], since: u64) -> Vec<Fate> {
+    let settle = |listeners: &[Doomed]| {
+        let targets: Vec<Target> = listeners.iter().map(target).collect();
+        let is_spared = |index: usize| listeners.get(index).is_some_and(|one| is_old(one, since));
+        destroyer.settle(&targets, is_spared)
+    };
+    if listeners.len() > FEW {
+        return settle(listeners);
+    }
+    let one_by_one = listeners.chunks(1).flat_map(|one| {
+        let fresh = one.iter().find(|one| !is_old(one, since));
+        let found = fresh.and_then(|one| destroyer.destroy(&target(one)));
+        found.map_or_else(|| settle(one), |fate| vec![fate])
+    });
+    one_by_one.collect()
+}
+
+fn target(doomed: &Doomed) -> Target {
+    let mut bytes = [0; 16];
+    for (target, word) in bytes.chunks_exact_mut(4).zip(doomed.event.address) {
+        target.copy_from_slice(&word.to_ne_bytes());
+    }
+    let address = if doomed.family == AF_INET {
+        let [.., a, b, c, d] = bytes;
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(bytes))
+    };
+    Target {
+        address,
+        port: doomed.event.port,
+        device: doomed.device,
+        cookie: doomed.socket,
+    }
+}
+
+/// The listener in a ring element; `None` if it is not one of this layout.
+fn doomed(bytes: &[u8]) -> Option<Doomed> {
+    const EVENT: usize = size_of::<Event>();
+    let bytes: &[u8; size_of::<Doomed>()] = bytes.try_into().ok()?;
+    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    Some(Doomed {
+        event: decode(bytes.get(..EVENT)?)?,
+        socket: u64_at(EVENT)?,
+        netns: u64_at(EVENT + 8)?,
+        device: u32_at(EVENT + 16)?,
+        family: u16_at(EVENT + 20)?,
+        silent: u16_at(EVENT + 22)?,
+    })
+}
