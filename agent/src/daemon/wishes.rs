@@ -20,13 +20,11 @@ pub(super) fn of_event(policy: &Policy, event: &EventRecord) -> Option<Wish> {
     if !is_refusal(event) {
         return None;
     }
-    let defined = |name: &&str| event.kernel || policy.jobs.is_defined(name);
-    let jobs = event.job.as_deref().unwrap_or_default().split(' ');
     let question = Question {
         protocol: event.protocol.clone().unwrap_or_default(),
         port: event.port.unwrap_or_default(),
         listen: event.hook.as_deref() == Some("listen"),
-        jobs: jobs.filter(defined).map(str::to_owned).collect(),
+        jobs: defined_jobs(policy, event),
         comm: event.comm.clone(),
         cgroup: Some(event.cgroup.clone()),
         uid: event.uid,
@@ -45,6 +43,24 @@ pub(super) fn of_event(policy: &Policy, event: &EventRecord) -> Option<Wish> {
         question,
         seen,
     })
+}
+
+/// The defined jobs that the caller was. A process name may have blanks too, and look
+/// like several of them.
+fn defined_jobs(policy: &Policy, event: &EventRecord) -> Vec<String> {
+    let Some(job) = &event.job else {
+        return Vec::new();
+    };
+    let is_defined = |name: &&str| policy.jobs.is_defined(name);
+    let is_name = event
+        .comm
+        .as_ref()
+        .is_some_and(|comm| comm.eq_ignore_ascii_case(job));
+    if event.kernel || is_defined(&job.as_str()) {
+        return vec![job.clone()];
+    }
+    let jobs = job.split(' ').filter(|_| !is_name);
+    jobs.filter(is_defined).map(str::to_owned).collect()
 }
 
 /// What `event` says itself against an entry for whom it is about.
@@ -124,6 +140,15 @@ mod tests {
             ..event()
         };
         assert_eq!(becomes(jobs, &defined), Some(Ok("WEB".into())));
+        // Who only calls himself like jobs is none of them.
+        let called_so = EventRecord {
+            comm: Some("web db".into()),
+            uid: 8,
+            ..defined
+        };
+        let found = becomes(jobs, &called_so);
+        let is_none = matches!(&found, Some(Err(why)) if why.contains("WEB DB can't stand"));
+        assert!(is_none, "{found:?}");
         let kernel = EventRecord {
             job: Some("KERNEL".into()),
             comm: Some("kworker/1:2".into()),
