@@ -15,6 +15,7 @@ mod ports;
 mod reload;
 mod run;
 mod status;
+mod suggest;
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -133,8 +134,10 @@ enum Verb {
     Confirm,
     /// Compare profiles
     Policy(policy::PolicyVerb),
-    /// List the reserved ports
+    /// List the reserved ports: what they are, who has them, who was refused them
     Ports(ports::Ports),
+    /// Suggest PORT lines for what was refused, or would have been in audit mode
+    Suggest(suggest::Suggest),
     /// Show refused binds (with `[events] report = "all"`, every judged one)
     Events(events::Events),
     /// Say what is in force, whether it is proven, and what is missing
@@ -169,6 +172,7 @@ pub fn main() -> ExitCode {
         Verb::Confirm => confirm::run(&paths),
         Verb::Policy(verb) => verb.run(&paths),
         Verb::Ports(verb) => verb.run(&paths),
+        Verb::Suggest(verb) => verb.run(&paths),
         Verb::Events(verb) => verb.run(&paths),
         Verb::Status => status::run(&paths),
         Verb::Detach(verb) => verb.run(&paths),

@@ -7,9 +7,9 @@ use super::{NO, Paths, YES, parse_port};
 use crate::{
     daemon::{
         client,
-        protocol::{PortRow, Request},
+        protocol::{EventLine, PortRow, Request},
     },
-    report::{self, Format},
+    report::{self, Format, refusals::Refusals},
 };
 
 /// Most ports to ask for at once (`RPT-06`).
@@ -17,15 +17,26 @@ const MAX_FILTERS: usize = 6;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Flags: A watched by AUTOLOG, D delayed acknowledgements, R range, M/N SMC on/off.
-Exit status 1: ports were asked for and none of them is reserved."
+    after_help = "States, of the sockets in the agent's own network namespace:
+  blocked        RESERVED, and nobody has it
+  closed         nobody has it
+  bound          a rightful job has it, but doesn't listen (seen on Linux 6.8 and later)
+  open           a rightful job listens
+  contradicted   somebody has it whom the policy would refuse now
+
+Flags: A watched by AUTOLOG, D delayed acknowledgements, R range, M/N SMC on/off.
+Exit status 1: ports were asked for and none of them is reserved.
+
+Examples:
+  portreeve ports            the register: what is reserved, who has it, how often it was refused
+  portreeve ports tcp/21     all about one port: entries, holders, and who was refused it lately"
 )]
 pub struct Ports {
     /// Only the entries that cover these ports, such as tcp/21; up to six
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT", num_args = 0..=MAX_FILTERS)]
     filters: Vec<(String, u16)>,
-    /// Show in which order a port's entries are looked at and why, and where they are
-    /// written
+    /// Show in which order a port's entries are looked at and why, where they are
+    /// written, and every holder of a range
     #[arg(long, short)]
     verbose: bool,
 }
@@ -38,13 +49,39 @@ impl Ports {
         });
         match paths.format {
             Format::Json => report::json(&rows)?,
-            Format::Text => report::line(&report::ports::text(&rows, self.verbose)),
+            Format::Text if self.filters.is_empty() => {
+                report::line(&report::ports::text(&rows, self.verbose));
+            }
+            Format::Text => self.details(&rows, paths)?,
         }
         Ok(if rows.is_empty() && !self.filters.is_empty() {
             NO
         } else {
             YES
         })
+    }
+
+    /// All about each of the ports.
+    fn details(&self, rows: &[PortRow], paths: &Paths) -> Result<()> {
+        let mut events = Vec::new();
+        client::events(&paths.socket, false, |_, line| {
+            if let EventLine::Event(event) = line {
+                events.push(*event);
+            }
+            Ok(())
+        })?;
+        let refusals = Refusals::new(events);
+        for (index, wanted) in self.filters.iter().enumerate() {
+            let (protocol, port) = wanted;
+            let rows = rows.iter().filter(|row| covers(row, wanted)).cloned();
+            let rows: Vec<PortRow> = rows.collect();
+            let refused = refusals.of_ports(protocol, *port..=*port);
+            if index > 0 {
+                report::line("");
+            }
+            report::line(&report::one_port::text(&rows, &refused, protocol, *port));
+        }
+        Ok(())
     }
 }
 

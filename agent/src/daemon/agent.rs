@@ -18,7 +18,7 @@ use super::{
     executables::ExecutableKeeper,
     held::Held,
     pool::PoolKeeper,
-    protocol::{AttachStatus, PortRow, Reply, SelftestStatus, Status},
+    protocol::{AttachStatus, Reply, SelftestStatus, Status},
     selftest,
     start::{Start, Why},
 };
@@ -43,7 +43,6 @@ use crate::{
         explain::{self, Question},
         source::Source,
     },
-    report::ports,
     state::Store,
 };
 
@@ -294,6 +293,7 @@ impl Agent {
             log::info!(
                 "all users and groups are known now, the files are in force: generation {generation}"
             );
+            self.log_contradictions();
         }
     }
 
@@ -305,13 +305,6 @@ impl Agent {
         {
             log::warn!("{error}");
         }
-    }
-
-    /// The register of what is reserved.
-    pub fn ports(&self) -> Vec<PortRow> {
-        let policy = self.policy();
-        let tables = self.tables.borrow();
-        ports::rows(&policy, |entry| tables.refusals(entry))
     }
 
     /// The verdict for a described caller.

@@ -48,10 +48,13 @@ impl Agent {
         };
         let kept = kept_entries(&self.policy(), &back_to);
         match self.publish(back_to, &kept, Confirming::No) {
-            Ok(active) => log::warn!(
-                "the change was not confirmed and is taken back: generation {} is what was before it; the files still say otherwise",
-                active.generation()
-            ),
+            Ok(active) => {
+                log::warn!(
+                    "the change was not confirmed and is taken back: generation {} is what was before it; the files still say otherwise",
+                    active.generation()
+                );
+                self.log_contradictions();
+            }
             Err(error) => {
                 log::error!("the change was not confirmed, but can't be taken back: {error}")
             }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    agent::Agent,
+    agent::{Agent, reply},
     change::Manner,
     protocol::{MAX_REQUEST, Reply, Request},
 };
@@ -144,10 +144,16 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
                 Err(error) => Reply::Failed(error.to_string()),
             }
         }
-        Ok(Request::Ports {}) => match serde_json::to_value(agent.ports()) {
-            Ok(rows) => Reply::Done(rows),
-            Err(error) => Reply::Failed(error.to_string()),
-        },
+        Ok(Request::Ports {}) => {
+            agent.catch_up().await;
+            agent.take_in_repeats();
+            reply(&agent.ports())
+        }
+        Ok(Request::Suggest { since, listeners }) => {
+            agent.catch_up().await;
+            agent.take_in_repeats();
+            agent.suggest(since.as_deref(), listeners)
+        }
         Ok(Request::Explain { question }) => agent.explain(&question),
         Ok(Request::Reload {
             dry_run,

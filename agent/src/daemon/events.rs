@@ -23,7 +23,7 @@ use self::{
     queue::{Group, Queue},
 };
 pub use self::{
-    decode::{decode, since_boot},
+    decode::{decode, moment, since_boot},
     queue::Follower,
 };
 use super::protocol::{EventEntry, EventRecord, Rewritten};

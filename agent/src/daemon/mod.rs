@@ -12,6 +12,8 @@ pub mod executables;
 pub mod held;
 pub mod pool;
 pub mod protocol;
+mod register;
 pub mod run;
 pub mod selftest;
 pub mod start;
+mod wishes;

@@ -339,6 +339,7 @@ fn reload(agent: &Agent) {
             if !dropped.is_empty() {
                 log::info!("changes that ended with it: {}", dropped.join(", "));
             }
+            agent.log_contradictions();
         }
         Ok(Reloaded {
             refused: Some(why),

@@ -20,7 +20,7 @@ pub use self::cgroup::CgroupPattern;
 pub(super) use self::cgroup::component_matches;
 use super::accounts::{self, Accounts, Id};
 use crate::{
-    config,
+    config::{self, KERNEL},
     diagnostics::{Diagnostics, Span},
 };
 
@@ -249,6 +249,20 @@ impl Jobs {
                 && alternatives.any(|alternative| alternative.admits_if(caller, true))
         };
         (!self.iter().any(could_be)).then_some(found)
+    }
+
+    /// What a caller is called that is the jobs `found`: their names, with blanks between;
+    /// if there are none, its process name `comm` folded. `None` if that is a defined
+    /// job's or the kernel's, so that it is none.
+    pub fn called(&self, found: &[Found], comm: &str) -> Option<String> {
+        if found.is_empty() {
+            let name = comm.to_ascii_uppercase();
+            let is_taken = self.is_defined(&name) || name == KERNEL;
+            return (!is_taken).then_some(name);
+        }
+        let names = found.iter().filter_map(|found| self.get(found.id));
+        let names: Vec<&str> = names.map(|job| job.name.as_str()).collect();
+        Some(names.join(" "))
     }
 
     /// Whether being the job is always proven by cgroup or user.

@@ -1,12 +1,12 @@
 //! What listens on the host, compared with what a policy says about it.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use portreeve_common::{
-    PolicyView as _, Reason,
+    PolicyView as _, Reason, Verdict,
     abi::{NO_ENTRY, Protocol, Slot},
     decide::FIRST_HIGH_PORT,
 };
@@ -37,7 +37,8 @@ pub fn compare(
 ) {
     let settings = host.or(advice);
     let is_judged = |socket: &Socket| {
-        has_slot(policy, socket) || settings.is_some_and(|s| is_unreserved(policy, s, socket))
+        is_named(policy, socket.protocol, socket.port)
+            || settings.is_some_and(|s| is_unreserved(policy, s, socket))
     };
     // Who has a socket takes a look at every process; not for nothing.
     match listeners.of(&|socket| advice.is_some() || is_judged(socket)) {
@@ -59,22 +60,22 @@ pub fn compare(
     }
 }
 
-/// Whether the policy names the port of `socket`.
-fn has_slot(policy: &Policy, socket: &Socket) -> bool {
-    let slot = policy.compiled.image.slot(socket.protocol, socket.port);
+/// Whether an entry or a restriction names the port.
+pub(super) fn is_named(policy: &Policy, protocol: Protocol, port: u16) -> bool {
+    let slot = policy.compiled.image.slot(protocol, port);
     slot.is_some_and(|slot| slot != Slot::default())
 }
 
 /// Whether UNRSV is about `socket`. A port that the kernel may have chosen is nobody's
-/// choice (`UNR-16`).
+/// choice (`UNR-16`), and what only listen decides isn't decided yet for who doesn't.
 fn is_unreserved(policy: &Policy, settings: &PortSettings, socket: &Socket) -> bool {
     let rules = policy.compiled.image.unreserved(socket.protocol);
-    rules.is_some_and(|rules| rules.entries.count() > 0)
+    rules.is_some_and(|rules| rules.entries.count() > 0 && !(socket.idle && rules.at_listen()))
         && !settings.hands_out(socket.port, socket.port)
 }
 
 /// What `holder` would ask for, to have `socket` again.
-fn question(socket: &Socket, holder: &Holder) -> Question {
+pub(super) fn question(socket: &Socket, holder: &Holder) -> Question {
     Question {
         protocol: socket.protocol.name().to_owned(),
         port: socket.port,
@@ -92,7 +93,7 @@ fn question(socket: &Socket, holder: &Holder) -> Question {
 /// Whether `socket` was judged when it began to listen.
 fn is_at_listen(policy: &Policy, socket: &Socket) -> bool {
     let rules = policy.compiled.image.unreserved(socket.protocol);
-    !has_slot(policy, socket) && rules.is_some_and(|rules| rules.at_listen())
+    !is_named(policy, socket.protocol, socket.port) && rules.is_some_and(|rules| rules.at_listen())
 }
 
 /// `LNT-07`, `IBI-16`: ports that somebody has who couldn't bind them now. Such a
@@ -102,34 +103,20 @@ fn held_by_others(policy: &Policy, listeners: &[Listener], diagnostics: &mut Dia
     let mut refused: BTreeMap<u32, Refused> = BTreeMap::new();
     let mut units: BTreeMap<(u32, String), Unit> = BTreeMap::new();
     for Listener { socket, holders } in listeners {
-        // Whoever has it from a socket unit didn't bind it, and won't.
-        if let Some((holder, unit)) = of_unit(holders) {
-            let verdict = judge(policy, socket.protocol, &question(socket, holder));
-            if verdict.refuses() {
-                let found = units.entry((verdict.entry, unit)).or_insert_with(|| Unit {
-                    reason: verdict.reason,
-                    cgroup: holder.cgroup.clone().unwrap_or_default(),
-                    ports: BTreeSet::new(),
-                });
-                let port = format!("{}/{}", socket.protocol.name(), socket.port);
-                found.ports.insert((socket.port, port));
-            }
-            continue;
-        }
-        // A socket that is handed on has several holders; one that may is enough.
-        let verdicts = holders.iter().map(|holder| {
-            let question = Question {
-                listen: is_at_listen(policy, socket),
-                ..question(socket, holder)
-            };
-            let verdict = judge(policy, socket.protocol, &question);
-            (holder, verdict)
-        });
-        let verdicts: Vec<_> = verdicts.collect();
-        let Some((holder, verdict)) = verdicts.first() else {
+        let Some((holder, verdict)) = speaker(policy, socket, holders) else {
             continue;
         };
-        if verdicts.iter().any(|(_, verdict)| !verdict.refuses()) {
+        if !verdict.refuses() {
+            continue;
+        }
+        if let Some(unit) = holder.unit.clone() {
+            let found = units.entry((verdict.entry, unit)).or_insert_with(|| Unit {
+                reason: verdict.reason,
+                cgroup: holder.cgroup.clone().unwrap_or_default(),
+                ports: BTreeSet::new(),
+            });
+            let port = format!("{}/{}", socket.protocol.name(), socket.port);
+            found.ports.insert((socket.port, port));
             continue;
         }
         let entry = refused.entry(verdict.entry).or_insert_with(|| Refused {
@@ -158,11 +145,32 @@ fn held_by_others(policy: &Policy, listeners: &[Listener], diagnostics: &mut Dia
     }
 }
 
-/// The socket unit that a socket is of, if it is one's.
-fn of_unit(holders: &[Holder]) -> Option<(&Holder, String)> {
-    holders
+/// Whom of the `holders` of `socket` the policy is asked about, and what it answers.
+/// `None` if there is nobody to be seen.
+pub(super) fn speaker<'h>(
+    policy: &Policy,
+    socket: &Socket,
+    holders: &'h [Holder],
+) -> Option<(&'h Holder, Verdict)> {
+    let judged = |holder: &'h Holder, listen: bool| {
+        let question = Question {
+            listen,
+            ..question(socket, holder)
+        };
+        (holder, judge(policy, socket.protocol, &question))
+    };
+    // Whoever has it from a socket unit didn't bind it, and won't.
+    if let Some(systemd) = holders.iter().find(|holder| holder.unit.is_some()) {
+        return Some(judged(systemd, false));
+    }
+    let listen = is_at_listen(policy, socket);
+    let judged = |holder| judged(holder, listen);
+    // A socket that is handed on has several holders; one that may is enough.
+    let may = holders
         .iter()
-        .find_map(|holder| Some((holder, holder.unit.clone()?)))
+        .map(judged)
+        .find(|(_, verdict)| !verdict.refuses());
+    may.or_else(|| holders.first().map(judged))
 }
 
 /// A socket unit whose ports one entry refuses.
@@ -253,7 +261,7 @@ fn advise(
     for listener in listeners {
         let socket = &listener.socket;
         let (port, protocol) = (socket.port, socket.protocol);
-        if socket.connected || judged[protocol as usize] || settings.hands_out(port, port) {
+        if !socket.is_open() || judged[protocol as usize] || settings.hands_out(port, port) {
             continue;
         }
         let servers = if port < FIRST_HIGH_PORT {

@@ -86,7 +86,7 @@ impl Story<'_> {
     }
 
     /// What would have to be different for the refusal to be none.
-    fn change(&self) -> String {
+    pub fn change(&self) -> String {
         let question = self.question;
         match self.verdict.reason {
             Reason::Blocked => "To open it, remove the RESERVED entry.".into(),
@@ -170,7 +170,7 @@ impl Story<'_> {
         entry_name(self.policy, self.question)
     }
 
-    fn no_name(&self) -> String {
+    pub fn no_name(&self) -> String {
         let name = self.who().to_ascii_uppercase();
         if self.policy.jobs.is_defined(&name) {
             return format!(

@@ -63,14 +63,16 @@ fn holder(process: &Process) -> ProcResult<Holder> {
         unified.map(|group| group.pathname)
     });
     let groups = status.groups.iter().copied();
+    let stat = process.stat()?;
     Ok(Holder {
         pid: process.pid().cast_unsigned(),
-        comm: process.stat()?.comm,
+        comm: stat.comm,
         exe: process.exe().ok(),
         cgroup: unified,
         unit: None,
         uid: status.euid,
         groups: groups.chain([status.egid]).collect(),
+        started: stat.starttime.saturating_mul(1_000_000_000) / procfs::ticks_per_second(),
     })
 }
 

@@ -7,12 +7,13 @@
 pub mod destroy;
 mod holders;
 mod sockets;
+pub mod units;
 
 use std::{collections::BTreeSet, io, net::IpAddr, path::PathBuf};
 
 use portreeve_common::abi::Protocol;
 
-/// A TCP socket that listens, or a UDP socket that is bound.
+/// A TCP socket that listens or is only bound, or a UDP socket that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
     /// `Tcp` or `Udp`; UDP-Lite counts as UDP, as it does to the policy.
@@ -23,12 +24,21 @@ pub struct Socket {
     pub port: u16,
     /// UDP: it talks to one peer only, so it is no server.
     pub connected: bool,
+    /// TCP: it is bound, but doesn't listen. Only Linux 6.8 and later list such.
+    pub idle: bool,
     /// Who owns it, as the host numbers users.
     pub uid: u32,
     /// Its number in the file system of sockets; 0 if no process can have it open.
     pub inode: u64,
     /// The cgroup it was made in, if the kernel tells (Linux 5.9).
     pub cgroup: Option<u64>,
+}
+
+impl Socket {
+    /// Whether whoever asks at the port gets an answer (`CLS-01`, `CLS-03`).
+    pub const fn is_open(&self) -> bool {
+        !self.connected && !self.idle
+    }
 }
 
 /// A process that has a socket open.
@@ -49,6 +59,8 @@ pub struct Holder {
     pub uid: u32,
     /// Its effective and supplementary groups.
     pub groups: Vec<u32>,
+    /// When it was started, in nanoseconds since boot, suspend included.
+    pub started: u64,
 }
 
 /// A socket and who has it.
@@ -156,7 +168,10 @@ mod tests {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = udp.local_addr().unwrap().port();
         udp.connect("127.0.0.1:9").unwrap();
-        assert!(at(Protocol::Udp, port)[0].socket.connected);
+        let [found] = &at(Protocol::Udp, port)[..] else {
+            panic!("one socket");
+        };
+        assert!(found.socket.connected && !found.socket.is_open());
         drop(udp);
         assert_eq!(at(Protocol::Udp, port), []);
     }

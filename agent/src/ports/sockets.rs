@@ -19,8 +19,14 @@ use super::Socket;
 const BUFFER: usize = 1 << 16;
 /// `INET_DIAG_CGROUP_ID`: the socket's cgroup, a u64.
 const CGROUP_ID: u16 = 21;
+/// `TCPF_BOUND_INACTIVE` (Linux 6.8): TCP sockets that are bound and nothing more. Older
+/// kernels have none in that state.
+const BOUND: StateFlags = StateFlags::from_bits_retain(1 << 13);
+/// `TCP_LISTEN`
+const LISTEN: u8 = 10;
 
-/// Every TCP socket that listens and every UDP socket that is bound.
+/// Every TCP socket that listens or, where the kernel lists those, is only bound, and
+/// every UDP socket that is bound.
 ///
 /// # Errors
 ///
@@ -30,7 +36,7 @@ pub(super) fn bound() -> io::Result<Vec<Socket>> {
     netlink.connect(&SocketAddr::new(0, 0))?;
     let mut found = Vec::new();
     for (number, protocol, states) in [
-        (IPPROTO_TCP, Protocol::Tcp, StateFlags::LISTEN),
+        (IPPROTO_TCP, Protocol::Tcp, StateFlags::LISTEN.union(BOUND)),
         (IPPROTO_UDP, Protocol::Udp, StateFlags::all()),
         (IPPROTO_UDPLITE, Protocol::Udp, StateFlags::all()),
     ] {
@@ -80,6 +86,7 @@ fn socket(protocol: Protocol, response: &InetResponse) -> Socket {
         address: header.socket_id.source_address,
         port: header.socket_id.source_port,
         connected: header.socket_id.destination_port != 0,
+        idle: protocol == Protocol::Tcp && header.state != LISTEN,
         uid: header.uid,
         inode: u64::from(header.inode),
         cgroup,

@@ -102,11 +102,12 @@ fn details(event: &EventRecord) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::daemon::protocol::{EventEntry, Rewritten};
 
-    fn event() -> EventRecord {
+    /// A refusal.
+    pub(crate) fn event() -> EventRecord {
         EventRecord {
             time: "T".into(),
             hook: Some("bind4".into()),

@@ -2,9 +2,12 @@
 
 pub mod diff;
 pub mod events;
+pub mod one_port;
 pub mod ports;
+pub mod refusals;
 pub mod restrictions;
 pub mod status;
+pub mod suggestion;
 
 use std::io::{self, Write as _};
 
@@ -53,7 +56,7 @@ const MIN_TABLE_WIDTH: u16 = 72;
 /// A table without lines, as wide as the terminal at most.
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    let fits = table.width().is_some_and(|width| width >= MIN_TABLE_WIDTH);
+    let fits = fits(&table);
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(if fits {
@@ -63,6 +66,11 @@ fn table(header: &[&str]) -> Table {
         })
         .set_header(header.to_vec());
     table
+}
+
+/// Whether the table is to be as wide as the terminal, because there is one.
+fn fits(table: &Table) -> bool {
+    table.width().is_some_and(|width| width >= MIN_TABLE_WIDTH)
 }
 
 /// The table's text, without the blanks behind its columns.

@@ -1,28 +1,46 @@
 //! The register of reserved ports, with NETSTAT PORTLIST's columns first.
 
+use std::collections::BTreeSet;
+
+use comfy_table::{ColumnConstraint, Table};
 use portreeve_common::abi::Protocol;
 
-use super::{plain, table};
+use super::{fits, plain, refusals::Refusals, table};
 use crate::{
-    daemon::protocol::PortRow,
+    daemon::{
+        events::moment,
+        protocol::{PortHolder, PortRow},
+    },
     diagnostics::escaped,
     policy::{
         build::Policy,
+        holdings::{self, Holding},
         reservations::{Kind, Reservation},
         specificity::Specificity,
     },
+    ports::units::{container_of, unit_of},
     profile::ast::{Share, User, When},
 };
 
-/// One row per entry, by protocol and port (`RPT-01`, `RPT-03`).
-pub fn rows(policy: &Policy, refusals: impl Fn(u32) -> u64) -> Vec<PortRow> {
+/// What happened to reserved ports.
+#[derive(Default)]
+pub struct Observed {
+    /// Who has one; `None` if the kernel lists no sockets.
+    pub holdings: Option<Vec<Holding>>,
+    /// Who was refused one lately.
+    pub refusals: Refusals,
+}
+
+/// One row per entry, by protocol and port (`RPT-01`, `RPT-03`), with what is `observed`
+/// of its ports.
+pub fn rows(policy: &Policy, refusals: impl Fn(u32) -> u64, observed: &Observed) -> Vec<PortRow> {
     let indexes = 0..policy.compiled.image.entries.len() as u32;
     let mut rows: Vec<PortRow> = Vec::with_capacity(indexes.len());
     for index in indexes {
         let Some(reservation) = policy.reservation_of(index) else {
             continue;
         };
-        let mut row = row(policy, reservation, refusals(index));
+        let mut row = row(policy, reservation, refusals(index), observed);
         // Entries of one port stand side by side, in the order of the search.
         if let Some(previous) = rows.last()
             && (&previous.protocol, previous.first, previous.last)
@@ -35,8 +53,19 @@ pub fn rows(policy: &Policy, refusals: impl Fn(u32) -> u64) -> Vec<PortRow> {
     rows
 }
 
-fn row(policy: &Policy, reservation: &Reservation, refusals: u64) -> PortRow {
+fn row(policy: &Policy, reservation: &Reservation, refusals: u64, observed: &Observed) -> PortRow {
     let place = policy.place_of(reservation);
+    let has_ports = reservation.kind != Kind::Unreserved;
+    let holdings = observed.holdings.as_deref().filter(|_| has_ports);
+    let holdings = holdings.map(|holdings| of_ports(holdings, reservation));
+    let state = holdings
+        .as_ref()
+        .map(|holdings| holdings::state(reservation, holdings).name().to_owned());
+    let holders: Vec<PortHolder> = holdings
+        .unwrap_or_default()
+        .into_iter()
+        .map(|holding| holder(policy, holding))
+        .collect();
     PortRow {
         port: reservation.first,
         protocol: reservation.protocol.name().into(),
@@ -59,9 +88,53 @@ fn row(policy: &Policy, reservation: &Reservation, refusals: u64) -> PortRow {
         file: place.file,
         order: 1,
         closeness: Specificity::of(&reservation.user).words().to_owned(),
-        state: None,
-        holder: None,
+        state,
+        holder: holders.first().cloned(),
+        holders,
         refusals,
+        refused: match has_ports {
+            true => observed.refusals.of(reservation),
+            false => Vec::new(),
+        },
+    }
+}
+
+/// Those of `holdings` that have a port of `reservation`.
+fn of_ports<'h>(holdings: &'h [Holding], reservation: &Reservation) -> Vec<&'h Holding> {
+    let ports = reservation.first..=reservation.last;
+    let is_there = |holding: &&Holding| {
+        let socket = &holding.socket;
+        socket.protocol == reservation.protocol && ports.contains(&socket.port)
+    };
+    holdings.iter().filter(is_there).collect()
+}
+
+fn holder(policy: &Policy, holding: &Holding) -> PortHolder {
+    let socket = &holding.socket;
+    let speaker = holding.speaker.as_ref();
+    let process = speaker.map(|speaker| &speaker.holder);
+    let rule = speaker.and_then(|speaker| policy.reservation_of(speaker.verdict.entry));
+    let cgroup = process.and_then(|process| process.cgroup.as_deref());
+    // systemd itself has what it bound by another process.
+    let comm = process.map(|process| match process.unit {
+        Some(_) => "systemd".to_owned(),
+        None => process.comm.clone(),
+    });
+    let of_socket_unit = process.and_then(|process| process.unit.clone());
+    PortHolder {
+        port: socket.port,
+        address: socket.address.to_string(),
+        listens: socket.is_open(),
+        rightful: holding.is_rightful(),
+        line: rule.map(|rule| policy.place_of(rule).line),
+        pid: process.map(|process| process.pid),
+        comm,
+        job: speaker.and_then(|speaker| speaker.job.clone()),
+        unit: of_socket_unit.or_else(|| Some(unit_of(cgroup?)?.to_owned())),
+        container: cgroup.and_then(container_of).map(str::to_owned),
+        uid: process.map_or(socket.uid, |process| process.uid),
+        since: process.map(|process| format!("{:.0}", moment(process.started))),
+        shared_with: holding.others.clone(),
     }
 }
 
@@ -98,7 +171,7 @@ fn flags(reservation: &Reservation) -> String {
 
 /// The register for people (`RPT-02`, `RPT-08`: ports have five digits, and
 /// unreserved ones the word UNRSV). With `verbose`, also which of a port's
-/// entries is looked at when and why, and where it is written.
+/// entries is looked at when and why, where it is written, and every holder.
 pub fn text(rows: &[PortRow], verbose: bool) -> String {
     let mut header = vec![
         "PORT",
@@ -108,6 +181,8 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
         "RANGE",
         "IP ADDRESS",
         "SAF NAME",
+        "STATE",
+        "HOLDER",
         "REFUSED",
         "DESCRIPTION",
     ];
@@ -115,7 +190,7 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
         header.splice(3..3, ["ORDER", "BECAUSE IT IS"]);
         header.push("WRITTEN IN");
     }
-    let mut table = table(&header);
+    let mut lines = Vec::with_capacity(rows.len());
     for row in rows {
         let port = match row.first {
             0 => "UNRSV".to_owned(),
@@ -125,6 +200,10 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             true => format!("{:05}-{:05}", row.first, row.last),
             false => String::new(),
         };
+        let holders = match verbose {
+            true => every_holder(row),
+            false => holders(row),
+        };
         let mut cells = vec![
             port,
             row.protocol.to_ascii_uppercase(),
@@ -133,6 +212,8 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             range,
             row.address.clone().unwrap_or_default(),
             row.saf.clone().unwrap_or_default(),
+            row.state.clone().unwrap_or_default(),
+            holders,
             row.refusals.to_string(),
             row.description.as_deref().map(escaped).unwrap_or_default(),
         ];
@@ -140,7 +221,69 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             cells.splice(3..3, [row.order.to_string(), row.closeness.clone()]);
             cells.push(escaped(&format!("{}:{}", row.file, row.line)));
         }
-        table.add_row(cells);
+        lines.push(cells);
     }
+    let mut table = table(&header);
+    if fits(&table) && !verbose {
+        fit(&mut table, &header, &lines);
+    }
+    table.add_rows(lines);
     plain(&table)
+}
+
+/// Columns that may be narrower than what is in them.
+const LONG: [&str; 5] = [
+    "IP ADDRESS",
+    "HOLDER",
+    "DESCRIPTION",
+    "BECAUSE IT IS",
+    "WRITTEN IN",
+];
+
+/// Makes room on a terminal: columns without anything in them are left out, and only
+/// long texts are broken.
+fn fit(table: &mut Table, header: &[&str], lines: &[Vec<String>]) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        let is_empty = lines
+            .iter()
+            .all(|cells| cells.get(index).is_none_or(String::is_empty));
+        if is_empty && !lines.is_empty() {
+            column.set_constraint(ColumnConstraint::Hidden);
+        } else if header.get(index).is_some_and(|name| !LONG.contains(name)) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
+/// The first holder, and how many other processes there are.
+fn holders(row: &PortRow) -> String {
+    let Some(first) = &row.holder else {
+        return String::new();
+    };
+    let processes: BTreeSet<Option<u32>> = row.holders.iter().map(|holder| holder.pid).collect();
+    match processes.len() {
+        0 | 1 => process(first),
+        more => format!("{} +{}", process(first), more - 1),
+    }
+}
+
+/// One line for each socket.
+fn every_holder(row: &PortRow) -> String {
+    let lines = row.holders.iter().map(|holder| {
+        let unit = holder
+            .unit
+            .as_deref()
+            .map_or_else(String::new, |unit| format!(", {}", escaped(unit)));
+        format!("{:05} {}{unit}", holder.port, process(holder))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A holder in a few words.
+pub(super) fn process(holder: &PortHolder) -> String {
+    match (&holder.comm, holder.pid) {
+        (Some(comm), Some(pid)) => format!("{} (pid {pid})", escaped(comm)),
+        _ => "unseen".to_owned(),
+    }
 }

@@ -1,16 +1,18 @@
 //! What listens already, compared with the policy.
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{
     ensure_eq,
-    harness::{Binder, NOBODY, Sandbox, Settings, command::Finished, tcp, udp},
+    harness::{Agent, Binder, NOBODY, Sandbox, Settings, command::Finished, tcp, udp},
     tests,
 };
 
 tests![
     who_holds_a_port_that_is_now_anothers,
+    whoever_asked_for_the_policy,
     servers_without_an_entry_are_named,
 ];
 
@@ -70,8 +72,10 @@ fn who_holds_a_port_that_is_now_anothers(s: &Sandbox) -> Result<()> {
     let agent = s.agent_again()?.start()?;
     let log = agent.log();
     ensure_eq!(log.matches("warning[PRV530]").count(), 3, "{log}");
-    let (_, reloaded) = agent.reload(&[])?;
-    expected(&of_code(&reloaded, "PRV530")?, &file)?;
+    for arguments in [&["--dry-run"][..], &[]] {
+        let (_, reloaded) = agent.reload(arguments)?;
+        expected(&of_code(&reloaded, "PRV530")?, &file)?;
+    }
     // A change takes a port from its rightful holder.
     let night = s.write(
         "night.tcpip",
@@ -95,6 +99,28 @@ fn who_holds_a_port_that_is_now_anothers(s: &Sandbox) -> Result<()> {
     let (_, reloaded) = agent.reload(&[])?;
     ensure_eq!(of_code(&reloaded, "PRV530")?.len(), 0, "{reloaded}");
     Ok(())
+}
+
+/// `LNT-07`: where nobody asked for a policy who could be told, the log tells: an agent
+/// that goes on where a killed one was, SIGHUP, a change that is taken back.
+fn whoever_asked_for_the_policy(s: &Sandbox) -> Result<()> {
+    s.set_policy(PROFILE, Settings::DEFAULT)?;
+    let wrong = Binder::start(&s.caller("squatter"), &[tcp(2121).listening()])?;
+    let held = format!("tcp/2121 by squatter (pid {}", wrong.pid);
+    let said = |agent: &Agent<'_>| agent.log().matches(held.as_str()).count();
+    let agent = s.agent_again()?.start()?;
+    ensure_eq!(said(&agent), 1, "at the start: {}", agent.log());
+    agent.kill()?;
+    let agent = s.agent_again()?.start()?;
+    ensure_eq!(said(&agent), 1, "after a kill: {}", agent.log());
+    agent.signal(Signal::SIGHUP)?;
+    agent.wait_until("what SIGHUP found", |agent| said(agent) == 2)?;
+
+    s.set_policy("PORT 2121 TCP SQUATTER\n", Settings::DEFAULT)?;
+    let (code, answer) = agent.reload(&["--confirm", "1"])?;
+    ensure_eq!(code, 0, "{answer}");
+    ensure_eq!(of_code(&answer, "PRV530")?.len(), 0, "{answer}");
+    agent.wait_until("what it went back to", |agent| said(agent) == 3)
 }
 
 /// `LNT-08`, `LNT-09`: `check` advises entries for servers that have none; `run`

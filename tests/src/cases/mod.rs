@@ -35,6 +35,7 @@ mod restrictions;
 mod saf;
 mod selftest;
 mod sharing;
+mod suggest;
 mod survival;
 mod systemd_units;
 mod traces;
@@ -126,6 +127,7 @@ const SUBJECTS: &[Subject] = &[
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
+    ("suggest", HOOKS, suggest::TESTS),
     ("traces", HOOKS, traces::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
     ("degraded", HOOKS, degraded::TESTS),

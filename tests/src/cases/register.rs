@@ -1,11 +1,20 @@
 //! The register of reserved ports, as `ports` shows it.
 
-use anyhow::{Result, ensure};
+use std::net::Ipv6Addr;
+
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{
     ensure_eq,
-    harness::{Sandbox, Settings},
+    harness::{
+        Agent, Binder, NOBODY, Need, Sandbox, Servant, Settings,
+        needs::running,
+        refusal,
+        request::Kind,
+        servant::SocketOption::{ReusePort, V6Only},
+        tcp, udp,
+    },
     tests,
 };
 
@@ -13,6 +22,15 @@ tests![
     every_entry_has_its_row,
     only_the_ports_asked_for,
     rows_for_people,
+    who_has_a_port,
+    sockets_that_only_are_bound,
+    a_port_that_several_share,
+    one_socket_of_several_processes,
+    mptcp_is_tcp,
+    the_ports_of_a_range,
+    units_and_containers,
+    who_was_refused,
+    one_port_for_people,
     restrictions_are_listed,
 ];
 
@@ -44,7 +62,8 @@ fn row(s: &Sandbox, line: u32, protocol: &str, ports: (u16, u16), rest: [&str; 3
         "first": ports.0, "last": ports.1, "address": null, "saf": null,
         "description": description, "line": line, "file": s.profile(),
         "order": order, "closeness": closeness,
-        "state": null, "holder": null, "refusals": 0,
+        "state": if jobname == "RESERVED" { "blocked" } else { "closed" },
+        "holder": null, "holders": [], "refusals": 0, "refused": [],
     })
 }
 
@@ -102,6 +121,320 @@ fn rows_for_people(s: &Sandbox) -> Result<()> {
         ensure!(text.contains(words), "no {words:?} in\n{text}");
     }
     Ok(())
+}
+
+const HELD: &str = "\
+PORT
+  2121 TCP FTPD1
+  2121 UDP FTPD1
+  2323 TCP RESERVED
+  8080 TCP WEB SHAREPORT
+  8080 UDP WEB
+PORTRANGE
+  4000 100 TCP APPL*
+";
+
+/// Whether the kernel lists TCP sockets that are bound and nothing more.
+fn lists_bound() -> Result<bool> {
+    Ok(running()?.1 >= (6, 8))
+}
+
+fn row_of(agent: &Agent<'_>, protocol: &str, port: u16) -> Result<Value> {
+    let rows = agent.ports()?;
+    let is_it = |row: &&Value| row["protocol"] == protocol && row["port"] == port;
+    let row = rows.iter().find(is_it).context("no such row")?;
+    Ok(row.clone())
+}
+
+fn has_state(agent: &Agent<'_>, protocol: &str, port: u16, state: &str) -> Result<Value> {
+    let row = row_of(agent, protocol, port)?;
+    ensure_eq!(row["state"], state, "{protocol}/{port}: {row}");
+    Ok(row)
+}
+
+/// `CLS-01`, `CLS-02`, `CLS-06`, `CLS-09`: open with its job, closed when that has ended;
+/// contradicted by one that is older than the policy, of either protocol and family.
+fn who_has_a_port(s: &Sandbox) -> Result<()> {
+    s.set_policy(HELD, Settings::DEFAULT)?;
+    let older = Binder::start(
+        &s.caller("squatter").user(NOBODY),
+        &[
+            udp(2121),
+            tcp(2323).listening(),
+            tcp(4000).on(Ipv6Addr::LOCALHOST).listening(),
+        ],
+    )?;
+    ensure_eq!(older.results, [Ok(()); 3], "before any policy");
+    let agent = s.agent_again()?.start()?;
+    has_state(&agent, "tcp", 2121, "closed")?;
+    let right = Binder::start(
+        &s.caller("ftpd1"),
+        &[tcp(2121).on_any_v6(false).listening()],
+    )?;
+    let row = has_state(&agent, "tcp", 2121, "open")?;
+    let holder = &row["holder"];
+    let mut expected = json!({
+        "port": 2121, "address": "::", "listens": true, "rightful": true, "line": 2,
+        "pid": right.pid, "comm": "ftpd1", "job": "FTPD1", "unit": null,
+        "container": null, "uid": 0, "shared_with": [],
+    });
+    expected["since"] = holder["since"].clone();
+    ensure_eq!(*holder, expected, "holder");
+    let since = holder["since"].as_str().context("since")?;
+    ensure!(since.ends_with('Z') && since.len() == 20, "{since}");
+    ensure_eq!(row["holders"], json!([expected]), "all of them");
+    drop(right);
+    has_state(&agent, "tcp", 2121, "closed")?;
+
+    for (protocol, port, line) in [("udp", 2121, 3), ("tcp", 2323, 4), ("tcp", 4000, 8)] {
+        let row = has_state(&agent, protocol, port, "contradicted")?;
+        let holder = &row["holder"];
+        ensure_eq!(holder["rightful"], false, "{row}");
+        ensure_eq!(holder["line"], line, "{row}");
+        ensure_eq!(holder["pid"], older.pid, "{row}");
+        ensure_eq!(holder["job"], "SQUATTER", "{row}");
+        ensure_eq!(holder["uid"], NOBODY, "{row}");
+    }
+    drop(older);
+    has_state(&agent, "udp", 2121, "closed")?;
+    has_state(&agent, "tcp", 2323, "blocked")?;
+    has_state(&agent, "tcp", 4000, "closed")?;
+    Ok(())
+}
+
+/// `CLS-03`: a socket that doesn't listen opens nothing, nor does one that talks to one
+/// peer only; who may not have the port contradicts the policy all the same.
+fn sockets_that_only_are_bound(s: &Sandbox) -> Result<()> {
+    s.set_policy(HELD, Settings::DEFAULT)?;
+    let _older = Binder::start(&s.caller("squatter"), &[tcp(4001)])?;
+    let agent = s.agent_again()?.start()?;
+    let web = Servant::start(&s.caller("web"))?;
+    let udp = web.socket(Kind::Udp, false)?;
+    web.bind(udp, [127, 0, 0, 1], 8080)??;
+    has_state(&agent, "udp", 8080, "open")?;
+    web.connect(udp, [127, 0, 0, 1], 9)??;
+    let row = has_state(&agent, "udp", 8080, "bound")?;
+    ensure_eq!(row["holder"]["listens"], false, "{row}");
+
+    let tcp = web.socket(Kind::Tcp, false)?;
+    web.bind(tcp, [127, 0, 0, 1], 8080)??;
+    if lists_bound()? {
+        let row = has_state(&agent, "tcp", 8080, "bound")?;
+        ensure_eq!(row["holder"]["pid"], web.pid, "{row}");
+        ensure_eq!(row["holder"]["listens"], false, "{row}");
+        has_state(&agent, "tcp", 4000, "contradicted")?;
+    } else {
+        has_state(&agent, "tcp", 8080, "closed")?;
+    }
+    web.listen(tcp)??;
+    has_state(&agent, "tcp", 8080, "open")?;
+    web.close(tcp)?;
+    has_state(&agent, "tcp", 8080, "closed").map(drop)
+}
+
+/// Each socket of a shared port has a holder.
+fn a_port_that_several_share(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(HELD, Settings::DEFAULT)?.start()?;
+    let listening = || -> Result<Servant> {
+        let web = Servant::start(&s.caller("web"))?;
+        let socket = web.socket(Kind::Tcp, false)?;
+        web.set(socket, ReusePort, 1)?;
+        web.bind(socket, [127, 0, 0, 1], 8080)??;
+        web.listen(socket)??;
+        Ok(web)
+    };
+    let (one, two) = (listening()?, listening()?);
+    // Another family is another socket of the same process.
+    let socket = one.socket(Kind::Tcp, true)?;
+    one.set(socket, V6Only, 1)?;
+    one.bind(socket, Ipv6Addr::LOCALHOST, 8080)??;
+    one.listen(socket)??;
+    let row = has_state(&agent, "tcp", 8080, "open")?;
+    let holders = row["holders"].as_array().context("holders")?;
+    let mut pids: Vec<&Value> = holders.iter().map(|holder| &holder["pid"]).collect();
+    pids.sort_by_key(|pid| pid.as_u64());
+    let mut expected = [json!(one.pid), json!(one.pid), json!(two.pid)];
+    expected.sort_by_key(|pid| pid.as_u64());
+    ensure_eq!(pids, expected.iter().collect::<Vec<_>>(), "{row}");
+    drop(two);
+    let row = has_state(&agent, "tcp", 8080, "open")?;
+    ensure_eq!(row["holders"].as_array().map(Vec::len), Some(2), "{row}");
+    Ok(())
+}
+
+/// A socket is one, whoever has it open: the one that may have it speaks for it, the
+/// others are named.
+fn one_socket_of_several_processes(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(HELD, Settings::DEFAULT)?.start()?;
+    let parent = Servant::start(&s.caller("web"))?;
+    let socket = parent.socket(Kind::Tcp, false)?;
+    parent.bind(socket, [127, 0, 0, 1], 8080)??;
+    parent.listen(socket)??;
+    let other = Servant::start(&s.caller("worker"))?;
+    other.take(&parent, socket)?;
+    let row = has_state(&agent, "tcp", 8080, "open")?;
+    ensure_eq!(row["holders"].as_array().map(Vec::len), Some(1), "{row}");
+    ensure_eq!(row["holder"]["pid"], parent.pid, "{row}");
+    ensure_eq!(row["holder"]["shared_with"], json!([other.pid]), "{row}");
+    drop(parent);
+    let row = has_state(&agent, "tcp", 8080, "contradicted")?;
+    ensure_eq!(row["holder"]["pid"], other.pid, "{row}");
+    ensure_eq!(row["holder"]["shared_with"], json!([]), "{row}");
+    Ok(())
+}
+
+fn mptcp_is_tcp(s: &Sandbox) -> Result<()> {
+    Need::Mptcp.check()?;
+    let agent = s.agent(HELD, Settings::DEFAULT)?.start()?;
+    let web = Binder::start(&s.caller("web"), &[tcp(8080).kind(Kind::Mptcp).listening()])?;
+    ensure_eq!(web.results, [Ok(())], "MPTCP");
+    let row = has_state(&agent, "tcp", 8080, "open")?;
+    ensure_eq!(row["holders"].as_array().map(Vec::len), Some(1), "{row}");
+    ensure_eq!(row["holder"]["pid"], web.pid, "{row}");
+    Ok(())
+}
+
+/// One row, every holder; the worst of its ports is what the range is.
+fn the_ports_of_a_range(s: &Sandbox) -> Result<()> {
+    s.set_policy(HELD, Settings::DEFAULT)?;
+    let wrong = Binder::start(&s.caller("wrong"), &[tcp(4050).listening()])?;
+    let agent = s.agent_again()?.start()?;
+    let wants = [tcp(4099).listening(), tcp(4000).listening()];
+    let right = Binder::start(&s.caller("appl1"), &wants)?;
+    let row = has_state(&agent, "tcp", 4000, "contradicted")?;
+    let holders = row["holders"].as_array().context("holders")?;
+    let found: Vec<(&Value, &Value)> = holders
+        .iter()
+        .map(|holder| (&holder["port"], &holder["pid"]))
+        .collect();
+    let (right_pid, wrong_pid) = (json!(right.pid), json!(wrong.pid));
+    let expected = [
+        (&json!(4000), &right_pid),
+        (&json!(4050), &wrong_pid),
+        (&json!(4099), &right_pid),
+    ];
+    ensure_eq!(found, expected, "{row}");
+    ensure_eq!(row["holder"], holders[0], "the first one");
+    let verbose = s.portreeve(&["ports", "--verbose"])?.ended_with(0)?.stdout;
+    for words in [
+        format!("04050 wrong (pid {})", wrong.pid),
+        format!("04099 appl1 (pid {})", right.pid),
+    ] {
+        ensure!(verbose.contains(&words), "no {words:?} in\n{verbose}");
+    }
+    drop(wrong);
+    has_state(&agent, "tcp", 4000, "open").map(drop)
+}
+
+fn units_and_containers(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(HELD, Settings::DEFAULT)?.start()?;
+    let id = "0123456789abcdef".repeat(4);
+    let container = format!("docker-{id}.scope");
+    for (cgroup, unit, container) in [
+        ("web.service/workers", json!("web.service"), Value::Null),
+        (&container, json!(container), json!(id)),
+    ] {
+        let below = s.cgroup_below(cgroup)?;
+        let wants = [tcp(8080).listening()];
+        let _web = Binder::start(&s.caller("web").cgroup(below), &wants)?;
+        let row = has_state(&agent, "tcp", 8080, "open")?;
+        ensure_eq!(row["holder"]["unit"], unit, "{row}");
+        ensure_eq!(row["holder"]["container"], container, "{row}");
+    }
+    Ok(())
+}
+
+/// Who was refused a port, how often and when, the last one first; audit mode's too.
+fn who_was_refused(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(HELD, Settings::DEFAULT)?.start()?;
+    let attempts = [("wrong", 4001), ("wrong", 4002), ("other", 4001)];
+    for (name, port) in attempts {
+        let result = Binder::attempt(&s.caller(name), &tcp(port))?;
+        ensure_eq!(result, Err(refusal()), "{name} on {port}");
+    }
+    let row = row_of(&agent, "tcp", 4000)?;
+    ensure_eq!(row["refusals"], 3, "{row}");
+    let refused = row["refused"].as_array().context("refused")?;
+    let told: Vec<Value> = refused
+        .iter()
+        .map(|told| json!([told["comm"], told["job"], told["port"], told["count"]]))
+        .collect();
+    let expected = [
+        json!(["other", "OTHER", 4001, 1]),
+        json!(["wrong", "WRONG", 4002, 2]),
+    ];
+    ensure_eq!(told, expected, "{row}");
+    ensure_eq!(refused[0]["verdict"], "deny", "{row}");
+    ensure_eq!(refused[0]["reason"], "other-job", "{row}");
+    ensure_eq!(refused[0]["cgroup"], s.cgroup_name(), "{row}");
+    let events = agent.events()?;
+    let last = events.last().context("no event")?;
+    ensure_eq!(refused[0]["time"], last["time"], "{row}");
+    ensure_eq!(row_of(&agent, "tcp", 8080)?["refused"], json!([]), "others");
+
+    s.set_policy(HELD, Settings::DEFAULT.audit())?;
+    let (code, answer) = agent.reload(&[])?;
+    ensure_eq!(code, 0, "{answer}");
+    Binder::start(&s.caller("wrong"), &[tcp(4003)])?;
+    let row = row_of(&agent, "tcp", 4000)?;
+    ensure_eq!(row["refused"][0]["verdict"], "would-deny", "{row}");
+    ensure_eq!(row["refused"][0]["port"], 4003, "{row}");
+    Ok(())
+}
+
+/// `CLS-07`: one line for each fact.
+fn one_port_for_people(s: &Sandbox) -> Result<()> {
+    s.set_policy(HELD, Settings::DEFAULT)?;
+    let wrong = Binder::start(&s.caller("squatter"), &[tcp(2323).listening()])?;
+    let agent = s.agent_again()?.start()?;
+    let web = Binder::start(&s.caller("web"), &[tcp(8080).listening()])?;
+    for _ in 0..2 {
+        let result = Binder::attempt(&s.caller("wrong"), &tcp(8080).on([127, 0, 0, 2]))?;
+        ensure_eq!(result, Err(refusal()), "wrong");
+    }
+    let says = |port: &str, code: i32, lines: &[&str]| -> Result<()> {
+        let text = s.portreeve(&["ports", port])?.ended_with(code)?.stdout;
+        for line in lines {
+            let is_there = text.lines().any(|found| found.starts_with(line));
+            ensure!(is_there, "no line {line:?} in\n{text}");
+        }
+        Ok(())
+    };
+    let pid = web.pid;
+    says(
+        "tcp/8080",
+        0,
+        &[
+            "tcp/8080 is open",
+            "entry 1: WEB (an exact name), ",
+            &format!("holder: web (pid {pid}): listens on 127.0.0.1, job WEB, uid 0, started 2"),
+            "the entry in line 5 has refused 2 times since it is in force",
+            "refused: wrong (job WRONG, uid 0, cgroup /",
+            "sockets of other network namespaces",
+        ],
+    )?;
+    let pid = wrong.pid;
+    says(
+        "tcp/2323",
+        0,
+        &[
+            "tcp/2323 is contradicted: ",
+            &format!("holder: squatter (pid {pid}): listens on"),
+        ],
+    )?;
+    says(
+        "tcp/4005",
+        0,
+        &[
+            "tcp/4005 is closed: ",
+            "entry 1: APPL* 4000-4099 (a pattern",
+        ],
+    )?;
+    says("udp/4005", 1, &["udp/4005 is reserved by no entry"])?;
+    drop(wrong);
+    says("tcp/2323", 0, &["tcp/2323 is blocked: "])?;
+    drop(agent);
+    says("tcp/2323", 2, &[])
 }
 
 /// `IBI-15`: lower and upper port, protocol and user, one row each, from the config

@@ -87,14 +87,7 @@ pub fn job(jobs: &Jobs, event: &Event, cgroup: Option<&str>) -> Option<String> {
         caller.exe = Some(exe(event)?);
         jobs.of_known(&caller)
     })?;
-    if found.is_empty() {
-        let name = text_of(Name::from_comm(event.comm).bytes());
-        let is_taken = jobs.is_defined(&name) || name == KERNEL;
-        return (!is_taken).then_some(name);
-    }
-    let names = found.iter().filter_map(|found| jobs.get(found.id));
-    let names: Vec<&str> = names.map(|job| job.name.as_str()).collect();
-    Some(names.join(" "))
+    jobs.called(&found, &text_of(Name::from_comm(event.comm).bytes()))
 }
 
 /// The file that the caller runs, if it still does.

@@ -70,14 +70,17 @@ pub fn since_boot() -> u64 {
     })
 }
 
-/// Wall-clock time of what happened at this time since boot.
+/// Wall-clock time of what happened at this time since boot, to the microsecond.
 pub fn wall_clock(boot_ns: u64) -> String {
+    format!("{:.6}", moment(boot_ns))
+}
+
+/// When that was.
+pub fn moment(boot_ns: u64) -> jiff::Timestamp {
     let age = since_boot().saturating_sub(boot_ns);
     let now = jiff::Timestamp::now();
-    let then = now
-        .checked_sub(jiff::SignedDuration::from_nanos(age as i64))
-        .unwrap_or(now);
-    format!("{then:.6}")
+    now.checked_sub(jiff::SignedDuration::from_nanos(age as i64))
+        .unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -24,13 +24,15 @@ fn socket(target: &str) -> Socket {
         address: "0.0.0.0".parse().unwrap(),
         port,
         connected: false,
+        idle: false,
         uid: 7,
         inode: u64::from(port),
         cgroup: None,
     }
 }
 
-fn held(target: &str, names: &[&str]) -> Listener {
+/// A socket at `target` that processes of these names have.
+pub(crate) fn held(target: &str, names: &[&str]) -> Listener {
     let holder = |name: &&str| Holder {
         pid: 100 + name.len() as u32,
         comm: (*name).to_owned(),
@@ -44,12 +46,17 @@ fn held(target: &str, names: &[&str]) -> Listener {
     }
 }
 
-fn settings() -> PortSettings {
+pub(crate) fn settings() -> PortSettings {
     PortSettings {
         ephemeral: Some((32768, 60999)),
         kept_out: "50051".parse().unwrap(),
         first_unprivileged: 1024,
     }
+}
+
+/// The policy that these texts make.
+pub(crate) fn policy(profile: &str, toml: &str) -> Policy {
+    made(profile, toml, None, false).0
 }
 
 /// What is said about `listeners`: code, line and message with the help behind it.
@@ -59,6 +66,31 @@ fn said(
     listeners: &dyn Listeners,
     lint: bool,
 ) -> Vec<(Code, u32, String)> {
+    let (policy, diagnostics) = made(profile, toml, Some(listeners), lint);
+    let ours = [
+        Code::HeldByOther,
+        Code::ServersUnreserved,
+        Code::LowPortsUnreserved,
+        Code::ListenersUnknown,
+        Code::SocketUnitRefused,
+    ];
+    diagnostics
+        .iter()
+        .filter(|said| ours.contains(&said.code))
+        .map(|said| {
+            let line = said.span.map_or(0, |span| policy.sources.line(span));
+            let help = said.help.clone().unwrap_or_default();
+            (said.code, line, format!("{}; {help}", said.message))
+        })
+        .collect()
+}
+
+fn made(
+    profile: &str,
+    toml: &str,
+    listeners: Option<&dyn Listeners>,
+    lint: bool,
+) -> (Policy, Diagnostics) {
     let parsed = parse(Path::new("p"), profile.as_bytes(), &ReadOptions::default());
     let mut sources: Sources = parsed.sources;
     let mut diagnostics = Diagnostics::new();
@@ -80,25 +112,10 @@ fn said(
         features: None,
         destroying: || None,
         inodes: &Presence,
-        listeners: Some(listeners),
+        listeners,
     };
     let policy = build(ingredients, &mut diagnostics);
-    let ours = [
-        Code::HeldByOther,
-        Code::ServersUnreserved,
-        Code::LowPortsUnreserved,
-        Code::ListenersUnknown,
-        Code::SocketUnitRefused,
-    ];
-    diagnostics
-        .iter()
-        .filter(|said| ours.contains(&said.code))
-        .map(|said| {
-            let line = said.span.map_or(0, |span| policy.sources.line(span));
-            let help = said.help.clone().unwrap_or_default();
-            (said.code, line, format!("{}; {help}", said.message))
-        })
-        .collect()
+    (policy, diagnostics)
 }
 
 fn of(profile: &str, toml: &str, listeners: Vec<Listener>, lint: bool) -> Vec<(Code, u32, String)> {

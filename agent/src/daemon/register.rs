@@ -1,0 +1,97 @@
+//! The register: what is reserved, who has it, who wanted it, and what would let them.
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use super::{
+    agent::{Agent, reply},
+    protocol::{EventRecord, PortRow, Reply},
+    wishes,
+};
+use crate::{
+    diagnostics::{Diagnostics, render},
+    kernel::{pool::settings_without_ours, sysctl::PortSettings},
+    policy::{
+        holdings, listeners,
+        suggestions::{self, Wish, open_ports},
+    },
+    ports::{Holder, HostListeners},
+    report::{
+        ports::{Observed, rows},
+        refusals::Refusals,
+    },
+};
+
+impl Agent {
+    /// The register of what is reserved, with the sockets of the agent's own network
+    /// namespace that have it.
+    pub fn ports(&self) -> Vec<PortRow> {
+        let policy = self.policy();
+        let holdings = holdings::of(&policy, &HostListeners, |holder| self.exe_of(holder));
+        let observed = Observed {
+            holdings: holdings
+                .inspect_err(|error| log::warn!("the kernel doesn't list its sockets: {error}"))
+                .ok(),
+            refusals: Refusals::new(self.kept_events()),
+        };
+        let tables = self.tables.borrow();
+        rows(&policy, |entry| tables.refusals(entry), &observed)
+    }
+
+    /// What would let those have their ports who were refused `since` then, and with
+    /// `listeners` those who have one that nobody reserves.
+    pub(super) fn suggest(&self, since: Option<&str>, listeners: bool) -> Reply {
+        let since = match since.map(str::parse::<jiff::Timestamp>).transpose() {
+            Ok(since) => since,
+            Err(error) => return Reply::Failed(format!("since when? {error}")),
+        };
+        let is_new = |event: &EventRecord| {
+            let time = event.time.parse::<jiff::Timestamp>().ok();
+            since.is_none_or(|since| time.is_none_or(|time| time >= since))
+        };
+        let policy = self.policy();
+        let events = self.kept_events().into_iter().filter(is_new);
+        let mut wanted: Vec<Wish> = events
+            .filter_map(|event| wishes::of_event(&policy, &event))
+            .collect();
+        if listeners {
+            match open_ports(&policy, &HostListeners, |holder| self.exe_of(holder)) {
+                Ok(open) => wanted.extend(open),
+                Err(error) => {
+                    return Reply::Failed(format!("the kernel doesn't list its sockets: {error}"));
+                }
+            }
+        }
+        let settings = PortSettings::of_host();
+        reply(&suggestions::suggest(&policy, &settings, &wanted))
+    }
+
+    /// Logs who has a port that the policy in force would refuse (`LNT-07`), where nobody
+    /// asked for that policy, so that nobody was told.
+    pub(super) fn log_contradictions(&self) {
+        let policy = self.policy();
+        let mut diagnostics = Diagnostics::new();
+        let host = settings_without_ours(&self.source.bpffs);
+        listeners::compare(&policy, &HostListeners, Some(&host), None, &mut diagnostics);
+        if diagnostics.iter().next().is_some() {
+            let said = render::all(&diagnostics, &policy.sources, false);
+            log::warn!("about who has ports already:\n{said}");
+        }
+    }
+
+    fn kept_events(&self) -> Vec<EventRecord> {
+        let kept: Vec<Rc<str>> = self.log.borrow().kept();
+        let read = |line: &Rc<str>| serde_json::from_str(line).ok();
+        kept.iter().filter_map(read).collect()
+    }
+
+    /// The executable as definitions of jobs name it: by the file, whatever its name is
+    /// by now.
+    fn exe_of(&self, holder: &Holder) -> Option<PathBuf> {
+        let executables = self.executables.in_force();
+        let file = format!("/proc/{}/exe", holder.pid);
+        executables.path_of(Path::new(&file)).map(Path::to_owned)
+    }
+}

@@ -1,0 +1,142 @@
+//! Who has the ports that a policy reserves, and whether that is right.
+
+use portreeve_common::Verdict;
+
+use super::{
+    build::Policy,
+    explain::caller,
+    listeners::{is_named, question, speaker},
+    reservations::Reservation,
+};
+use crate::{
+    ports::{Holder, Listener, Listeners, Socket},
+    profile::ast::User,
+};
+
+/// What a reserved port is (port-control 6.3). Of several ports, and of several
+/// sockets at one, what is worst comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// RESERVED, and nobody has it.
+    Blocked,
+    /// Nobody has it (`CLS-02`).
+    Closed,
+    /// Somebody has it who may, but nobody is answered there: a TCP socket that doesn't
+    /// listen, or a UDP socket that talks to one peer only (`CLS-03`).
+    Bound,
+    /// Somebody listens who may (`CLS-01`), or the kernel itself does.
+    Open,
+    /// Somebody has it whom the policy would refuse (`CLS-06`).
+    Contradicted,
+}
+
+impl State {
+    /// Its name in the register.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Closed => "closed",
+            Self::Bound => "bound",
+            Self::Open => "open",
+            Self::Contradicted => "contradicted",
+        }
+    }
+}
+
+/// A socket that has a port which the policy names.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// The socket.
+    pub socket: Socket,
+    /// Who speaks for those who have it open, if anybody is to be seen.
+    pub speaker: Option<Speaker>,
+    /// The others who have it open.
+    pub others: Vec<u32>,
+}
+
+/// A process that has a socket, as the policy sees it.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    /// The process.
+    pub holder: Holder,
+    /// The jobs that it is, as events have them.
+    pub job: Option<String>,
+    /// What the policy would answer now.
+    pub verdict: Verdict,
+}
+
+impl Holding {
+    /// Whether the policy would let its holder have it.
+    pub fn is_rightful(&self) -> Option<bool> {
+        let speaker = self.speaker.as_ref();
+        speaker.map(|speaker| !speaker.verdict.refuses())
+    }
+
+    fn state(&self) -> State {
+        match self.is_rightful() {
+            Some(false) => State::Contradicted,
+            _ if self.socket.is_open() => State::Open,
+            _ => State::Bound,
+        }
+    }
+}
+
+/// Who has ports that `policy` names, in the order of the ports. `exe_of` finds the
+/// name by which definitions of jobs know a process's executable.
+///
+/// # Errors
+///
+/// If the kernel doesn't list its sockets.
+pub fn of(
+    policy: &Policy,
+    listeners: &dyn Listeners,
+    exe_of: impl Fn(&Holder) -> Option<std::path::PathBuf>,
+) -> std::io::Result<Vec<Holding>> {
+    let found = listeners.of(&|socket| is_named(policy, socket.protocol, socket.port))?;
+    let holding = |Listener {
+                       socket,
+                       mut holders,
+                   }: Listener| {
+        for holder in &mut holders {
+            if let Some(exe) = exe_of(holder) {
+                holder.exe = Some(exe);
+            }
+        }
+        // Who is asked first is who had it first, as far as that can be told.
+        holders.sort_by_key(|holder| (holder.started, holder.pid));
+        let spoken = speaker(policy, &socket, &holders);
+        let speaker = spoken.map(|(holder, verdict)| Speaker {
+            job: job(policy, &socket, holder),
+            holder: holder.clone(),
+            verdict,
+        });
+        let pid = speaker.as_ref().map(|speaker| speaker.holder.pid);
+        let others = holders.iter().map(|holder| holder.pid);
+        let others = others.filter(|other| Some(*other) != pid).collect();
+        Holding {
+            socket,
+            speaker,
+            others,
+        }
+    };
+    Ok(found.into_iter().map(holding).collect())
+}
+
+/// The jobs that `holder` is.
+fn job(policy: &Policy, socket: &Socket, holder: &Holder) -> Option<String> {
+    let caller = caller(policy, &question(socket, holder));
+    policy.jobs.called(&policy.jobs.of(&caller), &holder.comm)
+}
+
+/// What the ports of `reservation` are where `holdings` are all that have one of them.
+pub fn state(reservation: &Reservation, holdings: &[&Holding]) -> State {
+    let nobody = match reservation.user {
+        User::Reserved => State::Blocked,
+        _ => State::Closed,
+    };
+    let states = holdings.iter().map(|holding| holding.state());
+    states.max().unwrap_or(nobody)
+}
+
+#[cfg(test)]
+mod tests;
