@@ -494,7 +494,7 @@ fn what_finds_no_room_is_looked_for(s: &Sandbox) -> Result<()> {
     let [destroyed, _, stay, lost] = fates(&agent)?;
     ensure_eq!((destroyed, stay, lost), (1, 0, 0), "fates");
     let late = agent.status()?["listeners"]["late"].clone();
-    ensure!(late.as_u64() > Some(1000), "{late}");
+    ensure!(late.as_u64() > Some(0), "{late}");
     Ok(())
 }
 
