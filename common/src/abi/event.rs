@@ -185,7 +185,7 @@ pub const TOLD_PER_SECOND: u64 = 32;
 pub const SELFTEST_V4: [u8; 4] = [192, 0, 2, 1];
 /// The self-test's IPv6 address (documentation prefix, RFC 3849).
 pub const SELFTEST_V6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
-/// What a marked self-test bind fails with when its hook is alive: `EKEYREJECTED`,
+/// What a marked self-test bind fails with when its hook is alive and may choose: `EKEYREJECTED`,
 /// which nothing else on a bind's way answers with.
 pub const SELFTEST_ERRNO: u16 = 129;
 /// The self-test's port: not a low one, so that no capability is asked for.

@@ -49,7 +49,7 @@ pub const COUNTERS: &str = "COUNTERS";
 /// Ring buffer of [`super::Event`].
 pub const EVENTS: &str = "EVENTS";
 /// Cookie of the socket whose bind is the self-test, or 0; behind it the cookie
-/// that a hook in audit mode has seen last.
+/// that a hook has seen last.
 pub const SELFTEST: &str = "SELFTEST";
 
 /// Ring buffer of [`super::Doomed`].

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Agent, NOBODY, Need, Sandbox, Servant, Watch, refusal,
+        Agent, NOBODY, Need, Sandbox, Servant, Watch, needs, refusal,
         request::Kind,
         servant::{SocketOption, name},
     },
@@ -196,14 +196,15 @@ fn without_an_address_family(s: &Sandbox) -> Result<()> {
     let agent = agent(s, profile)?;
     let mut watch = Watch::start(&agent)?;
     let web = Servant::start(&s.caller("web"))?;
+    let errno = needs::refusal_with(Errno::EAFNOSUPPORT);
     for (kind, line) in [(Kind::Tcp, 2), (Kind::Udp, 3)] {
         let socket = web.socket(kind, false)?;
         let result = web.bind_to(socket, no_family(4321))?;
-        ensure_eq!(result, Err(Errno::EAFNOSUPPORT), "{kind:?}");
+        ensure_eq!(result, Err(errno), "{kind:?}");
         ensure_eq!(web.name(socket)?, SocketAddr::from((ANY4, 0)), "{kind:?}");
         let event = json!({
             "hook": "bind4", "verdict": "deny", "reason": "address-family",
-            "errno": "EAFNOSUPPORT", "rewritten": null, "address": "0.0.0.0", "port": 4321, "entry/line": line,
+            "errno": format!("{errno:?}"), "rewritten": null, "address": "0.0.0.0", "port": 4321, "entry/line": line,
         });
         watch.expect(&[("address-family", 1)], &[event])?;
         // It can still be had with its family.

@@ -170,6 +170,15 @@ pub fn refusal() -> Errno {
     })
 }
 
+/// How a refusal by the product ends that has another errno than most: with that one,
+/// if the kernel lets it choose.
+pub fn refusal_with(chosen: Errno) -> Errno {
+    match refusal() {
+        Errno::EACCES => chosen,
+        given => given,
+    }
+}
+
 /// Text for a config that accepts all that this kernel lacks; empty if that is nothing.
 pub fn accepting() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
