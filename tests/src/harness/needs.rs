@@ -179,18 +179,20 @@ pub fn refusal_with(chosen: Errno) -> Errno {
     }
 }
 
-/// Text for a config that accepts all that this kernel lacks; empty if that is nothing.
-pub fn accepting() -> &'static str {
-    static TEXT: OnceLock<String> = OnceLock::new();
-    TEXT.get_or_init(|| {
+/// Text for a config that accepts all that this kernel lacks, and the words `also`; empty
+/// if that is nothing.
+pub fn accepting(also: &[&'static str]) -> String {
+    static WORDS: OnceLock<Vec<&'static str>> = OnceLock::new();
+    let lacking = WORDS.get_or_init(|| {
         let lacks = |accepted: &Accepted| matches!(accepted.need.is_there(), Ok(false));
-        let words = ACCEPTED.into_iter().filter(lacks);
-        let words: Vec<String> = words.map(|it| format!("{:?}", it.word)).collect();
-        if words.is_empty() {
-            return String::new();
-        }
-        format!("\n[degraded]\naccept = [{}]\n", words.join(", "))
-    })
+        let lacking = ACCEPTED.into_iter().filter(lacks);
+        lacking.map(|accepted| accepted.word).collect()
+    });
+    let words = [lacking, also].concat();
+    if words.is_empty() {
+        return String::new();
+    }
+    format!("\n[degraded]\naccept = {words:?}\n")
 }
 
 /// What the product's programs use and this kernel lacks; found by loading programs

@@ -93,7 +93,7 @@ impl Sandbox {
         let path = self.dir.join(name);
         let mut content = content.as_ref().to_owned();
         if path == self.config() && !String::from_utf8_lossy(&content).contains("[degraded]") {
-            content.extend(needs::accepting().as_bytes());
+            content.extend(needs::accepting(&[]).as_bytes());
         }
         fs::write(&path, content)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;

@@ -1,5 +1,7 @@
 //! The config of an agent under test.
 
+use super::needs;
+
 /// What a test's config says; all else is the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings {
@@ -87,7 +89,9 @@ impl Settings {
         add(self.everywhere, "[scope]\nnetns = \"all\"\n");
         add(self.grant_any, "[grant]\nrequire = \"any\"\n");
         add(self.any_pool, "[ephemeral]\nbelow_floor = \"accept\"\n");
-        add(self.accepts_listen, "[degraded]\naccept = [\"listen\"]\n");
+        if self.accepts_listen {
+            add(true, &needs::accepting(&["listen"]));
+        }
         add(self.report_all, "[events]\nreport = \"all\"\n");
         text
     }
