@@ -41,7 +41,7 @@ impl Programs {
     ///
     /// If one isn't there.
     pub fn collect(folder: &Path, agent: &Path, tests: &Path) -> Result<Self> {
-        for place in ["bin", "dev", "proc", "run", "sys", "tmp"] {
+        for place in ["bin", "dev", "etc", "proc", "run", "sys", "tmp"] {
             fs::create_dir_all(folder.join(place))?;
         }
         let busybox = add_programs(folder, agent, tests)?;
@@ -55,6 +55,9 @@ impl Programs {
             fs::create_dir_all(copy.parent().unwrap_or(folder))?;
             fs::copy(&library, &copy).with_context(|| library.display().to_string())?;
         }
+        // A policy may name root; nobody else is known there.
+        fs::write(folder.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
+        fs::write(folder.join("etc/group"), "root:x:0:\n")?;
         let init = folder.join("init");
         fs::write(&init, include_str!("init.sh"))?;
         fs::set_permissions(&init, Permissions::from_mode(0o755))?;
