@@ -64,7 +64,7 @@ const MORE: [&str; 20] = [
     "given_ports::a_reserved_port",
     "pool::detach_gives_back",
     "listen::multipath",
-    "listen::other_networks",
+    "listen::other_network_",
     "listen::killed",
     "attacks::neighbours::a_program_behind",
     "attacks::protocols::shared_memory",
