@@ -51,7 +51,7 @@ const CORE: [&str; 29] = [
 ];
 
 /// What more there is to say of them.
-const MORE: [&str; 20] = [
+const MORE: [&str; 19] = [
     "cgroups::a_reload_changes",
     "cgroups::a_process_without_its_leader",
     "kernel_threads::",
@@ -70,13 +70,12 @@ const MORE: [&str; 20] = [
     "attacks::protocols::shared_memory",
     "attacks::kernel_ways::",
     "remembered::a_killed",
-    "selftest::a_missing_hook",
     "survival::killed_and_restarted",
 ];
 
 /// What one processor, or no BPF among the security modules, could change: who waits for
 /// whom, and what is done about listeners.
-const FEW: [&str; 12] = [
+const FEW: [&str; 10] = [
     "verifier::",
     "requirements::",
     "verdicts::the_right_job",
@@ -84,8 +83,6 @@ const FEW: [&str; 12] = [
     "attacks::io_uring::a_bind_by_the_polling",
     "cgroups::a_reload_changes",
     "pool::nothing_reserved",
-    "survival::killed_and_restarted",
-    "selftest::a_missing_hook",
     "listen::refused_without",
     "listen_fallback::a_listener_is",
     "listen_fallback::what_finds",
