@@ -11,7 +11,7 @@ use portreeve_common::abi::names;
 use serde_json::Value;
 
 use super::{
-    change::{ChangeError, Confirming, Manner, every_entry},
+    change::{ChangeError, Manner, every_entry},
     confirm::Pending,
     destroyer::Tally,
     events::EventLog,
@@ -132,11 +132,8 @@ impl Agent {
         };
         let known = agent.tables.borrow().executables()?;
         agent.executables.recover(&policy, &known);
-        let confirming = match &start.pending {
-            Some(pending) => Confirming::Until(pending.until.clone()),
-            None => Confirming::No,
-        };
-        agent.publish(policy, &kept, confirming)?;
+        let until = start.pending.as_ref().map(|pending| pending.until.clone());
+        agent.publish(policy, &kept, until)?;
         *agent.pending.borrow_mut() = start.pending;
         *agent.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
         Ok(agent)
@@ -281,12 +278,7 @@ impl Agent {
         if self.waiting.borrow().is_none() || self.is_detached() {
             return;
         }
-        let manner = Manner {
-            dry_run: false,
-            confirm: None,
-            color: false,
-        };
-        if let Reply::Done(done) = self.reload(manner)
+        if let Reply::Done(done) = self.reload(Manner::default())
             && done["applied"] == true
         {
             let generation = &done["generation"];
@@ -337,12 +329,10 @@ impl Agent {
         self.detached.set(true);
         self.take_in_repeats_before(&kernel, u32::MAX);
         let forgotten = self.store.clear();
-        match kernel.detach() {
-            Ok(()) => match forgotten {
-                Ok(()) => Reply::Done(Value::Null),
-                Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
-            },
-            Err(error) => Reply::Failed(format!("nothing is enforced any more, but {error}")),
+        let removed = kernel.detach().map_err(|error| error.to_string());
+        match removed.and(forgotten.map_err(|error| error.to_string())) {
+            Ok(()) => Reply::Done(Value::Null),
+            Err(why) => Reply::Failed(format!("nothing is enforced any more, but {why}")),
         }
     }
 }

@@ -38,16 +38,8 @@ pub enum ChangeError {
     State(#[from] StateError),
 }
 
-/// Whether a policy waits to be confirmed when it is in force.
-pub(super) enum Confirming {
-    /// It is meant.
-    No,
-    /// Until then; else the one before it comes back.
-    Until(Moment),
-}
-
 /// How a change is to be made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
     /// Only say what would change.
     pub dry_run: bool,
@@ -76,16 +68,17 @@ impl Agent {
         })
     }
 
-    /// Puts `policy` in force; `kept` are the entries whose counts go on. After an
-    /// error the policy in force still is.
+    /// Puts `policy` in force; `kept` are the entries whose counts go on. With `until`
+    /// the one before it comes back then, unless it is confirmed. After an error the
+    /// policy in force still is.
     pub(super) fn publish(
         &self,
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
-        confirming: Confirming,
+        until: Option<Moment>,
     ) -> Result<Active, ChangeError> {
         let had_listened = self.attach_listened(&policy)?;
-        let done = self.publish_on_hooks(policy, kept, confirming);
+        let done = self.publish_on_hooks(policy, kept, until);
         // The policy that is in force now, or still.
         let is_needed = match &done {
             Ok(_) => self.policy().destroys_listeners(),
@@ -117,13 +110,9 @@ impl Agent {
         &self,
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
-        confirming: Confirming,
+        until: Option<Moment>,
     ) -> Result<Active, ChangeError> {
         self.check_listen(&policy)?;
-        let until = match confirming {
-            Confirming::No => None,
-            Confirming::Until(moment) => Some(moment),
-        };
         let record = Record::new(&self.source, &policy);
         let hash = self.store.prepare(record, &policy.files, until.clone())?;
         let old = self.policy();
@@ -341,14 +330,12 @@ impl Agent {
         new: Policy,
         within: Option<Duration>,
     ) -> Result<Active, ChangeError> {
-        let confirming = match within {
-            None => Confirming::No,
-            Some(within) => Confirming::Until(Moment::after(within).map_err(KernelError::io(
-                "can't tell how long to wait for the confirmation",
-            ))?),
-        };
+        let until = within.map(Moment::after).transpose();
+        let until = until.map_err(KernelError::io(
+            "can't tell how long to wait for the confirmation",
+        ))?;
         let kept = kept_entries(old, &new);
-        self.publish(Rc::new(new), &kept, confirming)
+        self.publish(Rc::new(new), &kept, until)
     }
 }
 

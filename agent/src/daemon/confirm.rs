@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::{
     agent::{Agent, reply},
-    change::Confirming,
     protocol::{PendingConfirm, Reply},
 };
 use crate::{
@@ -47,7 +46,7 @@ impl Agent {
             _ => return,
         };
         let kept = kept_entries(&self.policy(), &back_to);
-        match self.publish(back_to, &kept, Confirming::No) {
+        match self.publish(back_to, &kept, None) {
             Ok(active) => {
                 log::warn!(
                     "the change was not confirmed and is taken back: generation {} is what was before it; the files still say otherwise",

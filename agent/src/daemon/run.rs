@@ -311,12 +311,7 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 
 /// SIGHUP: like `portreeve reload`, with the outcome in the log.
 fn reload(agent: &Agent) {
-    let manner = Manner {
-        dry_run: false,
-        confirm: None,
-        color: false,
-    };
-    let reloaded = match agent.reload(manner) {
+    let reloaded = match agent.reload(Manner::default()) {
         Reply::Done(value) => {
             serde_json::from_value::<Reloaded>(value).map_err(|error| error.to_string())
         }
