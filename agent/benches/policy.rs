@@ -10,11 +10,7 @@ use std::{
 
 use portreeve::{
     config::Config,
-    policy::{
-        accounts::FixedAccounts,
-        build::{Ingredients, Purpose, build},
-        identity::exes::Presence,
-    },
+    policy::build::{Ingredients, Purpose, build},
     profile::{self, ReadOptions},
 };
 
@@ -47,20 +43,8 @@ fn once(text: &str) -> [Duration; 2] {
     let mut diagnostics = parsed.diagnostics;
     let policy = build(
         Ingredients {
-            config: Config::default(),
-            profile: parsed.profile,
-            commands: None,
-            sources: parsed.sources,
-            sysname: String::new(),
-            accounts: &FixedAccounts::default(),
-            inodes: &Presence,
             purpose: Purpose::Enforce,
-            lint: None,
-            host: None,
-            lsm: None,
-            features: None,
-            destroying: || None,
-            listeners: None,
+            ..Ingredients::of_no_host(Config::default(), parsed.profile, parsed.sources)
         },
         &mut diagnostics,
     );

@@ -10,10 +10,8 @@ use portreeve::{
     diagnostics::{Diagnostics, render},
     kernel::features::Features,
     policy::{
-        accounts::FixedAccounts,
-        build::{Ingredients, Policy, Purpose, build},
+        build::{Ingredients, Policy, build},
         explain::{Answer, Question, explain},
-        identity::exes::Presence,
     },
     profile::{self, ReadOptions},
 };
@@ -37,22 +35,7 @@ fn product(model: &model::Policy) -> (Policy, Diagnostics) {
     let shown = render::all(&diagnostics, &sources, false);
     let config = config.unwrap_or_else(|| panic!("{toml}\n{shown}"));
     let policy = build(
-        Ingredients {
-            config,
-            profile: parsed.profile,
-            commands: None,
-            sources,
-            sysname: "HOST1".into(),
-            accounts: &FixedAccounts::default(),
-            inodes: &Presence,
-            purpose: Purpose::Explain,
-            lint: None,
-            host: None,
-            lsm: None,
-            features: None,
-            destroying: || None,
-            listeners: None,
-        },
+        Ingredients::of_no_host(config, parsed.profile, sources),
         &mut diagnostics,
     );
     (policy, diagnostics)

@@ -15,7 +15,6 @@ use crate::{
     files::Trust,
     kernel::sysctl::PortSettings,
     policy::{
-        accounts::FixedAccounts,
         build::{Ingredients, Policy, Purpose, build},
         identity::exes::Presence,
         source::Source,
@@ -138,22 +137,8 @@ fn offline(paths: &Paths) -> Result<Option<Suggestion>> {
 
 /// A policy that says nothing.
 fn empty() -> Policy {
-    let ingredients = Ingredients {
-        config: Config::default(),
-        profile: Profile::default(),
-        commands: None,
-        sources: Sources::new(),
-        sysname: String::new(),
-        accounts: &FixedAccounts::default(),
-        inodes: &Presence,
-        purpose: Purpose::Explain,
-        lint: None,
-        host: None,
-        lsm: None,
-        destroying: || None,
-        features: None,
-        listeners: None,
-    };
+    let ingredients =
+        Ingredients::of_no_host(Config::default(), Profile::default(), Sources::new());
     build(ingredients, &mut Diagnostics::new())
 }
 

@@ -1,6 +1,7 @@
 //! The few bpf(2) commands that aya has no call for.
 
 use std::{
+    ffi::{CStr, CString},
     io,
     mem::size_of,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
@@ -102,24 +103,33 @@ pub fn try_bind_program(instructions: &[u64]) -> io::Result<()> {
     owned(unsafe { bpf(BPF_PROG_LOAD, &mut attr) }?).map(drop)
 }
 
+/// What BPF_OBJ_GET and BPF_OBJ_PIN read.
+#[repr(C)]
+struct PinAttr {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+impl PinAttr {
+    /// About a pin at `path`, which has to outlive the call.
+    fn new(path: &CStr, bpf_fd: u32) -> Self {
+        Self {
+            pathname: path.as_ptr() as u64,
+            bpf_fd,
+            file_flags: 0,
+        }
+    }
+}
+
 /// Opens a pinned object.
 ///
 /// # Errors
 ///
 /// `ENOENT` when there is no such pin, `EPERM` without the right to open it.
 pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
-    #[repr(C)]
-    struct Attr {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    let mut attr = Attr {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: 0,
-        file_flags: 0,
-    };
+    let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut attr = PinAttr::new(&path, 0);
     // SAFETY: the layout is BPF_OBJ_GET's and `path` outlives the call.
     owned(unsafe { bpf(BPF_OBJ_GET, &mut attr) }?)
 }
@@ -130,18 +140,8 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 ///
 /// `EEXIST` when something is pinned there.
 pub fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    #[repr(C)]
-    struct Attr {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
-    let mut attr = Attr {
-        pathname: path.as_ptr() as u64,
-        bpf_fd: raw(object),
-        file_flags: 0,
-    };
+    let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+    let mut attr = PinAttr::new(&path, raw(object));
     // SAFETY: the layout is BPF_OBJ_PIN's and `path` outlives the call.
     unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(drop)
 }

@@ -67,6 +67,12 @@ pub struct FixedAccounts {
 }
 
 impl FixedAccounts {
+    /// No user and no group.
+    pub const NONE: &'static Self = &Self {
+        users: BTreeMap::new(),
+        groups: BTreeMap::new(),
+    };
+
     /// These users and groups and no others.
     pub fn new<'a>(
         users: impl IntoIterator<Item = (&'a str, u32)>,

@@ -9,7 +9,7 @@ use super::{
     accounts::{Accounts, FixedAccounts},
     compile::{Compiled, Surroundings, compile},
     ibmi,
-    identity::exes::Inodes,
+    identity::exes::{Inodes, Presence},
     jobs::Jobs,
     lacking::Needs,
     lint::{Host, Lint},
@@ -98,6 +98,29 @@ pub struct Ingredients<'a> {
     pub destroying: fn() -> Option<String>,
     /// Compare with what listens on this host.
     pub listeners: Option<&'a dyn Listeners>,
+}
+
+impl Ingredients<'_> {
+    /// What was parsed, to be asked, whatever host it is for: nothing is known of one,
+    /// nor of its accounts. The stack is on HOST1.
+    pub fn of_no_host(config: Config, profile: Profile, sources: Sources) -> Self {
+        Self {
+            config,
+            profile,
+            commands: None,
+            sources,
+            sysname: "HOST1".into(),
+            accounts: FixedAccounts::NONE,
+            inodes: &Presence,
+            purpose: Purpose::Explain,
+            lint: None,
+            host: None,
+            lsm: None,
+            features: None,
+            destroying: || None,
+            listeners: None,
+        }
+    }
 }
 
 /// Makes a policy. Whatever is wrong is reported and left out; whether that

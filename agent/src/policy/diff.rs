@@ -144,32 +144,14 @@ mod tests {
     use crate::{
         config::Config,
         diagnostics::Diagnostics,
-        policy::{
-            accounts::FixedAccounts,
-            build::{Ingredients, Purpose, build},
-            identity::exes::Presence,
-        },
+        policy::build::{Ingredients, build},
         profile::{ReadOptions, parse},
     };
 
     fn policy(text: &str) -> Policy {
         let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
-        let ingredients = Ingredients {
-            config: Config::default(),
-            profile: parsed.profile,
-            commands: None,
-            sources: parsed.sources,
-            sysname: "HOST1".into(),
-            accounts: &FixedAccounts::default(),
-            purpose: Purpose::Explain,
-            lint: None,
-            host: None,
-            lsm: None,
-            features: None,
-            destroying: || None,
-            listeners: None,
-            inodes: &Presence,
-        };
+        let ingredients =
+            Ingredients::of_no_host(Config::default(), parsed.profile, parsed.sources);
         build(ingredients, &mut Diagnostics::new())
     }
 

@@ -7,11 +7,7 @@ use portreeve_common::abi::Feature as KernelFeature;
 use super::*;
 use crate::{
     config,
-    policy::{
-        accounts::FixedAccounts,
-        build::{Ingredients, Purpose, build},
-        identity::exes::Presence,
-    },
+    policy::build::{Ingredients, Purpose, build},
     profile::{ReadOptions, parse},
 };
 
@@ -22,20 +18,9 @@ fn said(features: Features, profile: &str, toml: &str) -> Vec<(Severity, u32, St
     let mut diagnostics = Diagnostics::new();
     let config = config::parse(Path::new("c"), toml, &mut sources, &mut diagnostics).unwrap();
     let ingredients = Ingredients {
-        config,
-        profile: parsed.profile,
-        commands: None,
-        sources,
-        sysname: "HOST1".into(),
-        accounts: &FixedAccounts::default(),
         purpose: Purpose::Enforce,
-        lint: None,
-        host: None,
-        lsm: None,
-        destroying: || None,
         features: Some(features),
-        inodes: &Presence,
-        listeners: None,
+        ..Ingredients::of_no_host(config, parsed.profile, sources)
     };
     let policy = build(ingredients, &mut diagnostics);
     let of_kernel = diagnostics.iter().filter(|d| d.code == Code::KernelLacks);

@@ -7,9 +7,7 @@ use crate::{
     config,
     diagnostics::Sources,
     policy::{
-        accounts::FixedAccounts,
-        build::{Ingredients, Purpose, build},
-        identity::exes::Presence,
+        build::{Ingredients, build},
         lint::Host,
     },
     ports::FixedListeners,
@@ -96,23 +94,12 @@ fn made(
     let mut diagnostics = Diagnostics::new();
     let config = config::parse(Path::new("c"), toml, &mut sources, &mut diagnostics).unwrap();
     let ingredients = Ingredients {
-        config,
-        profile: parsed.profile,
-        commands: None,
-        sources,
-        sysname: "HOST1".into(),
-        accounts: &FixedAccounts::default(),
-        purpose: Purpose::Explain,
         lint: lint.then(|| Host {
             ports: settings(),
             names: None,
         }),
-        host: None,
-        lsm: None,
-        features: None,
-        destroying: || None,
-        inodes: &Presence,
         listeners,
+        ..Ingredients::of_no_host(config, parsed.profile, sources)
     };
     let policy = build(ingredients, &mut diagnostics);
     (policy, diagnostics)

@@ -3,6 +3,27 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use super::*;
 use crate::policy::identity::exes::Presence;
 
+impl Source {
+    /// This profile, for no host and as anybody may read it.
+    pub fn of_texts(profile: PathBuf) -> Self {
+        Self {
+            config: None,
+            profile: Some(profile),
+            changes: Vec::new(),
+            on_error: None,
+            audit: false,
+            strict: false,
+            lint: false,
+            of_this_host: false,
+            features: None,
+            trust: Trust::Inspection,
+            purpose: Purpose::Explain,
+            leave_pool: true,
+            bpffs: PathBuf::new(),
+        }
+    }
+}
+
 /// `IBI-11`: who may change a restriction is who may write its file, and that is
 /// root alone; likewise for profile, config and change files.
 #[test]
@@ -26,18 +47,9 @@ fn every_file_that_becomes_policy_is_roots_alone() {
     ];
     let source = Source {
         config: Some(files[1].clone()),
-        profile: Some(files[0].clone()),
         changes: vec![files[3].clone()],
-        on_error: None,
-        audit: false,
-        strict: false,
-        lint: false,
-        of_this_host: false,
-        features: None,
         trust: Trust::Policy,
-        purpose: Purpose::Explain,
-        leave_pool: true,
-        bpffs: PathBuf::new(),
+        ..Source::of_texts(files[0].clone())
     };
     assert!(source.read(&Presence).is_ok());
     for file in &files {
@@ -61,18 +73,7 @@ fn a_change_is_on_top_of_what_was_read() {
     write("change", "INCLUDE more\n");
     let source = Source {
         config: Some(path("config")),
-        profile: Some(path("profile")),
-        changes: Vec::new(),
-        on_error: None,
-        audit: false,
-        strict: false,
-        lint: false,
-        of_this_host: false,
-        features: None,
-        trust: Trust::Inspection,
-        purpose: Purpose::Explain,
-        leave_pool: true,
-        bpffs: PathBuf::new(),
+        ..Source::of_texts(path("profile"))
     };
     let texts = |outcome: &Outcome| -> Vec<String> {
         let policy = outcome.policy.as_ref().ok().unwrap();

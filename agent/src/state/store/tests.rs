@@ -4,7 +4,6 @@ use super::*;
 use crate::{
     files::{PolicyFiles, Trust},
     policy::{
-        build::Purpose,
         identity::exes::Presence,
         source::{Origin, Source},
     },
@@ -28,21 +27,7 @@ impl Place {
     }
 
     fn source(&self) -> Source {
-        Source {
-            config: None,
-            profile: Some(self.folder.path().join("profile")),
-            changes: Vec::new(),
-            on_error: None,
-            audit: false,
-            strict: false,
-            lint: false,
-            of_this_host: false,
-            features: None,
-            trust: Trust::Inspection,
-            purpose: Purpose::Explain,
-            leave_pool: true,
-            bpffs: PathBuf::new(),
-        }
+        Source::of_texts(self.folder.path().join("profile"))
     }
 
     /// What a policy of this profile is made from.
