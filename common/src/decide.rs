@@ -8,8 +8,8 @@
 //! (`PRT-37`), so the first match is the answer.
 
 use crate::abi::{
-    BindAddress, Entry, MAX_ENTRIES_PER_PORT, Matcher, NO_ENTRY, Protocol, Slot, Unreserved, Who,
-    jobs::Place,
+    BindAddress, Entry, MAX_ENTRIES_PER_PORT, Matcher, Mode, NO_ENTRY, Protocol, Slot, Unreserved,
+    Who, jobs::Place,
 };
 use crate::jobname::{Glob, Name};
 use crate::reason::Reason;
@@ -145,6 +145,9 @@ pub struct Verdict {
     pub shared: bool,
     /// Acknowledgements are sent at once (`PRT-13`).
     pub no_delay_acks: bool,
+    /// The rules that made it are in audit: a refusal is told and not made, and a bind
+    /// that is permitted is given nothing.
+    pub audited: bool,
 }
 
 impl Verdict {
@@ -158,7 +161,15 @@ impl Verdict {
             rewrite: Rewrite::Keep,
             shared: false,
             no_delay_acks: false,
+            audited: false,
         }
+    }
+
+    /// The same verdict by rules that are in audit, or not.
+    #[inline(always)]
+    const fn in_audit(mut self, audited: bool) -> Self {
+        self.audited = audited;
+        self
     }
 
     /// A verdict that no entry made.
@@ -170,6 +181,12 @@ impl Verdict {
     /// Whether the bind is refused.
     pub const fn refuses(&self) -> bool {
         self.reason.refuses()
+    }
+
+    /// How it is treated under a policy in `mode`.
+    #[inline(always)]
+    pub const fn mode(&self, mode: Mode) -> Mode {
+        if self.audited { Mode::Audit } else { mode }
     }
 }
 
@@ -183,13 +200,16 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
         return Verdict::without_entry(Reason::BadTable);
     };
     let verdict = by_job(request, slot, subject, policy);
-    // Both families of rules must allow it (`IBI-20`); listen was judged at bind.
+    // Both families of rules must allow it (`IBI-20`); listen was judged at bind. What
+    // is refused in audit only goes on, so the restriction has its say.
+    let goes_on = !verdict.refuses() || (verdict.audited && !slot.is_audited());
     let restricted = slot.restriction() != 0
         && request.operation == Operation::Bind
-        && !verdict.refuses()
+        && goes_on
         && subject.in_scope();
     if restricted && !subject.is_permitted(slot.restriction()) {
-        return Verdict::new(Reason::OtherUser, verdict.entry, verdict.line);
+        return Verdict::new(Reason::OtherUser, verdict.entry, verdict.line)
+            .in_audit(slot.is_audited());
     }
     verdict
 }
@@ -210,7 +230,7 @@ fn by_job<S: Subject, P: PolicyView>(
     } else {
         match of_unreserved(request, subject, policy) {
             Ok(entries) => entries,
-            Err(reason) => return Verdict::without_entry(reason),
+            Err(verdict) => return verdict,
         }
     };
     if !subject.in_scope() {
@@ -218,7 +238,8 @@ fn by_job<S: Subject, P: PolicyView>(
     }
     let (offset, proven) = if entries.needs_name() {
         let Some(identity) = subject.identity() else {
-            return of_first_entry(Reason::NoIdentity, entries, policy);
+            return of_first_entry(Reason::NoIdentity, entries, policy)
+                .in_audit(entries.is_audited());
         };
         let by_name = policy.first_meant(entries, identity.name());
         let place = by_definition(entries, &identity, policy);
@@ -242,7 +263,7 @@ fn by_job<S: Subject, P: PolicyView>(
         Reason::UnreservedOther
     };
     if offset >= entries.count() {
-        return of_first_entry(nobody_meant, entries, policy);
+        return of_first_entry(nobody_meant, entries, policy).in_audit(entries.is_audited());
     }
     let index = entries.first() + offset;
     let Some(entry) = policy.entry(index) else {
@@ -261,8 +282,8 @@ fn by_job<S: Subject, P: PolicyView>(
         Who::Anyone | Who::Job(_) if is_reserved => Reason::Permitted,
         Who::Anyone | Who::Job(_) => Reason::UnreservedPermitted,
     };
-    let mut verdict = Verdict::new(reason, index, entry.line());
-    if is_reserved && !reason.refuses() {
+    let mut verdict = Verdict::new(reason, index, entry.line()).in_audit(entries.is_audited());
+    if is_reserved && !reason.refuses() && !verdict.audited {
         verdict.grant = entry.grants(proven) && request.port < FIRST_HIGH_PORT;
         verdict.rewrite = rewrite(entry, subject, policy);
         verdict.shared = slot.is_shared();
@@ -271,29 +292,31 @@ fn by_job<S: Subject, P: PolicyView>(
     verdict
 }
 
-/// The UNRSV entries that judge `request`, or the reason if none need to be asked
+/// The UNRSV entries that judge `request`, or the verdict if none need to be asked
 /// (port-control 4.3).
 #[inline(always)]
 fn of_unreserved<S: Subject, P: PolicyView>(
     request: Request,
     subject: &S,
     policy: &P,
-) -> Result<Slot, Reason> {
+) -> Result<Slot, Verdict> {
     let rules = policy
         .unreserved(request.protocol)
-        .ok_or(Reason::BadTable)?;
+        .ok_or(Verdict::without_entry(Reason::BadTable))?;
     let listening = request.operation == Operation::Listen;
     if rules.restricts_low_ports() && request.port < FIRST_HIGH_PORT {
-        return Err(if listening || !subject.in_scope() {
-            Reason::NotJudged
-        } else if subject.is_privileged() {
+        if listening || !subject.in_scope() {
+            return Err(Verdict::without_entry(Reason::NotJudged));
+        }
+        let reason = if subject.is_privileged() {
             Reason::PrivilegedLowPort
         } else {
             Reason::LowPort
-        });
+        };
+        return Err(Verdict::without_entry(reason).in_audit(rules.entries.is_audited()));
     }
     if rules.entries.count() == 0 || rules.at_listen() != listening {
-        return Err(Reason::Unreserved);
+        return Err(Verdict::without_entry(Reason::Unreserved));
     }
     Ok(rules.entries)
 }

@@ -31,7 +31,7 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
     let Some(protocol) = Protocol::from_ip_protocol(unsafe { (*ctx.sock_addr).protocol }) else {
         return ALLOW;
     };
-    let call = Call::<K> {
+    let mut call = Call::<K> {
         ctx: ctx.sock_addr.cast(),
         // SAFETY: a load from the context.
         socket: Socket(unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }),
@@ -56,7 +56,7 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
         verdict.reason as u16,
         verdict.line
     );
-    let gives = verdict.reason == Reason::Permitted && mode == Mode::Enforce && !is_bound;
+    let gives = verdict.reason == Reason::Permitted && call.mode == Mode::Enforce && !is_bound;
     let replacement = if gives {
         replacement(&call, &verdict)
     } else {
@@ -89,7 +89,7 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
     }
     call.allow(&verdict, flags, bound);
     // Also for a socket that has a port: it fails by the kernel's own error then.
-    if verdict.grant && mode == Mode::Enforce && has(Feature::Grant) {
+    if verdict.grant && call.mode == Mode::Enforce && has(Feature::Grant) {
         ALLOW_WITHOUT_CAPABILITY
     } else {
         ALLOW
@@ -102,7 +102,7 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
 #[inline(always)]
 fn tells<K: Kind>(call: &Call<K>, verdict: &Verdict) -> bool {
     if call.port != 0 {
-        // In audit mode the bind goes on, whatever the verdict.
+        // In audit the bind goes on, whatever the verdict.
         let goes_on = !verdict.refuses() || call.mode == Mode::Audit;
         return goes_on
             && verdict.reason != Reason::NotJudged

@@ -105,15 +105,18 @@ impl<K: Kind> Call<K> {
         netns_inode(network)
     }
 
-    /// What the policy says.
+    /// What the policy says. From then on the call is in the mode of the rules that
+    /// said it.
     #[inline(always)]
-    pub fn decide(&self) -> Verdict {
+    pub fn decide(&mut self) -> Verdict {
         let request = Request {
             protocol: self.protocol,
             port: self.port,
             operation: K::OPERATION,
         };
-        decide(request, self, &Half(self.active.half()))
+        let verdict = decide(request, self, &Half(self.active.half()));
+        self.mode = verdict.mode(self.mode);
+        verdict
     }
 
     /// A refusal: counted, told, and in enforce mode made.

@@ -96,7 +96,7 @@ pub fn judge_socket<K: Kind, C: EbpfContext>(ctx: &C, socket: Socket, address: u
     if !is_chosen || port == 0 {
         return K::GOES_ON;
     }
-    let call = Call::<K> {
+    let mut call = Call::<K> {
         ctx: ctx.as_ptr(),
         socket,
         address: bound(address),

@@ -53,6 +53,14 @@ impl Half {
             .is_some_and(|slot| slot != Slot::default())
     }
 
+    /// Whether nobody is to be handed this port out: the policy has a word for it that
+    /// is enforced.
+    #[inline(always)]
+    pub fn keeps(self, protocol: Protocol, port: u16) -> bool {
+        self.slot(protocol, port)
+            .is_some_and(|slot| slot != Slot::default() && !slot.is_audited())
+    }
+
     /// What defines jobs.
     #[inline(always)]
     pub fn job_rules(self) -> Option<&'static JobRules> {

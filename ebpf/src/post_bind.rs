@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 use aya_ebpf::programs::SockContext;
 use portreeve_common::{
     Reason, Subject as _,
-    abi::{Protocol, Remembered},
+    abi::{Mode, Protocol, Remembered},
     decide::FIRST_HIGH_PORT,
 };
 
@@ -39,11 +39,11 @@ pub fn judge<K: Kind>(ctx: &SockContext) -> i32 {
     }
     let is_moved = remembered.judged != 0;
     // Ports that the kernel chose are open to everybody, unless the policy names
-    // them (`EPH-10`).
-    if !is_moved && !Half(active.half()).names(protocol, port) {
+    // them (`EPH-10`). One in audit is still in the kernel's pool.
+    if !is_moved && !Half(active.half()).keeps(protocol, port) {
         return ALLOW;
     }
-    let call = Call::<K> {
+    let mut call = Call::<K> {
         ctx: ctx.sock.cast(),
         socket,
         address: address::<K>(ctx),
@@ -58,9 +58,11 @@ pub fn judge<K: Kind>(ctx: &SockContext) -> i32 {
     let takes_grant_along = remembered.changed & Remembered::GRANTED != 0
         && port < FIRST_HIGH_PORT
         && !verdict.grant
-        && !verdict.refuses();
+        && (!verdict.refuses() || call.mode == Mode::Audit);
     if takes_grant_along && !call.is_privileged() {
         verdict.reason = Reason::LowPort;
+        // The grant was made, so it is taken back whatever the port's own rules are in.
+        call.mode = mode;
     }
     if verdict.refuses() {
         return call.refuse(&verdict);

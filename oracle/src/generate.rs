@@ -3,8 +3,9 @@
 use proptest::{prelude::*, sample::select};
 
 use crate::model::{
-    Address, Ask, Job, Line, Policy, Ports, Protocol, Resource, Restriction, Way, When,
+    Address, Ask, Audited, Job, Line, Policy, Ports, Protocol, Resource, Restriction, Way, When,
 };
+use crate::settle::extent;
 
 const SAF_NAMES: [&str; 3] = ["ONE", "TWO", "NONE"];
 const ADDRESSES: [&str; 3] = ["192.0.2.9", "198.51.100.1", "2001:db8::9"];
@@ -134,6 +135,48 @@ fn restriction() -> impl Strategy<Value = Restriction> {
     })
 }
 
+/// What of a policy is in audit: whatever its rules speak of.
+fn audited(lines: &[Line], restrict_low: [bool; 2], restrictions: &[Restriction]) -> Vec<Audited> {
+    let of_lines = lines.iter().map(|line| Audited {
+        protocol: line.protocol,
+        ports: extent(line.ports),
+    });
+    let of_restrictions = restrictions.iter().map(|one| Audited {
+        protocol: one.protocol,
+        ports: Some((one.first, one.last)),
+    });
+    let low = [Protocol::Tcp, Protocol::Udp].into_iter().zip(restrict_low);
+    let of_low = low
+        .filter(|(_, restricted)| *restricted)
+        .map(|(protocol, _)| Audited {
+            protocol,
+            ports: None,
+        });
+    of_lines.chain(of_restrictions).chain(of_low).collect()
+}
+
+/// The same policy with some of its ports in audit, or parts of them.
+fn watched(policy: Policy) -> impl Strategy<Value = Policy> {
+    let all = audited(&policy.lines, policy.restrict_low, &policy.restrictions);
+    let most = all.len().min(4);
+    let some = proptest::sample::subsequence(all, 0..=most);
+    (some, proptest::bool::weighted(0.5), 0u16..3).prop_map(move |(mut some, none, less)| {
+        if none {
+            some.clear();
+        }
+        for one in &mut some {
+            // A part of a range that the entry still has.
+            one.ports = one
+                .ports
+                .map(|(first, last)| (last.saturating_sub(less).max(first), last));
+        }
+        Policy {
+            audited: some,
+            ..policy.clone()
+        }
+    })
+}
+
 /// Policies of PORT and PORTRANGE entries without options, under `grant = "any"`.
 pub fn simple_policy() -> impl Strategy<Value = Policy> {
     proptest::collection::vec(simple_line(), 0..12).prop_map(|lines| Policy {
@@ -163,8 +206,10 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 jobs,
                 resources,
                 restrictions,
+                audited: Vec::new(),
             },
         )
+        .prop_flat_map(watched)
 }
 
 /// The same, with UNRSV judged at bind always: what hooks of bind can enforce.

@@ -123,6 +123,17 @@ pub struct Policy {
     pub resources: Vec<Resource>,
     /// `[[restriction]]`.
     pub restrictions: Vec<Restriction>,
+    /// `[audit]`.
+    pub audited: Vec<Audited>,
+}
+
+/// Ports in audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// Of which protocol.
+    pub protocol: Protocol,
+    /// First and last; those that no entry names, if there are none.
+    pub ports: Option<(u16, u16)>,
 }
 
 /// The address that a bind asks for.
@@ -176,6 +187,8 @@ pub struct Answer {
     pub rewritten: Option<String>,
     /// Of a reserved TCP port that is given: whether several listeners may have it.
     pub shared: Option<bool>,
+    /// The rules that say so are in audit.
+    pub audit: bool,
 }
 
 impl Line {
@@ -241,6 +254,15 @@ impl Policy {
     pub fn config(&self) -> String {
         let require = if self.grant_any { "any" } else { "verified" };
         let mut text = format!("[grant]\nrequire = \"{require}\"\n");
+        let audited: Vec<String> = self
+            .audited
+            .iter()
+            .map(|one| match (one.protocol.name(), one.ports) {
+                (protocol, Some((first, last))) => format!("\"{protocol}/{first}-{last}\""),
+                (protocol, None) => format!("\"{protocol}/unreserved\""),
+            })
+            .collect();
+        text.push_str(&format!("[audit]\nports = [{}]\n", audited.join(", ")));
         for job in &self.jobs {
             for way in &job.ways {
                 text.push_str(&format!("[[jobs.\"{}\"]]\n", job.name));

@@ -13,6 +13,7 @@ fn plain(reason: &'static str, line: u32) -> Answer {
         grant: false,
         rewritten: None,
         shared: None,
+        audit: false,
     }
 }
 
@@ -32,12 +33,22 @@ pub fn verdict(policy: &Policy, ask: &Ask) -> Answer {
         .filter(|(_, line)| covers(line))
         .collect();
     by_distance(&mut of_port);
+    let port_is_audited = policy.audited.iter().any(|one| {
+        one.protocol == ask.protocol
+            && one
+                .ports
+                .is_some_and(|(first, last)| first <= ask.port && ask.port <= last)
+    });
+    let others_are_audited = policy
+        .audited
+        .iter()
+        .any(|one| one.protocol == ask.protocol && one.ports.is_none());
     let answer = if of_port.is_empty() {
-        unreserved(policy, ask, &lines)
+        watched(others_are_audited, unreserved(policy, ask, &lines))
     } else if ask.listen {
         plain("not-judged", 0)
     } else {
-        reserved(policy, ask, &of_port)
+        watched(port_is_audited, reserved(policy, ask, &of_port))
     };
     let refused = [
         "blocked",
@@ -48,10 +59,23 @@ pub fn verdict(policy: &Policy, ask: &Ask) -> Answer {
         "unreserved-denied",
     ]
     .contains(&answer.reason);
-    if !ask.listen && !refused && !users_allow(policy, ask) {
-        return plain("other-user", answer.line);
+    // A refusal that is enforced comes before one that is only told.
+    let goes_on = !refused || (answer.audit && !port_is_audited);
+    if !ask.listen && goes_on && !users_allow(policy, ask) {
+        return watched(port_is_audited, plain("other-user", answer.line));
     }
     answer
+}
+
+/// `answer` of rules that are in audit, or not: then it gives nothing.
+fn watched(audited: bool, answer: Answer) -> Answer {
+    if !audited || ["not-judged", "unreserved"].contains(&answer.reason) {
+        return answer;
+    }
+    Answer {
+        audit: true,
+        ..plain(answer.reason, answer.line)
+    }
 }
 
 fn by_distance(lines: &mut [(u32, &Line)]) {
@@ -79,6 +103,7 @@ fn reserved(policy: &Policy, ask: &Ask, of_port: &[(u32, &Line)]) -> Answer {
         grant: ask.port < 1024 && (policy.grant_any || is_verified(policy, ask, line)),
         rewritten: rewritten(ask, line),
         shared: (ask.protocol == Protocol::Tcp).then(|| is_shared(of_port)),
+        audit: false,
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     files::Trust,
     kernel::features::Features,
     policy::{
+        audit::Extent,
         build::Policy,
         identity::exes::Presence,
         reservations::{Kind, Reservation},
@@ -92,6 +93,11 @@ fn summary(outcome: &Outcome) -> String {
         said.join(", ")
     };
     let (effective, configured) = (outcome.effective, outcome.configured);
+    let audited = outcome.policy.as_ref().map_or(0, Policy::audited_entries);
+    let audited = match audited {
+        0 => String::new(),
+        audited => format!(" ({audited} in audit)"),
+    };
     let pool = outcome
         .policy
         .as_ref()
@@ -110,10 +116,10 @@ fn summary(outcome: &Outcome) -> String {
         (true, false) => format!(
             "refused: {said}; without that, {effective} of {configured} reservations would take effect"
         ),
-        (false, true) if effective == 1 => format!("1 reservation, {said}{pool}"),
-        (false, true) => format!("{effective} reservations, {said}{pool}"),
+        (false, true) if effective == 1 => format!("1 reservation{audited}, {said}{pool}"),
+        (false, true) => format!("{effective} reservations{audited}, {said}{pool}"),
         (false, false) => {
-            format!("{effective} of {configured} reservations take effect, {said}{pool}")
+            format!("{effective} of {configured} reservations take effect{audited}, {said}{pool}")
         }
     }
 }
@@ -144,6 +150,11 @@ fn as_json(outcome: &Outcome) -> Value {
 fn entries(policy: &Policy) -> Vec<Value> {
     let one = |reservation: &Reservation| {
         let place = policy.place_of(reservation);
+        let extent = policy.extent_in_audit(reservation);
+        let audited = match &extent {
+            Extent::Some(ports) => Some(ports.to_string()),
+            Extent::None | Extent::All => None,
+        };
         json!({
             "kind": match reservation.kind {
                 Kind::Port => "port",
@@ -154,6 +165,8 @@ fn entries(policy: &Policy) -> Vec<Value> {
             "first": reservation.first,
             "last": reservation.last,
             "jobname": reservation.user.to_string(),
+            "mode": extent.name(),
+            "audited": audited,
             "file": place.file,
             "line": place.line,
             "description": reservation.description,

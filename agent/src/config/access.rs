@@ -190,7 +190,7 @@ fn restriction(
 }
 
 /// The first and last port of `8400` or `8400-8410`.
-fn stretch(text: &str) -> Option<(u16, u16)> {
+pub(super) fn stretch(text: &str) -> Option<(u16, u16)> {
     let port = |text: &str| {
         let text = text.trim();
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());

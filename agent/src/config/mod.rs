@@ -4,6 +4,7 @@
 //! Names of users and groups stay names here; the policy looks them up.
 
 mod access;
+mod audit;
 mod degraded;
 mod ephemeral;
 mod jobs;
@@ -21,6 +22,7 @@ pub(crate) use self::access::number;
 use self::table::{Reader, Section};
 pub use self::{
     access::{Account, Restriction, ServAuthProfile, Uacc},
+    audit::AuditedPorts,
     degraded::{Degraded, Feature},
     ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
@@ -100,6 +102,8 @@ pub struct Config {
     pub profile: PathBuf,
     /// Whether refusals are made or only reported.
     pub mode: Mode,
+    /// Ports whose rules are in audit while the others are enforced.
+    pub audit: Vec<AuditedPorts>,
     /// What a profile with errors does.
     pub on_error: OnError,
     /// Which entries grant low ports.
@@ -138,6 +142,7 @@ impl Default for Config {
         Self {
             profile: DEFAULT_PROFILE.into(),
             mode: Mode::Enforce,
+            audit: Vec::new(),
             on_error: OnError::default(),
             grant: GrantRule::default(),
             scope: ScopeNetns::default(),
@@ -215,6 +220,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let default = Config::default();
     let profile: Option<PathBuf> = reader.value(&mut top, "profile");
     let mode = reader.value(&mut top, "mode");
+    let audit = audit::audited(&mut top, reader);
     let on_error = reader.value(&mut top, "on_error");
     let symbols = symbols(&mut top, reader);
     let sysname = access::qualifier(&mut top, "sysname", reader);
@@ -239,6 +245,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
             None | Some(ModeName::Enforce) => Mode::Enforce,
             Some(ModeName::Audit) => Mode::Audit,
         },
+        audit,
         on_error: on_error.unwrap_or_default(),
         grant: grant.unwrap_or_default(),
         scope: scope.unwrap_or_default(),

@@ -254,6 +254,7 @@ impl Agent {
         status.missing.extend(pool.problem());
         status.missing.extend(self.executables.problems());
         status.missing.extend(self.waiting_for());
+        status.missing.extend(self.policy().low_ports_in_audit());
         status.pending_confirm = self.pending_confirm();
         let policy = self.policy();
         let changes = policy.files.changed_by();

@@ -193,6 +193,7 @@ impl Agent {
             image: compiled,
             jobs: &jobs,
             mode: policy.config.mode,
+            audited: policy.audited_entries(),
             report_all: policy.config.report == Report::All,
             same_job_shares: policy.config.same_job == SameJob::Allow,
             keeps_pool: policy.pool.kept.is_some(),

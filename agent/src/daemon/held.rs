@@ -57,6 +57,7 @@ impl Held<'_> {
                 changes: None,
                 dropped: None,
                 entries: generation.map_or(0, |g| g.entries),
+                audited: generation.map_or(0, |g| g.audited),
                 published: jiff::Timestamp::from_second(published)
                     .map_or_else(|_| String::new(), |t| t.to_string()),
             },

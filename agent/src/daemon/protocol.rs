@@ -180,6 +180,11 @@ pub struct PortRow {
     pub jobname: String,
     /// Flag letters of port-control 6.1.
     pub flags: String,
+    /// `enforce`; `audit`, if what it refuses is only told; `partly`, if that holds for
+    /// some of its ports.
+    pub mode: String,
+    /// The ports for which it holds, if it is `partly`, in the kernel's notation.
+    pub audited: Option<String>,
     /// First port.
     pub first: u16,
     /// Last port.
@@ -363,6 +368,9 @@ pub struct ProfileStatus {
     pub changes: Option<Vec<String>>,
     /// Entries in force.
     pub entries: u32,
+    /// Those of them that `[audit]` names, with one of their ports at least.
+    #[serde(default)]
+    pub audited: u32,
     /// Entries that were written and dropped, as `on_error = "skip"` allows (`LNT-06`);
     /// `None` when only an agent could tell.
     pub dropped: Option<usize>,

@@ -169,6 +169,10 @@ codes! {
         "The tables in the kernel have a fixed size. Patterns with * take more room than plain names, above all if many of them can match the same cgroup or process name.";
     MissingExe = "PRV410", None, "the executable of a job is not there",
         "A job is recognised by the file itself, wherever links lead to it. Until it exists, nobody is the job by running it.";
+    BadAudit = "PRV411", None, "what is to be in audit is not right",
+        "[audit] ports lists ports with their protocol, such as tcp/8080 or udp/5000-5010, and unreserved for those that no entry names.";
+    NothingToAudit = "PRV412", None, "no rule speaks of what is to be in audit",
+        "Perhaps the number is wrong: then what was to be watched only would be enforced, so the policy is refused.";
 
     ExtendedJobname = "PRV501", None, "a job name is not one that z/OS allows",
         "More than 8 characters, or one of - _ . : / +. It works here, but the profile can't be used on z/OS.";

@@ -34,6 +34,9 @@ pub struct Publication<'a> {
     pub jobs: &'a JobImage,
     /// Whether refusals are made or only reported.
     pub mode: Mode,
+    /// Entries of `image` that are in audit though the policy isn't, on one of their ports
+    /// at least.
+    pub audited: u32,
     /// Whether permitted and unreserved binds make events too.
     pub report_all: bool,
     /// Whether `SO_REUSEPORT` stays where an application sets it.
@@ -163,7 +166,9 @@ impl Tables {
             policy_hash: publication.policy_hash,
             profile: padded_tail(publication.profile),
             entries: image.entries.len() as u32,
+            audited: publication.audited,
             number,
+            reserved: 0,
         };
         self.info.write(0, &[info]);
 

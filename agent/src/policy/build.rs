@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use portreeve_common::abi::{MAX_PERMITS, NO_ENTRY, Protocol};
+use portreeve_common::abi::{MAX_PERMITS, Mode, NO_ENTRY, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
     accounts::{Accounts, FixedAccounts},
+    audit::{Audited, Extent},
     compile::{Compiled, Surroundings, compile},
     ibmi,
     identity::exes::{Inodes, Presence},
@@ -52,6 +53,8 @@ pub struct Policy {
     pub servauth: ServAuth,
     /// Ports that the config or its commands keep for certain users.
     pub restrictions: Vec<Restriction>,
+    /// The ports whose rules are in audit while the others are enforced.
+    pub audited: Audited,
     /// How many entries were meant to take effect; fewer do if some were dropped.
     pub configured: usize,
     /// The tables.
@@ -156,6 +159,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
     }
     let mut rules = resolve(&profile, diagnostics);
     let configured = profile.written.saturating_sub(rules.deleted);
+    let audited = Audited::new(&config.audit, &profile, &restricted, diagnostics);
     report_uncovered(&rules.entries, &servauth, diagnostics);
     if let Some(host) = &lint {
         Lint {
@@ -177,6 +181,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             &profile,
             &rules.entries,
             &restricted,
+            &audited,
             &config,
             host.as_ref(),
             diagnostics,
@@ -189,6 +194,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         servauth: &servauth,
         authport: &config.authport,
         restrictions: &restricted,
+        audited: &audited,
         sources: &sources,
     };
     let compiled = compile(&rules, &with, diagnostics);
@@ -198,6 +204,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             entries: &rules.entries,
             compiled: &compiled,
             jobs: &jobs,
+            audited: &audited,
         };
         needs.report(features, diagnostics);
     }
@@ -219,6 +226,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         jobs,
         servauth,
         restrictions: restricted,
+        audited,
         configured,
         compiled,
         pool,
@@ -296,6 +304,38 @@ impl Policy {
     /// How many entries were written and don't take effect (`LNT-06`).
     pub fn dropped(&self) -> usize {
         self.configured.saturating_sub(self.reservations.len())
+    }
+
+    /// How much of an entry is in audit, by `[audit]` or with the whole policy.
+    pub fn extent_in_audit(&self, reservation: &Reservation) -> Extent {
+        match self.config.mode {
+            Mode::Audit => Extent::All,
+            Mode::Enforce => self.audited.extent_of(reservation),
+        }
+    }
+
+    /// How many entries of the tables `[audit]` names, with one of their ports at least.
+    pub fn audited_entries(&self) -> u32 {
+        let origins = self.compiled.origins.iter();
+        let entries = origins.filter_map(|origin| self.reservations.get(*origin));
+        let audited = entries.filter(|entry| self.audited.extent_of(entry) != Extent::None);
+        audited.count() as u32
+    }
+
+    /// What an operator could take for enforced, and isn't: RESTRICTLOWPORTS is no entry
+    /// that a report could mark.
+    pub fn low_ports_in_audit(&self) -> Vec<String> {
+        let is_so = |protocol: &Protocol| {
+            let rules = self.compiled.image.unreserved[*protocol as usize];
+            rules.restricts_low_ports() && rules.entries.is_audited()
+        };
+        let say = |protocol: Protocol| {
+            let name = protocol.name();
+            format!(
+                "RESTRICTLOWPORTS: for {name} it is in audit ([audit] ports), so what it refuses is only told"
+            )
+        };
+        Protocol::ALL.into_iter().filter(is_so).map(say).collect()
     }
 
     /// Whether listeners that it refuses are destroyed, because listen can't be refused.

@@ -8,6 +8,7 @@ use portreeve_common::abi::{
 use portreeve_common::decide::FIRST_HIGH_PORT;
 
 use super::{
+    audit::Audited,
     identity::{JobImage, exes::Inodes},
     image::Image,
     jobs::Jobs,
@@ -47,6 +48,8 @@ pub struct Surroundings<'a> {
     pub authport: &'a [String],
     /// Ports for certain users only.
     pub restrictions: &'a [Restriction],
+    /// The ports whose rules are in audit.
+    pub audited: &'a Audited,
     /// The texts, for lines.
     pub sources: &'a Sources,
 }
@@ -76,6 +79,7 @@ pub fn compile(rules: &Rules, with: &Surroundings<'_>, diagnostics: &mut Diagnos
     compiler.list_jobs();
     compiler.restrict();
     compiler.share(rules);
+    compiler.audit();
     let lists = &compiler.compiled.image.lists;
     let jobs = JobImage::new(with.jobs, lists, with.inodes, compiler.diagnostics);
     let (mut compiled, operands) = (compiler.compiled, compiler.operands);
@@ -272,7 +276,10 @@ impl Compiler<'_, '_> {
             ));
         }
         let entries = Slot::new(first as u32, count.min(MAX_ENTRIES_PER_PORT)).unwrap_or_default();
-        let entries = self.flagged(entries);
+        let mut entries = self.flagged(entries);
+        if self.with.audited.has_unreserved(protocol) {
+            entries = entries.in_audit();
+        }
         self.compiled.image.unreserved[protocol as usize] = Unreserved::new(
             entries,
             rules.unreserved_at_listen(protocol),
@@ -290,6 +297,22 @@ impl Compiler<'_, '_> {
             for port in first..=last {
                 let slot = &mut self.compiled.image.slots[Slot::index(0, protocol, port) as usize];
                 *slot = slot.restricted_to(set);
+            }
+        }
+    }
+
+    /// Marks the ports whose own rules are in audit; those that have none are left as
+    /// they are, so that the tables still say nothing of them.
+    fn audit(&mut self) {
+        for protocol in Protocol::ALL {
+            for (first, last) in self.with.audited.ports(protocol).ranges() {
+                for port in first..=last {
+                    let index = Slot::index(0, protocol, port) as usize;
+                    let slot = &mut self.compiled.image.slots[index];
+                    if *slot != Slot::default() {
+                        *slot = slot.in_audit();
+                    }
+                }
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use portreeve_common::{PolicyView as _, abi::Protocol};
+use portreeve_common::{
+    PolicyView as _,
+    abi::{Protocol, Unreserved},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -30,13 +33,41 @@ pub struct Diff {
     pub added: Vec<EntryPlace>,
     /// Entries that only the old one has.
     pub removed: Vec<EntryPlace>,
-    /// Entries of both with other options, as the new one has them.
+    /// Entries of both with other options, or enforced in one and in audit in the other,
+    /// as the new one has them.
     pub changed: Vec<EntryPlace>,
     /// How many entries are the same.
     pub unchanged: usize,
+    /// Of those that changed, the ones of which `[audit]` names other ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audit: Vec<AuditChange>,
+    /// The mode of the whole policy, if it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<ModeChange>,
     /// Protocols in which RESTRICTLOWPORTS changes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub low_ports: Vec<LowPorts>,
+}
+
+/// From `enforce`, `audit` or, of an entry, `audit of` some of its ports, to another of
+/// these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeChange {
+    /// Before.
+    pub from: String,
+    /// Then.
+    pub to: String,
+}
+
+/// An entry of which `[audit]` names other ports than before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditChange {
+    /// The entry, as the new policy has it.
+    #[serde(flatten)]
+    pub entry: EntryPlace,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub change: ModeChange,
 }
 
 /// RESTRICTLOWPORTS begins or ceases to hold (`LOW-07`).
@@ -46,6 +77,9 @@ pub struct LowPorts {
     pub protocol: String,
     /// Whether it holds in the new policy.
     pub restricted: bool,
+    /// Whether it is in audit there.
+    #[serde(default)]
+    pub audit: bool,
 }
 
 impl Diff {
@@ -55,6 +89,7 @@ impl Diff {
             && self.removed.is_empty()
             && self.changed.is_empty()
             && self.low_ports.is_empty()
+            && self.mode.is_none()
     }
 
     /// The difference from `old` to `new`.
@@ -73,10 +108,21 @@ impl Diff {
         for reservation in &new.reservations {
             match before.get(&key(reservation)) {
                 None => diff.added.push(new.place_of(reservation)),
-                Some(old) if !same_options(old, reservation) => {
-                    diff.changed.push(new.place_of(reservation));
+                Some(before) => {
+                    let extent =
+                        |policy: &Policy, entry| policy.audited.extent_of(entry).to_string();
+                    let (from, to) = (extent(old, before), extent(new, reservation));
+                    let audit_changes = from != to;
+                    if audit_changes {
+                        let (entry, change) = (new.place_of(reservation), ModeChange { from, to });
+                        diff.audit.push(AuditChange { entry, change });
+                    }
+                    if audit_changes || !same_options(before, reservation) {
+                        diff.changed.push(new.place_of(reservation));
+                    } else {
+                        diff.unchanged += 1;
+                    }
                 }
-                Some(_) => diff.unchanged += 1,
             }
         }
         for reservation in &old.reservations {
@@ -85,21 +131,32 @@ impl Diff {
             }
         }
         for protocol in Protocol::ALL {
-            let restricted = restricts_low_ports(new, protocol);
-            if restricted != restricts_low_ports(old, protocol) {
+            let (restricted, audit) = low_ports(new, protocol);
+            if (restricted, audit) != low_ports(old, protocol) {
                 diff.low_ports.push(LowPorts {
                     protocol: protocol.name().to_owned(),
                     restricted,
+                    audit,
                 });
             }
+        }
+        if old.config.mode != new.config.mode {
+            diff.mode = Some(ModeChange {
+                from: old.config.mode.name().to_owned(),
+                to: new.config.mode.name().to_owned(),
+            });
         }
         diff
     }
 }
 
-fn restricts_low_ports(policy: &Policy, protocol: Protocol) -> bool {
+/// Whether RESTRICTLOWPORTS holds, and whether that is in audit.
+fn low_ports(policy: &Policy, protocol: Protocol) -> (bool, bool) {
     let unreserved = policy.compiled.image.unreserved(protocol);
-    unreserved.is_some_and(|unreserved| unreserved.restricts_low_ports())
+    let restricts = |rules: Unreserved| (true, rules.entries.is_audited());
+    unreserved
+        .filter(|rules| rules.restricts_low_ports())
+        .map_or((false, false), restricts)
 }
 
 /// Options compare by value; where they stand in the text doesn't matter.
@@ -142,17 +199,22 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Config,
+        config,
         diagnostics::Diagnostics,
         policy::build::{Ingredients, build},
         profile::{ReadOptions, parse},
     };
 
     fn policy(text: &str) -> Policy {
+        policy_with(text, "")
+    }
+
+    fn policy_with(text: &str, toml: &str) -> Policy {
         let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
-        let ingredients =
-            Ingredients::of_no_host(Config::default(), parsed.profile, parsed.sources);
-        build(ingredients, &mut Diagnostics::new())
+        let (mut sources, mut diagnostics) = (parsed.sources, Diagnostics::new());
+        let config = config::parse(Path::new("c"), toml, &mut sources, &mut diagnostics).unwrap();
+        let ingredients = Ingredients::of_no_host(config, parsed.profile, sources);
+        build(ingredients, &mut diagnostics)
     }
 
     fn between(old: &str, new: &str) -> Diff {
@@ -183,6 +245,48 @@ mod tests {
         }
     }
 
+    /// What begins or ends to be enforced is a change, port by port.
+    #[test]
+    fn audit_is_compared() {
+        let profile = "PORTRANGE 5000 4 TCP A\nPORT 21 TCP B\nTCPCONFIG RESTRICTLOWPORTS\n";
+        let audit = |ports: &str| policy_with(profile, &format!("[audit]\nports = [{ports}]\n"));
+        let of = |from: &Policy, to: &Policy| {
+            let diff = Diff::between(from, to);
+            assert_eq!(diff.unchanged + diff.changed.len(), 2);
+            assert_eq!(diff.changed.len(), diff.audit.len());
+            let said = diff.audit.iter().map(|one| {
+                let ModeChange { from, to } = &one.change;
+                format!("{}: {from} to {to}", one.entry.line)
+            });
+            (said.collect::<Vec<_>>(), diff.low_ports.len())
+        };
+        let none = policy(profile);
+        let all = audit("'tcp/21', 'tcp/1024-65535', 'unreserved'");
+        let part = audit("'tcp/5001-5002'");
+        assert_eq!(
+            of(&none, &all),
+            (
+                vec!["1: enforce to audit".into(), "2: enforce to audit".into()],
+                1
+            )
+        );
+        assert_eq!(
+            of(&all, &part),
+            (
+                vec![
+                    "1: audit to audit of 5001-5002".into(),
+                    "2: audit to enforce".into()
+                ],
+                1
+            )
+        );
+        assert_eq!(of(&part, &part), (vec![], 0));
+        let whole = policy_with(profile, "mode = 'audit'");
+        let diff = Diff::between(&none, &whole);
+        assert_eq!((diff.is_empty(), diff.changed.len()), (false, 0));
+        assert_eq!(diff.mode.unwrap().to, "audit");
+    }
+
     /// `LOW-07`: a policy that restricts low ports is another one.
     #[test]
     fn restricted_low_ports_are_a_difference() {
@@ -191,6 +295,7 @@ mod tests {
             vec![LowPorts {
                 protocol: "udp".into(),
                 restricted,
+                audit: false,
             }]
         };
         assert_eq!(diff.low_ports, changed(true));

@@ -7,7 +7,7 @@ use std::{
 
 use portreeve_common::{
     PolicyView as _, Reason, Request, Subject, Verdict,
-    abi::{Feature, Protocol, jobs::Place},
+    abi::{Feature, Mode, Protocol, jobs::Place},
     decide,
     decide::{Asked, Identity, Operation, Rewrite},
     jobname::Name,
@@ -65,6 +65,10 @@ impl Question {
 pub struct Answer {
     /// `"allow"` or `"deny"`.
     pub verdict: String,
+    /// The rules that say so are in audit: a refusal is told and not made, and nothing
+    /// is given.
+    #[serde(default)]
+    pub audit: bool,
     /// The bind goes on without `CAP_NET_BIND_SERVICE`.
     pub grant: bool,
     /// The host's own rule for low ports still applies, and this caller fails it.
@@ -76,7 +80,7 @@ pub struct Answer {
     pub sharing: Option<String>,
     /// The reason's id.
     pub reason: String,
-    /// What the caller sees, if it is refused.
+    /// What the caller sees, if it is refused and not only told.
     pub errno: Option<String>,
     /// The entry that decided.
     pub entry: Option<EntryPlace>,
@@ -164,8 +168,15 @@ pub fn explain(
 ) -> Option<Answer> {
     let protocol = protocol(&question.protocol)?;
     let mut verdict = judge(policy, protocol, question);
+    let is_by_rule = !matches!(verdict.reason, Reason::NotJudged | Reason::Unreserved);
+    let audit = is_by_rule && verdict.mode(policy.config.mode) == Mode::Audit;
+    if audit {
+        // The programs give nothing when the whole policy is in audit, either.
+        verdict.grant = false;
+        verdict.rewrite = Rewrite::Keep;
+    }
     verdict.grant &= features.has(Feature::Grant);
-    let host_rule = !verdict.refuses()
+    let host_rule = (audit || !verdict.refuses())
         && !verdict.grant
         && !question.listen
         && question.port != 0
@@ -179,19 +190,24 @@ pub fn explain(
         verdict: &verdict,
         rule,
         entry: entry.as_ref(),
+        audit,
         host_rule: host_rule.then_some(first_unprivileged),
     };
     let reserved = verdict.reason == Reason::Permitted
+        && !audit
         && protocol == Protocol::Tcp
         && features.has(Feature::Options);
     Some(Answer {
         verdict: if verdict.refuses() { "deny" } else { "allow" }.into(),
+        audit,
         grant: verdict.grant,
         host_rule,
         address: final_address(policy, question, &verdict),
         sharing: reserved.then(|| if verdict.shared { "shared" } else { "single" }.into()),
         reason: verdict.reason.id().into(),
-        errno: errno(policy, verdict.reason, question, features).map(Into::into),
+        errno: errno(policy, verdict.reason, question, features)
+            .filter(|_| !audit)
+            .map(Into::into),
         selected: rule.and_then(|rule| selected(policy, rule, &verdict)),
         text: story.tell(),
         entry,

@@ -12,6 +12,7 @@ use portreeve_common::{
 };
 
 use super::{
+    audit::Audited,
     compile::Compiled,
     jobs::{Alternative, Jobs},
     reservations::{Kind, Reservation},
@@ -33,6 +34,8 @@ pub struct Needs<'a> {
     pub compiled: &'a Compiled,
     /// The jobs that the config defines.
     pub jobs: &'a Jobs,
+    /// The ports whose rules are in audit.
+    pub audited: &'a Audited,
 }
 
 impl Needs<'_> {
@@ -96,7 +99,9 @@ impl Needs<'_> {
         let origins = self.compiled.origins.iter().enumerate();
         let entries =
             origins.filter_map(|(index, origin)| Some((index, self.entries.get(*origin)?)));
-        let mut of_ports = entries.filter(|(_, entry)| entry.kind != Kind::Unreserved);
+        // For what is in audit nothing is done to a bind.
+        let mut of_ports = entries
+            .filter(|(_, entry)| entry.kind != Kind::Unreserved && !self.audited.is_whole(entry));
         let (_, entry) = of_ports.find(|(index, entry)| is(*index, entry))?;
         Some(Some(entry.span))
     }

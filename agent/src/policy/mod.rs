@@ -1,6 +1,7 @@
 //! From statements to tables: what a profile means, and how the kernel is told.
 
 pub mod accounts;
+pub mod audit;
 pub mod bits;
 pub mod build;
 pub mod compile;

@@ -10,6 +10,7 @@ mod tests;
 use portreeve_common::abi::{Mode, Protocol};
 
 use super::{
+    audit::{Audited, Extent},
     bits::PortBits,
     reservations::{Kind, Reservation},
     restrictions::Restriction,
@@ -63,6 +64,7 @@ pub fn plan(
     profile: &Profile,
     entries: &[Reservation],
     restrictions: &[Restriction],
+    audited: &Audited,
     config: &Config,
     host: Option<&PortSettings>,
     diagnostics: &mut Diagnostics,
@@ -70,7 +72,7 @@ pub fn plan(
     let managed = config.ephemeral.manage;
     let said = range(profile, managed, diagnostics);
     let range = said.map(|said| said.value);
-    let ports = kept_back(entries, restrictions);
+    let ports = kept_back(entries, restrictions, audited);
     let left = host.and_then(|host| {
         let range = range.or(host.ephemeral)?;
         let kept_out = match managed {
@@ -85,12 +87,13 @@ pub fn plan(
     });
     if let Some(left) = left.filter(|_| managed) {
         // A pool that the policy does nothing to is none of its business.
-        let blamed = takes_most(entries, restrictions, left.range).or(said.map(|said| said.span));
+        let blamed =
+            takes_most(entries, restrictions, audited, left.range).or(said.map(|said| said.span));
         if let Some(span) = blamed {
             floor(left, config, span, diagnostics);
         }
     }
-    // In audit mode nothing changes on the host.
+    // Nothing changes on the host for the sake of what is in audit.
     let applies = managed && config.mode == Mode::Enforce;
     Plan {
         kept: applies.then_some(Kept { ports, range }),
@@ -102,36 +105,57 @@ pub fn plan(
 fn takes_most(
     entries: &[Reservation],
     restrictions: &[Restriction],
+    audited: &Audited,
     (low, high): Range,
 ) -> Option<Span> {
-    let taken = |first: u16, last: u16| {
+    let taken = |protocol: Protocol, first: u16, last: u16| {
         let (first, last) = (first.max(low), last.min(high));
-        (u32::from(last) + 1).saturating_sub(u32::from(first))
+        if first > last {
+            return 0;
+        }
+        let all = u32::from(last) + 1 - u32::from(first);
+        match audited.extent(protocol, first, last) {
+            Extent::None => all,
+            Extent::All => 0,
+            Extent::Some(ports) => all - ports.len(),
+        }
     };
     let entries = entries
         .iter()
         .filter(|entry| entry.kind != Kind::Unreserved)
-        .map(|entry| (taken(entry.first, entry.last), entry.span));
-    let restrictions = restrictions
-        .iter()
-        .map(|restriction| (taken(restriction.first, restriction.last), restriction.span));
+        .map(|entry| {
+            let taken = taken(entry.protocol, entry.first, entry.last);
+            (taken, entry.span)
+        });
+    let restrictions = restrictions.iter().map(|restriction| {
+        let (first, last) = (restriction.first, restriction.last);
+        (taken(restriction.protocol, first, last), restriction.span)
+    });
     let (most, span) = entries
         .chain(restrictions)
         .max_by_key(|(taken, _)| *taken)?;
     (most > 0).then_some(span)
 }
 
-/// `PRT-38`: what is reserved for either protocol, or for certain users. The list
-/// has no protocols. A restricted port would otherwise come to whoever binds port 0
+/// `PRT-38`: what is reserved for either protocol, or for certain users, and is not in
+/// audit. The list has no protocols. A restricted port would otherwise come to whoever binds port 0
 /// or none at all, which nothing judges.
-pub fn kept_back(entries: &[Reservation], restrictions: &[Restriction]) -> PortBits {
-    let restricted = restrictions
-        .iter()
-        .map(|restriction| (restriction.first, restriction.last));
-    Protocol::ALL
-        .map(|protocol| reserved_of(entries, protocol))
-        .iter()
-        .fold(restricted.collect(), |all: PortBits, ports| all.or(ports))
+pub fn kept_back(
+    entries: &[Reservation],
+    restrictions: &[Restriction],
+    audited: &Audited,
+) -> PortBits {
+    let of_protocol = |protocol| {
+        let restricted = restrictions
+            .iter()
+            .filter(|restriction| restriction.protocol == protocol)
+            .map(|restriction| (restriction.first, restriction.last));
+        let restricted: PortBits = restricted.collect();
+        let named = reserved_of(entries, protocol).or(&restricted);
+        named.minus(audited.ports(protocol))
+    };
+    let [tcp, udp] = Protocol::ALL.map(of_protocol);
+    tcp.or(&udp)
 }
 
 fn reserved_of(entries: &[Reservation], protocol: Protocol) -> PortBits {

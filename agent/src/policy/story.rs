@@ -1,6 +1,11 @@
 //! An answer of `explain` in sentences, with what would have to change.
 
-use portreeve_common::{Reason, Verdict, abi::Protocol, decide::Rewrite, jobname::ZOS_NAME_CHARS};
+use portreeve_common::{
+    Reason, Verdict,
+    abi::{Mode, Protocol},
+    decide::Rewrite,
+    jobname::ZOS_NAME_CHARS,
+};
 
 use super::{
     build::{EntryPlace, Policy},
@@ -24,6 +29,8 @@ pub(super) struct Story<'a> {
     pub rule: Option<&'a Reservation>,
     /// Where it stands.
     pub entry: Option<&'a EntryPlace>,
+    /// The rules that decided are in audit.
+    pub audit: bool,
     /// The host's first port without its own rule, if the caller fails that rule.
     pub host_rule: Option<u16>,
 }
@@ -49,10 +56,21 @@ impl Story<'_> {
             text.push_str(&format!(" {}:{}: {}.", entry.file, entry.line, entry.text));
         }
         if self.verdict.refuses() {
-            if question.listen && self.policy.destroys_listeners() {
+            if self.audit {
+                text.push_str(&format!(
+                    " But {} in audit: it is only told, and goes on.",
+                    self.watched()
+                ));
+            } else if question.listen && self.policy.destroys_listeners() {
                 text.push_str(" Without the BPF LSM listen itself succeeds, and the agent destroys the listener some milliseconds later.");
             }
             text.push_str(&format!(" {}", self.change()));
+        }
+        if self.audit && self.verdict.reason == Reason::Permitted {
+            text.push_str(&format!(
+                " As {} in audit, nothing is granted and nothing about the socket changed.",
+                self.watched()
+            ));
         }
         if self.verdict.grant {
             text.push_str(" No capability is needed for it.");
@@ -68,6 +86,14 @@ impl Story<'_> {
             ));
         }
         text
+    }
+
+    /// What is in audit.
+    fn watched(&self) -> &'static str {
+        match self.policy.config.mode {
+            Mode::Audit => "the policy is",
+            Mode::Enforce => "the rules for this port are",
+        }
     }
 
     fn who(&self) -> &str {

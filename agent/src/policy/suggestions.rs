@@ -231,6 +231,7 @@ fn fate(
         verdict: &verdict,
         rule: policy.reservation_of(verdict.entry),
         entry: None,
+        audit: false,
         host_rule: None,
     };
     let is_open = !wish.seen.open_on.is_empty();

@@ -6,6 +6,7 @@ use super::ports::process;
 use crate::{
     daemon::protocol::{PortHolder, PortRefusal, PortRow},
     diagnostics::escaped,
+    policy::bits::PortBits,
 };
 
 /// The port `protocol`/`port` for people; `rows` are the entries that cover it, in the
@@ -22,6 +23,9 @@ pub fn text(rows: &[PortRow], refused: &[PortRefusal], protocol: &str, port: u16
     for row in rows {
         lines.push(entry(row));
     }
+    if is_audited(first, port) {
+        lines.push("in audit: what these entries refuse is told and goes on".into());
+    }
     lines.extend(holders.iter().map(|found| holder(found)));
     for row in rows {
         let entry = row.line;
@@ -36,6 +40,15 @@ pub fn text(rows: &[PortRow], refused: &[PortRefusal], protocol: &str, port: u16
     lines.extend(refused.iter().map(refusal));
     lines.push("sockets of other network namespaces than the agent's are not looked at".into());
     lines.join("\n")
+}
+
+/// Whether the rules of the port are in audit; all its entries share them.
+fn is_audited(row: &PortRow, port: u16) -> bool {
+    let ports: Option<PortBits> = row.audited.as_ref().and_then(|ports| ports.parse().ok());
+    match ports {
+        Some(ports) => ports.first_in(port, port).is_some(),
+        None => row.mode != "enforce",
+    }
 }
 
 /// What the port is. Of a range the row says it for all ports, the holders for this one.

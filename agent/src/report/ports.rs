@@ -13,6 +13,7 @@ use crate::{
     },
     diagnostics::escaped,
     policy::{
+        audit::Extent,
         build::Policy,
         holdings::{self, Holding},
         reservations::{Kind, Reservation},
@@ -58,6 +59,7 @@ fn row(policy: &Policy, reservation: &Reservation, refusals: u64, observed: &Obs
     let has_ports = reservation.kind != Kind::Unreserved;
     let holdings = observed.holdings.as_deref().filter(|_| has_ports);
     let holdings = holdings.map(|holdings| of_ports(holdings, reservation));
+    let extent = policy.extent_in_audit(reservation);
     let state = holdings
         .as_ref()
         .map(|holdings| holdings::state(reservation, holdings).name().to_owned());
@@ -71,6 +73,11 @@ fn row(policy: &Policy, reservation: &Reservation, refusals: u64, observed: &Obs
         protocol: reservation.protocol.name().into(),
         jobname: reservation.user.to_string(),
         flags: flags(reservation),
+        mode: extent.name().to_owned(),
+        audited: match extent {
+            Extent::Some(ports) => Some(ports.to_string()),
+            Extent::None | Extent::All => None,
+        },
         first: reservation.first,
         last: reservation.last,
         address: reservation
@@ -181,6 +188,7 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
         "RANGE",
         "IP ADDRESS",
         "SAF NAME",
+        "MODE",
         "STATE",
         "HOLDER",
         "REFUSED",
@@ -212,6 +220,7 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             range,
             row.address.clone().unwrap_or_default(),
             row.saf.clone().unwrap_or_default(),
+            mode(row),
             row.state.clone().unwrap_or_default(),
             holders,
             row.refusals.to_string(),
@@ -231,9 +240,19 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
     plain(&table)
 }
 
+/// That what the entry refuses is only told; nothing if it is enforced, as most are.
+fn mode(row: &PortRow) -> String {
+    match (row.mode.as_str(), &row.audited) {
+        ("enforce", _) => String::new(),
+        (_, Some(ports)) => format!("audit {ports}"),
+        (mode, None) => mode.to_owned(),
+    }
+}
+
 /// Columns that may be narrower than what is in them.
-const LONG: [&str; 5] = [
+const LONG: [&str; 6] = [
     "IP ADDRESS",
+    "MODE",
     "HOLDER",
     "DESCRIPTION",
     "BECAUSE IT IS",

@@ -4,7 +4,9 @@ use nix::unistd::{Uid, User};
 use serde::Serialize;
 
 use super::{plain, table};
-use crate::policy::build::Policy;
+use portreeve_common::abi::Mode;
+
+use crate::policy::{build::Policy, restrictions::Restriction};
 
 /// One user of one restriction; the field names are a contract (`IBI-15`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,10 +21,26 @@ pub struct Row {
     pub user: Option<String>,
     /// The user's number.
     pub uid: Option<u32>,
+    /// `enforce`; `audit`, if what it refuses is only told; `partly`, if that holds for
+    /// some of its ports.
+    pub mode: &'static str,
     /// The file it is written in.
     pub file: String,
     /// The line, from 1.
     pub line: u32,
+}
+
+fn mode(policy: &Policy, restriction: &Restriction) -> &'static str {
+    let Restriction {
+        protocol,
+        first,
+        last,
+        ..
+    } = *restriction;
+    match policy.config.mode {
+        Mode::Audit => Mode::Audit.name(),
+        Mode::Enforce => policy.audited.extent(protocol, first, last).name(),
+    }
 }
 
 /// One row per restriction and user, by protocol and port.
@@ -35,6 +53,7 @@ pub fn rows(policy: &Policy) -> Vec<Row> {
             protocol: restriction.protocol.name(),
             user: uid.map(name),
             uid,
+            mode: mode(policy, restriction),
             file: policy
                 .sources
                 .path(restriction.span.source)
@@ -66,7 +85,7 @@ pub fn text(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "no port is restricted to users".to_owned();
     }
-    let mut table = table(&["LOWER PORT", "UPPER PORT", "PROTOCOL", "USER"]);
+    let mut table = table(&["LOWER PORT", "UPPER PORT", "PROTOCOL", "USER", "MODE"]);
     for row in rows {
         table.add_row([
             row.lower.to_string(),
@@ -74,6 +93,7 @@ pub fn text(rows: &[Row]) -> String {
                 .map_or_else(|| "*ONLY".to_owned(), |upper| upper.to_string()),
             format!("*{}", row.protocol.to_ascii_uppercase()),
             row.user.clone().unwrap_or_else(|| "nobody".to_owned()),
+            row.mode.to_owned(),
         ]);
     }
     plain(&table)

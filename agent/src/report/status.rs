@@ -30,7 +30,7 @@ pub fn text(status: &Status) -> String {
             status.version
         ),
     }];
-    lines.push(format!("mode        {}", mode(status)));
+    lines.push(format!("mode        {}{}", mode(status), but_for(status)));
     lines.push(match &status.selftest {
         Some(test) if test.ok => format!("proven      at {} by a bind on every hook", test.at),
         Some(test) => format!(
@@ -185,13 +185,18 @@ fn pool(pool: &PoolStatus) -> Vec<String> {
     lines
 }
 
-/// How many entries are in force, and how many were dropped (`LNT-06`).
+/// How many entries are in force, how many of them are in audit, and how many were
+/// dropped (`LNT-06`).
 pub fn entries(profile: &ProfileStatus) -> String {
     let dropped = match profile.dropped {
         Some(dropped) if dropped > 0 => format!(" ({dropped} DROPPED for errors)"),
         _ => String::new(),
     };
-    format!("{} entries{dropped}", profile.entries)
+    let audited = match profile.audited {
+        0 => String::new(),
+        audited => format!(" ({audited} in audit)"),
+    };
+    format!("{} entries{audited}{dropped}", profile.entries)
 }
 
 fn mode(status: &Status) -> &'static str {
@@ -199,6 +204,16 @@ fn mode(status: &Status) -> &'static str {
         "enforce" => "enforce: binds that the policy refuses fail",
         "audit" => "audit: binds that the policy refuses are reported and go on",
         _ => "none: nothing is judged",
+    }
+}
+
+/// What the mode doesn't hold for.
+fn but_for(status: &Status) -> String {
+    match status.profile.audited {
+        _ if status.mode != "enforce" => String::new(),
+        0 => String::new(),
+        1 => ", but for 1 entry that is in audit".into(),
+        audited => format!(", but for {audited} entries that are in audit"),
     }
 }
 

@@ -79,7 +79,8 @@ impl Verdict {
         } else {
             "EACCES"
         };
-        let errno = (verdict == "deny").then_some(refused);
+        let audited = self.wanted.iter().any(|word| word == "audit");
+        let errno = (verdict == "deny" && !audited).then_some(refused);
         if answer.errno.as_deref() != errno {
             return Err(format!("the errno is {:?}", answer.errno));
         }
@@ -89,6 +90,7 @@ impl Verdict {
                     let line = words.next().and_then(|line| line.parse::<u32>().ok());
                     line.is_some() && answer.entry.as_ref().map(|entry| entry.line) == line
                 }
+                "audit" => answer.audit,
                 "grant" => answer.grant,
                 "no-grant" => !answer.grant,
                 "host-rule" => answer.host_rule,

@@ -19,8 +19,12 @@ pub struct Generation {
     pub profile: [u8; PATH_LEN],
     /// Entries in use.
     pub entries: u32,
+    /// Those of them that are in audit, on one of their ports at least.
+    pub audited: u32,
     /// Its number, as in [`Active::generation`].
     pub number: u32,
+    /// 0, so that nothing of this layout is undefined.
+    pub reserved: u32,
 }
 
 /// What the pinned maps are: the single element of `INFO`.

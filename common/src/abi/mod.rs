@@ -39,7 +39,7 @@ pub use self::{
 use crate::jobname::{Glob, MaskedName};
 
 /// The version of this layout. An agent refuses to adopt pinned maps of another.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
 pub const PORTS: u32 = 65536;
@@ -111,7 +111,7 @@ const _: () = {
     assert!(size_of::<MaskedName>() == 48);
     assert!(size_of::<Matcher>() == 56);
     assert!(size_of::<Glob>() == 1032);
-    assert!(size_of::<Generation>() == 8 + 32 + 32 + PATH_LEN + 8);
+    assert!(size_of::<Generation>() == 8 + 32 + 32 + PATH_LEN + 16);
     assert!(size_of::<Info>() == 16 + VERSION_LEN + 2 * size_of::<Generation>());
     assert!(size_of::<Event>() == 96);
     assert!(core::mem::offset_of!(Event, comm) == 48);
@@ -161,6 +161,7 @@ mod tests {
     #[test]
     fn zero_elements_say_nothing() {
         assert_eq!(Slot::default().count(), 0);
+        assert!(!Slot::default().is_audited() && !Unreserved::default().entries.is_audited());
         assert_eq!(Entry::default().who(), Who::Nobody);
         assert!(!Entry::default().grants(true));
         assert_eq!(Entry::default().saf(), 0);
@@ -193,10 +194,10 @@ mod tests {
     fn a_port_takes_its_limit_and_no_more() {
         let full = Slot::new(0, MAX_ENTRIES_PER_PORT).unwrap();
         assert_eq!(
-            full.asking_for_name().shared().count(),
+            full.asking_for_name().shared().in_audit().count(),
             MAX_ENTRIES_PER_PORT
         );
-        assert!(!full.needs_name() && !full.is_shared());
+        assert!(!full.needs_name() && !full.is_shared() && !full.is_audited());
         assert!(Slot::new(0, MAX_ENTRIES_PER_PORT + 1).is_none());
     }
 }

@@ -16,6 +16,7 @@ impl Slot {
     const COUNT: u16 = 0x01ff;
     const NEEDS_NAME: u16 = 1 << 15;
     const SHARED: u16 = 1 << 14;
+    const AUDITED: u16 = 1 << 13;
 
     /// The slot of a port whose entries are `first..first + count`. `None` if
     /// there are too many.
@@ -39,6 +40,13 @@ impl Slot {
     /// The same slot, of a port that several listeners share (`PRT-17`).
     pub const fn shared(mut self) -> Self {
         self.count |= Self::SHARED;
+        self
+    }
+
+    /// The same slot, in audit: what its rules refuse is only told. Without it they
+    /// are enforced.
+    pub const fn in_audit(mut self) -> Self {
+        self.count |= Self::AUDITED;
         self
     }
 
@@ -72,6 +80,12 @@ impl Slot {
         self.count & Self::SHARED != 0
     }
 
+    /// Whether what its rules refuse is only told.
+    #[inline(always)]
+    pub const fn is_audited(self) -> bool {
+        self.count & Self::AUDITED != 0
+    }
+
     /// Permit set of the users who may have the port; 0 for all (`IBI-02`).
     #[inline(always)]
     pub const fn restriction(self) -> u32 {
@@ -89,7 +103,8 @@ impl Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct Unreserved {
-    /// The UNRSV entries; count 0 when there are none.
+    /// The UNRSV entries; count 0 when there are none. In audit, RESTRICTLOWPORTS
+    /// is too.
     pub entries: Slot,
     flags: u32,
     reserved: u32,

@@ -219,9 +219,10 @@ impl Case {
             "unreserved-other",
             "unreserved-denied",
         ];
-        if refused.contains(&answer.reason) {
+        if refused.contains(&answer.reason) && !answer.audit {
             return Ok(failed(self.address()));
         }
+        // In audit nothing is done to the socket.
         let shared = answer.shared.unwrap_or(self.shares);
         // The host's own rule, which a grant lifts.
         if (1..1024).contains(&ask.port) && ask.uid != 0 && !answer.grant {

@@ -28,6 +28,7 @@ tests![
     from_one_right_port_to_another,
     to_a_port_that_is_nobodys,
     a_grant_does_not_go_along,
+    nor_to_a_port_in_audit,
     others_in_audit_mode,
 ];
 
@@ -268,6 +269,36 @@ fn a_grant_does_not_go_along(s: &Sandbox) -> Result<()> {
     let socket = nobody.socket(Kind::Tcp, false)?;
     ensure_eq!(nobody.bind(socket, LOCAL, 81)?, Ok(()), "to its other port");
     watch.expect(&[("permitted", 2)], &[])
+}
+
+/// Rules that are only told don't keep a grant from being taken back: it was made, and
+/// without it the bind would have failed.
+fn nor_to_a_port_in_audit(s: &Sandbox) -> Result<()> {
+    let profile = "PORT\n 81 TCP RIGHT\n 82 TCP RIGHT\n 84 TCP OTHER\n";
+    let config = "[grant]\nrequire = \"any\"\n[audit]\nports = [\"tcp/82\", \"tcp/84\"]\n";
+    let agent = s.agent_with(profile, config)?.start()?;
+    for port in [82, 84] {
+        let mut watch = Watch::start(&agent)?;
+        let _neighbour = Neighbour::attach_moving(&s.cgroup, false, port)?;
+        let nobody = Servant::start(&s.caller("right").user(NOBODY))?;
+        let socket = nobody.socket(Kind::Tcp, false)?;
+        ensure_eq!(nobody.bind(socket, LOCAL, 81)?, not_allowed(), "{port}");
+        ensure_eq!(nobody.name(socket)?.port(), 0, "{port}: unbound");
+        let event = json!({
+            "hook": "post_bind4", "verdict": "deny", "reason": "low-port", "port": port,
+        });
+        watch.expect(&[("permitted", 1), ("low-port", 1)], &[event])?;
+    }
+    // Who needs none is only told of.
+    let before = agent.status()?["audited"]["other-job"].clone();
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 84)?;
+    let root = Servant::start(&s.caller("right"))?;
+    let socket = root.socket(Kind::Tcp, false)?;
+    ensure_eq!(root.bind(socket, LOCAL, 81)?, Ok(()), "root");
+    ensure_eq!(root.name(socket)?.port(), 84, "root");
+    let after = &agent.status()?["audited"]["other-job"];
+    ensure_eq!((before, after), (json!(0), &json!(1)), "told");
+    Ok(())
 }
 
 /// Reported and counted once, by the hook that judged what the socket got.

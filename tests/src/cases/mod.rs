@@ -2,6 +2,7 @@
 
 mod attacks;
 mod audit;
+mod audited_ports;
 mod authport;
 mod bind_address;
 mod binders;
@@ -108,6 +109,7 @@ const SUBJECTS: &[Subject] = &[
     ("grants", GRANTS, grants::TESTS),
     ("given_ports", HOOKS, given_ports::TESTS),
     ("audit", HOOKS, audit::TESTS),
+    ("audited_ports", HOOKS, audited_ports::TESTS),
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),
     ("remembered", HOOKS, remembered::TESTS),

@@ -470,11 +470,13 @@ users = [\"4000002\", \"0\"]
     let in_config = |uid: u32, user: &str| {
         json!({
             "lower": 8400, "upper": 8410, "protocol": "tcp", "user": user, "uid": uid,
+            "mode": "enforce",
             "file": config, "line": 3,
         })
     };
     let by_command = json!({
         "lower": 161, "upper": null, "protocol": "udp", "user": "root", "uid": 0,
+            "mode": "enforce",
         "file": s.dir.join("ports.clp"), "line": 1,
     });
     let expected = json!([

@@ -72,6 +72,9 @@ fn a_grant_is_needed_where_one_would_be_given() {
     assert_eq!(lines(BOTH, any), [3]);
     assert_eq!(lines(BOTH, by_user), [3]);
     assert_eq!(lines("PORT\n 21 TCP FT*\n", by_user), [2]);
+    let audited = format!("{any}[audit]\nports = ['tcp/21']\n");
+    assert_eq!(lines(BOTH, &audited), NOWHERE);
+    assert_eq!(lines("PORTRANGE\n 21 2 TCP A\n", &audited), [2]);
     let by_saf = "[servauth.'EZB.PORTACCESS.HOST1.TCPIP.FTP']\npermit = [7]\n";
     assert_eq!(lines("PORT\n 21 TCP FTPD SAF FTP\n", by_saf), [2]);
     assert_eq!(
@@ -100,6 +103,9 @@ fn options_are_needed_where_they_would_be_switched() {
     let free = "[sharing]\nsame_job = 'allow'\n";
     assert_eq!(lines(BOTH, ""), [3]);
     assert_eq!(lines(BOTH, free), NOWHERE);
+    let audited = "[audit]\nports = ['tcp/7001']\n";
+    assert_eq!(lines("PORT\n 7001 TCP APP\n", audited), NOWHERE);
+    assert_eq!(lines("PORT\n 7001 TCP APP\n 7002 TCP APP\n", audited), [3]);
     assert_eq!(
         lines("PORT\n 7000 UDP APP\n 7001 TCP RESERVED\n", ""),
         NOWHERE

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::{
-    config::Ephemeral,
+    config::{self, Ephemeral},
     diagnostics::{Severity, Sources},
     policy::reservations::resolve,
     profile::{ReadOptions, parse},
@@ -41,6 +41,7 @@ fn planned_with(
         &parsed.profile,
         &rules.entries,
         restrictions,
+        &Audited::default(),
         config,
         Some(host),
         &mut diagnostics,
@@ -121,6 +122,18 @@ fn what_is_restricted_is_kept_back() {
     let left = plan.left.unwrap();
     assert_eq!(left.free, 6);
     assert_eq!(left.of_protocol, [8, 10]);
+
+    // What is in audit is left in the pool, for the protocol for which it is.
+    let toml = "[audit]\nports = ['tcp/40000-40002', 'udp/40002']\n";
+    let mut diagnostics = Diagnostics::new();
+    let config = config::parse(Path::new("c"), toml, &mut Sources::new(), &mut diagnostics);
+    let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
+    let rules = resolve(&parsed.profile, &mut diagnostics);
+    let asked = config.unwrap().audit;
+    let audited = Audited::new(&asked, &parsed.profile, &restrictions, &mut diagnostics);
+    let kept = kept_back(&rules.entries, &restrictions, &audited);
+    assert_eq!(kept.to_string(), "40001,40003");
+    assert!(!diagnostics.has_errors());
 
     let all = [restriction(Protocol::Udp, 1024, 65535)];
     let (plan, said) = planned_with(text, &all, &Config::default(), &host);
