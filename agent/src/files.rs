@@ -6,6 +6,7 @@
 
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -77,6 +78,42 @@ impl ReadFile {
     }
 }
 
+/// What files held when they were to be read: the hash, or `None` if they were not to be
+/// had. By the paths that they were asked for by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen(BTreeMap<PathBuf, Option<Hash>>);
+
+impl Seen {
+    /// The paths.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys().map(PathBuf::as_path)
+    }
+
+    /// Whether there is no such file any more. From now on that is what was seen.
+    pub fn misses(&mut self, path: &Path) -> bool {
+        let is_missing = fs::metadata(path).is_err();
+        if is_missing {
+            self.0.insert(path.to_owned(), None);
+        }
+        is_missing
+    }
+
+    /// Whether the files hold the same now, or still can't be had.
+    pub fn is_current(&self, trust: Trust) -> bool {
+        self.0
+            .iter()
+            .all(|(path, hash)| from_disk(path, trust).ok().map(|file| file.hash) == *hash)
+    }
+}
+
+impl<'f> Extend<&'f ReadFile> for Seen {
+    fn extend<I: IntoIterator<Item = &'f ReadFile>>(&mut self, files: I) {
+        let files = files.into_iter();
+        self.0
+            .extend(files.map(|file| (file.path.clone(), Some(file.hash))));
+    }
+}
+
 /// Whether the files' writers matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -90,6 +127,7 @@ pub enum Trust {
 pub struct PolicyFiles<'a> {
     from: Origin<'a>,
     read: RefCell<Vec<ReadFile>>,
+    seen: Option<&'a RefCell<Seen>>,
 }
 
 /// Where the bytes come from.
@@ -104,6 +142,15 @@ impl<'a> PolicyFiles<'a> {
         Self {
             from: Origin::Disk(trust),
             read: RefCell::new(Vec::new()),
+            seen: None,
+        }
+    }
+
+    /// The same, noting in `seen` which files are asked for and what they hold.
+    pub fn noting(trust: Trust, seen: &'a RefCell<Seen>) -> Self {
+        Self {
+            seen: Some(seen),
+            ..Self::new(trust)
         }
     }
 
@@ -113,6 +160,7 @@ impl<'a> PolicyFiles<'a> {
         Self {
             from: Origin::Memory(files),
             read: RefCell::new(Vec::new()),
+            seen: None,
         }
     }
 
@@ -125,7 +173,14 @@ impl<'a> PolicyFiles<'a> {
 impl Opener for PolicyFiles<'_> {
     fn open(&self, path: &Path) -> Result<OpenedFile, ReadError> {
         let file = match self.from {
-            Origin::Disk(trust) => from_disk(path, trust)?,
+            Origin::Disk(trust) => {
+                let file = from_disk(path, trust);
+                if let Some(seen) = self.seen {
+                    let hash = file.as_ref().ok().map(|file| file.hash);
+                    seen.borrow_mut().0.insert(path.to_owned(), hash);
+                }
+                file?
+            }
             Origin::Memory(files) => {
                 let known = files.iter().find(|file| file.path == path);
                 known

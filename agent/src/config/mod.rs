@@ -8,6 +8,7 @@ mod audit;
 mod degraded;
 mod ephemeral;
 mod jobs;
+mod reload;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use self::{
     degraded::{Degraded, Feature},
     ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
+    reload::Reload,
 };
 use crate::{
     diagnostics::{Diagnostics, Severity, Sources},
@@ -133,6 +135,8 @@ pub struct Config {
     pub same_job: SameJob,
     /// What is done about the ports that the kernel hands out.
     pub ephemeral: Ephemeral,
+    /// Whether files that change are put in force by themselves.
+    pub reload: Reload,
     /// What the policy may do without where the kernel lacks it.
     pub degraded: Degraded,
 }
@@ -157,6 +161,7 @@ impl Default for Config {
             ibmi_commands: None,
             same_job: SameJob::default(),
             ephemeral: Ephemeral::default(),
+            reload: Reload::default(),
             degraded: Degraded::default(),
         }
     }
@@ -230,6 +235,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let report = reader.only(&mut top, "events", "report");
     let same_job = reader.only(&mut top, "sharing", "same_job");
     let ephemeral = ephemeral::ephemeral(&mut top, reader);
+    let reload = reload::reload(&mut top, reader);
     let degraded = degraded::degraded(&mut top, reader);
     let jobs = jobs::defined(&mut top, reader);
     let authport = jobs::authport(&mut top, reader);
@@ -263,6 +269,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         }),
         same_job: same_job.unwrap_or_default(),
         ephemeral,
+        reload,
         degraded,
     }
 }

@@ -21,6 +21,7 @@ use super::{
     protocol::{AttachStatus, Reply, SelftestStatus, Status},
     selftest,
     start::{Start, Why},
+    watched::{self, FileKeeper},
 };
 use crate::{
     config::ScopeNetns,
@@ -76,6 +77,8 @@ pub struct Agent {
     pub(super) store: Store,
     /// A change that waits to be confirmed.
     pub(super) pending: RefCell<Option<Pending>>,
+    /// The files that a reload reads.
+    pub(super) files: FileKeeper,
     /// Why the policy is not what the files say, if they are to be read again.
     pub(super) waiting: RefCell<Option<Why>>,
     pub(super) policy: RefCell<Rc<Policy>>,
@@ -115,6 +118,7 @@ impl Agent {
             source,
             store,
             pending: RefCell::new(None),
+            files: FileKeeper::default(),
             waiting: RefCell::new(None),
             policy: RefCell::new(Rc::clone(&start.policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
@@ -136,6 +140,13 @@ impl Agent {
         agent.publish(policy, &kept, until)?;
         *agent.pending.borrow_mut() = start.pending;
         *agent.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
+        // What a killed agent has missed is news; what was not confirmed, or waits for
+        // its users to be known, is not.
+        agent.files.note(match start.why {
+            None | Some(Why::Kept) => agent.policy().files.seen(),
+            Some(Why::NotConfirmed | Why::NoAccounts) => watched::present(&agent.source),
+        });
+        agent.follow_files();
         Ok(agent)
     }
 
@@ -254,6 +265,7 @@ impl Agent {
         status.missing.extend(pool.problem());
         status.missing.extend(self.executables.problems());
         status.missing.extend(self.waiting_for());
+        status.missing.extend(self.files.problem());
         status.missing.extend(self.policy().low_ports_in_audit());
         status.pending_confirm = self.pending_confirm();
         let policy = self.policy();
@@ -262,6 +274,7 @@ impl Agent {
         status.profile.path = policy.config.profile.display().to_string();
         status.profile.changes = Some(changes.map(|path| path.display().to_string()).collect());
         status.profile.dropped = Some(policy.dropped());
+        status.reload = Some(self.files.status());
         status.selftest = self.selftest.borrow().clone();
         status.agent = Some(std::process::id());
         status.neighbours = neighbours;

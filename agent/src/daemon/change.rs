@@ -1,7 +1,7 @@
 //! How another policy comes into force: by reload, by a change file, by a file that
 //! was replaced, by a confirmation that doesn't come.
 
-use std::{borrow::Cow, path::Path, rc::Rc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, path::Path, rc::Rc, time::Duration};
 
 use portreeve_common::abi::{Active, Protocol, names};
 use thiserror::Error;
@@ -257,7 +257,16 @@ impl Agent {
         let changes = self.policy();
         let dropped = changes.files.changed_by();
         let dropped = dropped.map(|path| path.display().to_string()).collect();
-        self.replace(self.source.read(&Presence), dropped, manner)
+        let seen = RefCell::default();
+        let outcome = self.source.read_noting(&Presence, &seen);
+        if manner.dry_run {
+            return self.replace(outcome, dropped, manner);
+        }
+        self.files.note(seen.into_inner());
+        let reply = self.replace(outcome, dropped, manner);
+        self.files.settle(why_refused(&reply));
+        self.follow_files();
+        reply
     }
 
     /// Puts the change file `file` on top of the policy in force; it stays there until
@@ -338,6 +347,34 @@ impl Agent {
         let kept = kept_entries(old, &new);
         self.publish(Rc::new(new), &kept, until)
     }
+}
+
+/// Why a reload was not applied, in one sentence; `None` if it was.
+fn why_refused(reply: &Reply) -> Option<String> {
+    let done = match reply {
+        Reply::Failed(why) => return Some(why.clone()),
+        Reply::Done(done) => done,
+    };
+    let why = done["refused"].as_str()?;
+    let is_error = |said: &&serde_json::Value| said["severity"] == "error";
+    let mut said = done["diagnostics"].as_array().into_iter().flatten();
+    let first = said.find(is_error);
+    let place = |said: &serde_json::Value| {
+        let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
+        let line = said["line"]
+            .as_u64()
+            .map_or_else(String::new, |line| format!(":{line}"));
+        format!(
+            "{}{line}: {} ({})",
+            text("file"),
+            text("message"),
+            text("code")
+        )
+    };
+    Some(match first {
+        Some(first) => format!("{why}, the first is {}", place(first)),
+        None => why.to_owned(),
+    })
 }
 
 /// That each entry of `policy` stays in its place.

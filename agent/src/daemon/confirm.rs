@@ -53,6 +53,7 @@ impl Agent {
                     active.generation()
                 );
                 self.log_contradictions();
+                self.follow_files();
             }
             Err(error) => {
                 log::error!("the change was not confirmed, but can't be taken back: {error}")

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     kernel::{
         executables::{Change, Executables, make_room},
-        folders::Folders,
+        folders::{Folders, What},
         identify::Identifier,
     },
     policy::{build::Policy, identity::exes::Inode},
@@ -43,7 +43,7 @@ impl ExecutableKeeper {
             unwatched: RefCell::default(),
             problem: RefCell::default(),
         };
-        match Folders::new() {
+        match Folders::new(What::Names) {
             Ok(folders) => Self {
                 folders: Some(folders),
                 ..keeper

@@ -80,6 +80,7 @@ impl Held<'_> {
             },
             selftest: None,
             pending_confirm: None,
+            reload: None,
             agent: None,
             version: text(&self.info.agent),
         }

@@ -16,4 +16,5 @@ mod register;
 pub mod run;
 pub mod selftest;
 pub mod start;
+pub mod watched;
 mod wishes;

@@ -302,6 +302,9 @@ pub struct Status {
     pub selftest: Option<SelftestStatus>,
     /// A change that waits to be confirmed.
     pub pending_confirm: Option<PendingConfirm>,
+    /// What becomes of files that change; `None` without an agent.
+    #[serde(default)]
+    pub reload: Option<ReloadStatus>,
     /// The running agent's process id; `None` without one.
     pub agent: Option<u32>,
     /// Version of the agent that loaded the programs.
@@ -317,6 +320,27 @@ pub struct PendingConfirm {
     pub seconds_left: u64,
     /// Hash of the profile that comes back, as in [`ProfileStatus::hash`].
     pub back_to: String,
+}
+
+/// What becomes of files that change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// Whether they are reloaded by themselves.
+    pub watch: bool,
+    /// They have changed, and are reloaded when the change in force is confirmed or taken
+    /// back.
+    pub waits_for_confirm: bool,
+    /// The last reload, if it was refused.
+    pub refused: Option<RefusedReload>,
+}
+
+/// A reload that was refused, and so were all after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedReload {
+    /// When the first of them was, as RFC 3339.
+    pub since: String,
+    /// Why the last of them was.
+    pub reason: String,
 }
 
 /// The ports that the kernel hands out where the agent is: by bind to port 0,

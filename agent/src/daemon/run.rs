@@ -21,9 +21,8 @@ use tokio::{
 
 use super::{
     agent::{Agent, KernelSide, own_netns, scope_netns},
-    change::Manner,
     control, destroyer, events,
-    protocol::{EventRecord, Reloaded, Reply},
+    protocol::EventRecord,
     start::{Start, Why},
 };
 use crate::{
@@ -46,10 +45,11 @@ const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the hooks are proven to be alive.
 const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often the kernel's pool of ports and the executables of jobs are looked at,
+/// How often the kernel's pool of ports, the executables of jobs and watched files are looked at,
 /// whatever is told of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// How often it is looked whether a change should have been confirmed by now.
+/// How often it is looked whether a change should have been confirmed by now, and whether
+/// watched files waited for that.
 const CONFIRM_INTERVAL: Duration = Duration::from_millis(250);
 /// How often files that name unknown users are tried again.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
@@ -149,6 +149,7 @@ async fn main(options: RunOptions) -> Result<()> {
         tokio::task::spawn_local(read_traces(traces));
     }
     tokio::task::spawn_local(follow_executables(Rc::clone(&agent)));
+    tokio::task::spawn_local(Rc::clone(&agent).watch_files());
 
     let proof = agent.prove().await;
     if let Some(problem) = proof.problem {
@@ -174,13 +175,17 @@ async fn main(options: RunOptions) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&agent),
+            _ = hangup.recv() => agent.reload_and_log(),
             () = detached.notified() => break,
             _ = looks.tick() => {
                 agent.tend_pool();
                 agent.tend_executables();
+                agent.look_at_files();
             }
-            _ = confirmations.tick() => agent.tend_confirmation(false),
+            _ = confirmations.tick() => {
+                agent.tend_confirmation(false);
+                agent.tend_watched();
+            }
             _ = files.tick() => agent.tend_files(),
             _ = proofs.tick() => {
                 if let Some(problem) = agent.prove().await.problem {
@@ -306,44 +311,6 @@ fn ready(agent: &Agent, adopted: bool) {
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::warn!("systemd could not be told that the agent is ready: {error}");
-    }
-}
-
-/// SIGHUP: like `portreeve reload`, with the outcome in the log.
-fn reload(agent: &Agent) {
-    let reloaded = match agent.reload(Manner::default()) {
-        Reply::Done(value) => {
-            serde_json::from_value::<Reloaded>(value).map_err(|error| error.to_string())
-        }
-        Reply::Failed(why) => Err(why),
-    };
-    match reloaded {
-        Ok(Reloaded {
-            refused: None,
-            generation,
-            diff,
-            dropped,
-            ..
-        }) => {
-            log::info!(
-                "reloaded: generation {generation}, {} added, {} removed, {} changed",
-                diff.added.len(),
-                diff.removed.len(),
-                diff.changed.len()
-            );
-            if !dropped.is_empty() {
-                log::info!("changes that ended with it: {}", dropped.join(", "));
-            }
-            agent.log_contradictions();
-        }
-        Ok(Reloaded {
-            refused: Some(why),
-            rendered,
-            ..
-        }) => {
-            log::error!("not reloaded, the old policy stays in force: {why}\n{rendered}");
-        }
-        Err(why) => log::error!("not reloaded: {why}"),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The folders in which a change can make a path lead to another file.
+//! The folders in which a change can make a path lead to another file, or one that holds
+//! something else.
 
 use std::{
     cell::RefCell,
@@ -17,9 +18,39 @@ use super::stream;
 /// Links on one path that are followed, as in the kernel.
 const MAX_LINKS: u32 = 40;
 
-/// Tells when a name in a folder comes, goes or becomes another file's.
+/// What is to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// That a name comes, goes or becomes another file's.
+    Names,
+    /// The same, and that a file is written to or made another user's.
+    Contents,
+}
+
+impl What {
+    fn events(self) -> AddWatchFlags {
+        let names = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVE
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF;
+        match self {
+            Self::Names => names,
+            // Who still writes is told of too, not to be taken for done.
+            Self::Contents => {
+                names
+                    | AddWatchFlags::IN_MODIFY
+                    | AddWatchFlags::IN_CLOSE_WRITE
+                    | AddWatchFlags::IN_ATTRIB
+            }
+        }
+    }
+}
+
+/// Tells when something happens to a name in a folder, or to what it is of.
 #[derive(Debug)]
 pub struct Folders {
+    what: What,
     inotify: AsyncFd<Descriptor>,
     names: RefCell<HashMap<WatchDescriptor, BTreeSet<OsString>>>,
 }
@@ -39,9 +70,10 @@ impl Folders {
     /// # Errors
     ///
     /// `EMFILE` if the user has as many as `fs.inotify.max_user_instances` allows.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(what: What) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         Ok(Self {
+            what,
             inotify: stream::watched(Descriptor(inotify))?,
             names: RefCell::default(),
         })
@@ -58,12 +90,7 @@ impl Folders {
             wanted.entry(folder).or_default().insert(name);
         }
         let inotify = &self.inotify.get_ref().0;
-        let events = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
+        let events = self.what.events() | AddWatchFlags::IN_ONLYDIR;
         let mut watched: HashMap<WatchDescriptor, BTreeSet<OsString>> = HashMap::new();
         let mut result = Ok(());
         for (folder, names) in wanted {

@@ -1,6 +1,9 @@
 //! Files to a policy: everything `run`, `reload`, `check` and `explain` share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+};
 
 use portreeve_common::abi::Mode;
 
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     config::{self, Config, Ephemeral, OnError},
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
-    files::{Hash, PolicyFiles, ReadFile, Trust, combined},
+    files::{Hash, PolicyFiles, ReadFile, Seen, Trust, combined},
     kernel::{features::Features, lsm::BpfLsm, pool::settings_without_ours},
     ports::{HostListeners, Listeners, destroy},
     profile::{self, Opener as _, ReadError, ReadOptions},
@@ -80,6 +83,13 @@ impl Files {
         files.map(|file| file.path.as_path())
     }
 
+    /// What a reload would read, as it was read.
+    pub fn seen(&self) -> Seen {
+        let mut seen = Seen::default();
+        seen.extend(self.profile.iter().chain(&self.config));
+        seen
+    }
+
     /// Whether any of the files that a reload reads is not what was read.
     pub fn differ(&self) -> bool {
         self.profile
@@ -110,6 +120,8 @@ struct From<'a> {
     accounts: &'a dyn Accounts,
     /// The system's name; `None` takes the config's, or the host's.
     sysname: Option<&'a str>,
+    /// Where it is noted what is read on the disk.
+    seen: &'a RefCell<Seen>,
 }
 
 /// What came of reading a policy.
@@ -142,11 +154,25 @@ impl Source {
     ///
     /// [`ReadError`] if a file can't be read at all; that is no answer about its content.
     pub fn read(&self, inodes: &dyn Inodes) -> Result<Outcome, ReadError> {
+        self.read_noting(inodes, &RefCell::default())
+    }
+
+    /// The same, noting in `seen` which files decide of the policy.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`]; then `seen` has what was read until then.
+    pub fn read_noting(
+        &self,
+        inodes: &dyn Inodes,
+        seen: &RefCell<Seen>,
+    ) -> Result<Outcome, ReadError> {
         let from = From {
             files: None,
             changes: &self.changes,
             accounts: &HostAccounts,
             sysname: None,
+            seen,
         };
         self.read_from(from, inodes)
     }
@@ -169,6 +195,7 @@ impl Source {
             changes: &[change.to_owned()],
             accounts: &HostAccounts,
             sysname: None,
+            seen: &RefCell::default(),
         };
         self.read_from(from, inodes)
     }
@@ -184,6 +211,7 @@ impl Source {
             changes: &[],
             accounts: origin.accounts,
             sysname: Some(origin.sysname),
+            seen: &RefCell::default(),
         };
         self.read_from(from, inodes)
     }
@@ -192,7 +220,7 @@ impl Source {
         let base = from.files;
         let files = |known: fn(&Files) -> &[ReadFile]| match base {
             Some(base) => PolicyFiles::again(known(base)),
-            None => PolicyFiles::new(self.trust),
+            None => PolicyFiles::noting(self.trust, from.seen),
         };
         let config_files = files(|base| &base.config);
         let config_text = self.config_text(&config_files)?;

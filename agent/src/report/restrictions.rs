@@ -85,16 +85,22 @@ pub fn text(rows: &[Row]) -> String {
     if rows.is_empty() {
         return "no port is restricted to users".to_owned();
     }
-    let mut table = table(&["LOWER PORT", "UPPER PORT", "PROTOCOL", "USER", "MODE"]);
+    // IBM i's columns, unless there is more to say.
+    let is_audited = |row: &Row| row.mode != Mode::Enforce.name();
+    let says_mode = rows.iter().any(is_audited);
+    let mut header = vec!["LOWER PORT", "UPPER PORT", "PROTOCOL", "USER"];
+    header.extend(says_mode.then_some("MODE"));
+    let mut table = table(&header);
     for row in rows {
-        table.add_row([
+        let mut cells = vec![
             row.lower.to_string(),
             row.upper
                 .map_or_else(|| "*ONLY".to_owned(), |upper| upper.to_string()),
             format!("*{}", row.protocol.to_ascii_uppercase()),
             row.user.clone().unwrap_or_else(|| "nobody".to_owned()),
-            row.mode.to_owned(),
-        ]);
+        ];
+        cells.extend(says_mode.then(|| row.mode.to_owned()));
+        table.add_row(cells);
     }
     plain(&table)
 }

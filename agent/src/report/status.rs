@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     daemon::{
         pool::short,
-        protocol::{ListenerStatus, PoolStatus, ProfileStatus, Status},
+        protocol::{ListenerStatus, PoolStatus, ProfileStatus, ReloadStatus, Status},
     },
     diagnostics::escaped,
     kernel::hooks::HOOKS,
@@ -68,6 +68,7 @@ pub fn text(status: &Status) -> String {
         Some(false) => lines.push("files       are what is in force".into()),
         None => {}
     }
+    lines.extend(status.reload.iter().flat_map(reload));
     lines.push(format!(
         "hooks       {} on {} (id {})",
         if status.hooks.is_empty() {
@@ -115,6 +116,26 @@ pub fn text(status: &Status) -> String {
     }
     lines.extend(listeners(&status.listeners));
     lines.join("\n")
+}
+
+/// What becomes of files that change.
+fn reload(reload: &ReloadStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    match (reload.watch, reload.waits_for_confirm) {
+        (true, true) => lines.push(
+            "watched     the files have changed; they are reloaded when it is decided whether what is in force is confirmed".into(),
+        ),
+        (true, false) => lines.push("watched     files that change are reloaded by themselves".into()),
+        (false, _) => {}
+    }
+    if let Some(refused) = &reload.refused {
+        lines.push(format!(
+            "REFUSED     every reload since {}: {}",
+            refused.since,
+            escaped(&refused.reason)
+        ));
+    }
+    lines
 }
 
 /// What became of listeners that could not be refused.

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nix::{
+    errno::Errno,
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     sys::{prctl, ptrace, signal::Signal},
@@ -26,6 +28,7 @@ pub fn perform(launch: &Launch) -> Result<()> {
     if !(launch.hidden.is_empty()
         && launch.unmounted.is_empty()
         && launch.replaced.is_empty()
+        && launch.read_only.is_empty()
         && launch.small.is_empty())
     {
         hide(launch)?;
@@ -51,8 +54,54 @@ pub fn perform(launch: &Launch) -> Result<()> {
     if launch.traced {
         ptrace::traceme()?;
     }
+    if !launch.failing.is_empty() {
+        let_fail(&launch.failing)?;
+    }
     let Err(error) = exec(&program, launch);
     Err(error)
+}
+
+/// Lets system calls fail, each with its errno.
+fn let_fail(calls: &[(u32, u16)]) -> Result<()> {
+    let step = |code: u32, yes: u8, no: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: yes,
+        jf: no,
+        k,
+    };
+    let number = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
+    let mut steps = vec![step(
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        0,
+        0,
+        number,
+    )];
+    for (call, errno) in calls {
+        let answer = libc::SECCOMP_RET_ERRNO | u32::from(*errno);
+        steps.push(step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            *call,
+        ));
+        steps.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, answer));
+    }
+    let goes_on = libc::SECCOMP_RET_ALLOW;
+    steps.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, goes_on));
+    let program = libc::sock_fprog {
+        len: u16::try_from(steps.len())?,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies the program, whose steps live until the call returns.
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    Errno::result(result).context("system calls can't be filtered")?;
+    Ok(())
 }
 
 fn exec(program: &File, launch: &Launch) -> Result<Infallible> {
@@ -87,6 +136,12 @@ fn hide(launch: &Launch) -> Result<()> {
     for (file, place) in &launch.replaced {
         mount(Some(file), place, none, MsFlags::MS_BIND, none)
             .with_context(|| format!("{} can't be replaced", place.display()))?;
+    }
+    for folder in &launch.read_only {
+        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(Some(folder), folder, none, MsFlags::MS_BIND, none)?;
+        mount(none, folder, none, again, none)
+            .with_context(|| format!("{} can't be made read-only", folder.display()))?;
     }
     for (folder, bytes) in &launch.small {
         let size = format!("size={bytes},mode=0700");

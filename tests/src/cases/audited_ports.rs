@@ -176,6 +176,13 @@ fn a_restriction_behind_rules_in_audit(s: &Sandbox) -> Result<()> {
     let by_job = (Fate::Told, "unreserved-other", 1);
     refused(&agent, &mut watch, &wrong, &tcp(8401), by_job)?;
     reload(&agent, &config("\"tcp/8401\""))?;
+    let given = s.config().display().to_string();
+    let listed = ["policy", "restrictions", "--config", &given];
+    let listed = s.portreeve(&listed)?.ended_with(0)?.stdout;
+    ensure!(
+        listed.contains("MODE") && listed.contains("partly"),
+        "{listed}"
+    );
     let mut watch = Watch::start(&agent)?;
     let by_job = (Fate::Made, "unreserved-other", 1);
     refused(&agent, &mut watch, &wrong, &tcp(8401), by_job)?;

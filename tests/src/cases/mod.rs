@@ -44,6 +44,7 @@ mod unreserved;
 mod users;
 mod verdicts;
 mod verifier;
+mod watched;
 
 use std::env;
 
@@ -113,6 +114,7 @@ const SUBJECTS: &[Subject] = &[
     ("reload", HOOKS, reload::TESTS),
     ("obey", HOOKS, obey::TESTS),
     ("remembered", HOOKS, remembered::TESTS),
+    ("watched", HOOKS, watched::TESTS),
     ("confirm", HOOKS, confirm::TESTS),
     ("listen", LISTEN, listen::TESTS),
     ("listen", HOOKS, listen::WITHOUT),

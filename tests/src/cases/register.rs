@@ -59,6 +59,7 @@ fn row(s: &Sandbox, line: u32, protocol: &str, ports: (u16, u16), rest: [&str; 3
     let order = if jobname == "MQ*" { 2 } else { 1 };
     json!({
         "port": ports.0, "protocol": protocol, "jobname": jobname, "flags": flags,
+        "mode": "enforce", "audited": null,
         "first": ports.0, "last": ports.1, "address": null, "saf": null,
         "description": description, "line": line, "file": s.profile(),
         "order": order, "closeness": closeness,

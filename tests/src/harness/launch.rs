@@ -25,6 +25,10 @@ pub struct Launch {
     /// Files that it finds in the place of others, in a mount namespace of its own: those
     /// first, in the place of the others.
     pub replaced: Vec<(PathBuf, PathBuf)>,
+    /// Folders that it can't write to, likewise.
+    pub read_only: Vec<PathBuf>,
+    /// System calls that fail for it, by number, each with its errno.
+    pub failing: Vec<(u32, u16)>,
     /// Folders that it finds on a disk with room for so many bytes, likewise.
     pub small: Vec<(PathBuf, u32)>,
     /// The user it runs as; root without.
