@@ -24,6 +24,9 @@ const MAX_FILTERS: usize = 6;
   open           a rightful job listens
   contradicted   somebody has it whom the policy would refuse now
 
+Mode: nothing where the entry is enforced; audit where what it refuses is only told, of some
+ports of a range if these are named.
+
 Flags: A watched by AUTOLOG, D delayed acknowledgements, R range, M/N SMC on/off.
 Exit status 1: ports were asked for and none of them is reserved.
 

@@ -1,5 +1,6 @@
 //! The config as users write it, rightly and wrongly.
 
+use portreeve_common::abi::Protocol;
 use proptest::prelude::*;
 
 use super::*;
@@ -35,11 +36,18 @@ fn an_empty_config_is_the_default() {
 fn every_key_is_read() {
     let text = "profile = 'p.tcpip'\nmode = 'audit'\non_error = 'skip'\n[scope]\nnetns = 'all'\n\
                 [grant]\nrequire = 'any'\n[events]\nreport = 'all'\n\
-                [ephemeral]\nmanage = false\nfloor = 9\nbelow_floor = 'accept'\n";
+                [ephemeral]\nmanage = false\nfloor = 9\nbelow_floor = 'accept'\n\
+                [audit]\nports = ['tcp/80', 'udp/unreserved']\n[reload]\nwatch = true\n";
     let config = read(text).0.unwrap();
     assert_eq!(config.profile, Path::new("/etc/p/p.tcpip"));
     assert_eq!(config.mode, Mode::Audit);
     assert_eq!(config.on_error, OnError::Skip);
+    let audited = |one: &AuditedPorts| (one.protocol, one.ports);
+    assert_eq!(
+        config.audit.iter().map(audited).collect::<Vec<_>>(),
+        [(Protocol::Tcp, Some((80, 80))), (Protocol::Udp, None)]
+    );
+    assert!(config.reload.watch);
     assert_eq!(config.scope, ScopeNetns::All);
     assert_eq!(config.grant, GrantRule::Any);
     assert_eq!(config.report, Report::All);
@@ -62,6 +70,11 @@ fn what_is_wrong_is_said_where_it_stands() {
         ("[ephemeral]\nfloor = 65536\n", 2, ""),
         ("[ephemeral]\nfloor = -1\n", 2, ""),
         ("[ephemeral]\nflor = 1\n", 2, "flor"),
+        ("[audit]\nport = 'tcp/80'\n", 2, "port"),
+        ("[audit]\nports = ['tcp/0']\n", 2, "tcp/0"),
+        ("[audit]\nports = [80.5]\n", 2, "ports"),
+        ("[reload]\nwatch = 'yes'\n", 2, ""),
+        ("[reload]\nwatched = true\n", 2, "watched"),
     ] {
         let (config, found) = read(text);
         assert!(config.is_none());
@@ -223,7 +236,7 @@ fn restrictions_have_ports_protocol_and_users() {
                 [[restriction]]\nports = 53\nprotocol = 'udp'\nusers = 'dns'\n";
     let found = read(text).0.unwrap().restrictions;
     assert_eq!((found[0].first, found[0].last), (8400, 8410));
-    assert_eq!(found[0].protocol, portreeve_common::abi::Protocol::Tcp);
+    assert_eq!(found[0].protocol, Protocol::Tcp);
     assert_eq!(found[0].users.len(), 2);
     assert_eq!((found[1].first, found[1].last), (53, 53));
     for ports in [

@@ -45,8 +45,8 @@ const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the hooks are proven to be alive.
 const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often the kernel's pool of ports, the executables of jobs and watched files are looked at,
-/// whatever is told of them.
+/// How often the kernel's pool of ports, the executables of jobs and watched files are
+/// looked at, whatever is told of them.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often it is looked whether a change should have been confirmed by now, and whether
 /// watched files waited for that.

@@ -134,6 +134,9 @@ impl FileKeeper {
                 };
             }
             self.is_settling.set(false);
+            if !self.is_on.get() {
+                continue;
+            }
             if let Err(error) = told {
                 // Another one is made when it is looked after the next time.
                 self.folders.replace(None);

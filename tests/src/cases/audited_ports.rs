@@ -177,7 +177,15 @@ fn a_restriction_behind_rules_in_audit(s: &Sandbox) -> Result<()> {
     refused(&agent, &mut watch, &wrong, &tcp(8401), by_job)?;
     reload(&agent, &config("\"tcp/8401\""))?;
     let given = s.config().display().to_string();
-    let listed = ["policy", "restrictions", "--config", &given];
+    let profile = s.profile().display().to_string();
+    let listed = [
+        "policy",
+        "restrictions",
+        "--config",
+        &given,
+        "--profile",
+        &profile,
+    ];
     let listed = s.portreeve(&listed)?.ended_with(0)?.stdout;
     ensure!(
         listed.contains("MODE") && listed.contains("partly"),

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     ensure_eq,
-    harness::{Agent, Binder, Sandbox, pace::patience, refusal, tcp},
+    harness::{Agent, Binder, Sandbox, pace::patience, refusal, skip, tcp},
     tests,
 };
 
@@ -271,20 +271,35 @@ fn a_config_that_is_gone_for_a_moment(s: &Sandbox) -> Result<()> {
     belongs_to(s, "two")
 }
 
-/// Who writes in pieces is waited for; the whole is taken, once.
+/// Who writes in pieces is waited for; the whole is taken, once. A machine that has other
+/// things to do can make the writer too slow for that, so it may try again.
 fn what_is_still_being_written(s: &Sandbox) -> Result<()> {
     let agent = started(s)?;
-    let text = format!("{}{}", profile("two"), "; a comment\n".repeat(10));
-    let mut file = File::create(s.profile())?;
-    for piece in text.as_bytes().chunks(text.len() / 10) {
-        file.write_all(piece)?;
-        ensure!(has(s, "one")?, "half a file is in force");
-        thread::sleep(Duration::from_millis(150));
+    for attempt in 1..10 {
+        let job = format!("two{attempt}");
+        let before = generation(&agent)?;
+        let slowest = write_in_pieces(&s.profile(), &profile(&job))?;
+        belongs_to(s, &job)?;
+        if slowest < Duration::from_millis(400) {
+            ensure_eq!(generation(&agent)?, before + 1, "one reload");
+            return Ok(());
+        }
     }
-    drop(file);
-    belongs_to(s, "two")?;
-    ensure_eq!(generation(&agent)?, 2, "one reload");
-    Ok(())
+    Err(skip("the machine is too busy to write steadily"))
+}
+
+/// Writes for a second, and says how long the longest break was.
+fn write_in_pieces(path: &Path, text: &str) -> Result<Duration> {
+    let text = format!("{text}{}", "; a comment\n".repeat(20));
+    let mut file = File::create(path)?;
+    let (mut slowest, mut last) = (Duration::ZERO, Instant::now());
+    for piece in text.as_bytes().chunks(text.len() / 20) {
+        file.write_all(piece)?;
+        slowest = slowest.max(last.elapsed());
+        last = Instant::now();
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(slowest.max(last.elapsed()))
 }
 
 /// What was read already, by hand or not, is not read again.
@@ -347,13 +362,12 @@ fn a_change_that_waits_is_decided_first(s: &Sandbox) -> Result<()> {
             s.portreeve(&["confirm"])?.ended_with(0)?;
         }
         belongs_to(s, "two")?;
-        let log = agent.log();
-        ensure_eq!(
-            log.contains("changes that ended with it"),
-            confirmed,
-            "{log}"
-        );
-        ensure_eq!(log.contains("is taken back"), !confirmed, "{log}");
+        let (said, unsaid) = match confirmed {
+            true => ("changes that ended with it", "is taken back"),
+            false => ("is taken back", "changes that ended with it"),
+        };
+        agent.wait_until(said, |agent| agent.log().contains(said))?;
+        ensure!(!agent.log().contains(unsaid), "{}", agent.log());
         ensure_eq!(reload_status(&agent)?["waits_for_confirm"], false, "status");
         agent.terminate()?;
     }

@@ -18,7 +18,7 @@ pub enum Part {
 
 /// One test for each thing that is asked of the kernel. Emulated, an agent takes some
 /// ten seconds to start: the verifier walks a million instructions.
-const CORE: [&str; 29] = [
+const CORE: [&str; 30] = [
     "verifier::",
     "requirements::",
     "degraded::",
@@ -31,6 +31,7 @@ const CORE: [&str; 29] = [
     "attacks::io_uring::a_listen",
     "attacks::not_stopped::sctp",
     "audit::nothing_is_refused",
+    "audited_ports::neighbours",
     "cgroups::a_cgroup_with_all",
     "cgroups::a_thread_is_where",
     "users::permitted_by_any",
