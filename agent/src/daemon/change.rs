@@ -38,6 +38,15 @@ pub enum ChangeError {
     State(#[from] StateError),
 }
 
+/// Whether a policy comes into force that could not be written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unwritten {
+    /// No: it would be another one after a kill.
+    Refused,
+    /// Yes: it was written down before, and is what must be in force now.
+    Known,
+}
+
 /// How a change is to be made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
@@ -76,9 +85,13 @@ impl Agent {
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
+        unwritten: Unwritten,
     ) -> Result<Active, ChangeError> {
+        if let Some(kernel) = self.kernel.borrow().as_ref() {
+            kernel.check_hooks()?;
+        }
         let had_listened = self.attach_listened(&policy)?;
-        let done = self.publish_on_hooks(policy, kept, until);
+        let done = self.publish_on_hooks(policy, kept, until, unwritten);
         // The policy that is in force now, or still.
         let is_needed = match &done {
             Ok(_) => self.policy().destroys_listeners(),
@@ -111,11 +124,26 @@ impl Agent {
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
+        unwritten: Unwritten,
     ) -> Result<Active, ChangeError> {
         self.check_listen(&policy)?;
         let record = Record::new(&self.source, &policy);
-        let hash = self.store.prepare(record, &policy.files, until.clone())?;
+        let known = record.hash()?;
         let old = self.policy();
+        let back_to = self
+            .pending
+            .borrow()
+            .as_ref()
+            .map(|pending| Rc::clone(&pending.back_to));
+        let mut files = vec![&policy.files, &old.files];
+        files.extend(back_to.iter().map(|policy| &policy.files));
+        let hash = match self.store.prepare(record, &files, until.clone()) {
+            Err(error) if unwritten == Unwritten::Known => {
+                log::warn!("{error}; what was remembered before still holds");
+                known
+            }
+            hash => hash?,
+        };
         let active = match self.publish_as(hash, policy, kept) {
             Ok(active) => active,
             Err(error) => {
@@ -335,7 +363,7 @@ impl Agent {
             "can't tell how long to wait for the confirmation",
         ))?;
         let kept = kept_entries(old, &new);
-        self.publish(Rc::new(new), &kept, until)
+        self.publish(Rc::new(new), &kept, until, Unwritten::Refused)
     }
 }
 

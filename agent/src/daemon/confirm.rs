@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     agent::{Agent, reply},
+    change::Unwritten,
     protocol::{PendingConfirm, Reply},
 };
 use crate::{
@@ -46,8 +47,11 @@ impl Agent {
             _ => return,
         };
         let kept = kept_entries(&self.policy(), &back_to);
-        match self.publish(back_to, &kept, None) {
+        // It has to come back even when the disk is full: the one who would make room may
+        // be locked out.
+        match self.publish(back_to, &kept, None, Unwritten::Known) {
             Ok(active) => {
+                self.not_taken_back.take();
                 log::warn!(
                     "the change was not confirmed and is taken back: generation {} is what was before it; the files still say otherwise",
                     active.generation()
@@ -55,7 +59,11 @@ impl Agent {
                 self.log_contradictions();
             }
             Err(error) => {
-                log::error!("the change was not confirmed, but can't be taken back: {error}")
+                // It is tried again soon, and said again when there is something new.
+                let why = Some(error.to_string());
+                if self.not_taken_back.replace(why.clone()) != why {
+                    log::error!("the change was not confirmed, but can't be taken back: {error}");
+                }
             }
         }
     }

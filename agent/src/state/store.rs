@@ -148,8 +148,9 @@ impl Store {
         })
     }
 
-    /// Writes down that the policy of `record`, read from `files`, is about to come into
-    /// force; with `until`, that it waits then to be confirmed.
+    /// Writes down that the policy of `record` is about to come into force; with `until`,
+    /// that it waits then to be confirmed. `files` are its own, and those of the policies
+    /// it may have to give way to.
     ///
     /// # Errors
     ///
@@ -157,12 +158,14 @@ impl Store {
     pub fn prepare(
         &self,
         record: Record,
-        files: &Files,
+        files: &[&Files],
         until: Option<Moment>,
     ) -> Result<Hash, StateError> {
         let hash = record.hash()?;
         let name = hex(&hash);
-        self.keep(files)?;
+        for files in files {
+            self.keep(files)?;
+        }
         let before = self.state.borrow().clone();
         let mut state = before.clone();
         state.confirm = until.and_then(|until| {
