@@ -5,10 +5,13 @@ use std::{
     ffi::CString,
     fs::{self, File},
     os::unix::ffi::OsStrExt as _,
+    path::Path,
 };
 
 use anyhow::{Context as _, Result};
 use nix::{
+    errno::Errno,
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
     sys::{prctl, ptrace, signal::Signal},
@@ -26,7 +29,9 @@ pub fn perform(launch: &Launch) -> Result<()> {
     if !(launch.hidden.is_empty()
         && launch.unmounted.is_empty()
         && launch.replaced.is_empty()
-        && launch.small.is_empty())
+        && launch.small.is_empty()
+        && launch.read_only.is_empty()
+        && launch.bpffs.is_none())
     {
         hide(launch)?;
     }
@@ -45,11 +50,17 @@ pub fn perform(launch: &Launch) -> Result<()> {
         setresgid(group, group, group)?;
         setresuid(user, user, user)?;
     }
+    for (resource, limit) in &launch.limits {
+        restrict(*resource, *limit)?;
+    }
     // A test that is killed can't end its agent. Behind the change of user,
     // which would undo it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if launch.traced {
         ptrace::traceme()?;
+    }
+    if !launch.refused.is_empty() {
+        refuse(&launch.refused)?;
     }
     let Err(error) = exec(&program, launch);
     Err(error)
@@ -94,5 +105,70 @@ fn hide(launch: &Launch) -> Result<()> {
         mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), size)
             .with_context(|| format!("{} can't be made small", folder.display()))?;
     }
+    if let Some(folder) = &launch.bpffs {
+        mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), none)
+            .with_context(|| format!("{} can't be a BPF file system", folder.display()))?;
+    }
+    for folder in &launch.read_only {
+        forbid_writing(folder)?;
+    }
     Ok(())
+}
+
+/// Makes what is below `folder` read-only for this mount namespace.
+pub fn forbid_writing(folder: &Path) -> Result<()> {
+    let none = None::<&str>;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(Some(folder), folder, none, MsFlags::MS_BIND, none)
+        .and_then(|()| mount(none, folder, none, flags, none))
+        .with_context(|| format!("{} can't be made read-only", folder.display()))
+}
+
+fn restrict(resource: u32, limit: u64) -> Result<()> {
+    let limits = libc::rlimit {
+        rlim_cur: limit,
+        rlim_max: limit,
+    };
+    // SAFETY: the kernel only reads the limits, which outlive the call.
+    let done = unsafe { libc::setrlimit(resource as _, &raw const limits) };
+    Errno::result(done).context("a resource can't be limited")?;
+    Ok(())
+}
+
+/// Lets these commands of bpf(2) fail from now on, and after exec.
+fn refuse(commands: &[(u32, i32)]) -> Result<()> {
+    // Where `struct seccomp_data` has the call's number and the lower half of its first
+    // argument.
+    const NUMBER: u32 = 0;
+    let first = if cfg!(target_endian = "big") { 20 } else { 16 };
+    let load = |at| filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, at);
+    let answer = |with| filter(libc::BPF_RET | libc::BPF_K, 0, 0, with);
+    // Goes on if it is equal, else leaves out so many instructions.
+    let equal = |to, otherwise| {
+        let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        filter(code, 0, otherwise, to)
+    };
+    let allow = answer(libc::SECCOMP_RET_ALLOW);
+    let call = u32::try_from(libc::SYS_bpf)?;
+    let others = u8::try_from(2 * commands.len() + 1)?;
+    let mut program = vec![load(NUMBER), equal(call, others), load(first)];
+    for (command, errno) in commands {
+        program.push(equal(*command, 1));
+        program.push(answer(libc::SECCOMP_RET_ERRNO | errno.cast_unsigned()));
+    }
+    program.push(allow);
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len())?,
+        filter: program.as_mut_ptr(),
+    };
+    let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
+    // SAFETY: the kernel copies the program, which outlives the call.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
+    Errno::result(done).context("system calls can't be filtered")?;
+    Ok(())
+}
+
+fn filter(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    let code = code as u16;
+    libc::sock_filter { code, jt, jf, k }
 }

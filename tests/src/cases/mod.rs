@@ -11,6 +11,8 @@ mod degraded;
 mod events;
 mod executables;
 mod explain;
+mod faults;
+mod faults_of_changes;
 mod floods;
 mod generated;
 mod given_ports;
@@ -37,6 +39,7 @@ mod selftest;
 mod sharing;
 mod suggest;
 mod survival;
+mod survival_of_changes;
 mod systemd_units;
 mod traces;
 mod unreserved;
@@ -112,6 +115,8 @@ const SUBJECTS: &[Subject] = &[
     ("obey", HOOKS, obey::TESTS),
     ("remembered", HOOKS, remembered::TESTS),
     ("confirm", HOOKS, confirm::TESTS),
+    ("faults", HOOKS, faults::TESTS),
+    ("faults", HOOKS, faults_of_changes::TESTS),
     ("listen", LISTEN, listen::TESTS),
     ("listen", HOOKS, listen::WITHOUT),
     ("listen_fallback", HOOKS, listen_fallback::TESTS),
@@ -119,6 +124,7 @@ const SUBJECTS: &[Subject] = &[
     ("listeners", HOOKS, listeners::TESTS),
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),
+    ("survival", HOOKS, survival_of_changes::TESTS),
     ("input", HOOKS, input::TESTS),
     ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),

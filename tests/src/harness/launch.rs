@@ -27,6 +27,14 @@ pub struct Launch {
     pub replaced: Vec<(PathBuf, PathBuf)>,
     /// Folders that it finds on a disk with room for so many bytes, likewise.
     pub small: Vec<(PathBuf, u32)>,
+    /// Folders, file systems or not, that it may not write, likewise.
+    pub read_only: Vec<PathBuf>,
+    /// A folder that is a BPF file system of its own, likewise.
+    pub bpffs: Option<PathBuf>,
+    /// Commands of bpf(2) that are refused, each with the number of its error.
+    pub refused: Vec<(u32, i32)>,
+    /// Limits of its resources, by their numbers.
+    pub limits: Vec<(u32, u64)>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.
