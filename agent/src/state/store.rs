@@ -94,12 +94,16 @@ impl Store {
             }
             state => state?,
         };
-        Ok(Self {
+        let store = Self {
             folder: folder.into(),
             state: RefCell::new(state),
             before: RefCell::new(None),
             _lock: lock,
-        })
+        };
+        // What an agent that was killed had begun to write.
+        store.sweep();
+        let _ = fs::remove_file(beside(&folder.join(INDEX)));
+        Ok(store)
     }
 
     /// The policy that the kernel has, if its hash is `held`; without it, the one that
@@ -433,9 +437,14 @@ fn check(folder: &Path) -> Result<(), StateError> {
     Err(StateError::NotTrusted { path, why })
 }
 
+/// Where the file is written that takes the place of `path`.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
 /// Puts `bytes` in the place of what is at `path`, all or nothing.
 fn replace(path: &Path, bytes: &[u8], sync: bool) -> Result<(), StateError> {
-    let new = path.with_added_extension("new");
+    let new = beside(path);
     let write = || -> io::Result<()> {
         let mut file = File::options()
             .write(true)

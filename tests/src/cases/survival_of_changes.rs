@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::{
@@ -63,15 +63,15 @@ fn in_force(s: &Sandbox) -> Result<InForce> {
     };
     let (old, new) = (results("old", 40001, 40002)?, results("new", 40002, 40001)?);
     let (free, denied) = (Ok(()), Err(refusal()));
-    // Nobody has anything of the other policy's, and nothing less than his own.
-    let has_it = [free, free, free, free, free, free];
-    let has_not = [denied, denied, denied, denied, free, denied];
-    let owner = |results: &[_]| results[..4] == has_it[..4] && results[4] == free;
-    let stranger = |results: &[_]| results[..4] == has_not[..4];
-    match (owner(&old), owner(&new)) {
-        (true, false) if stranger(&new) && new[4] == free && new[5] == denied => Ok(InForce::Old),
-        (false, true) if stranger(&old) && old[4] == free && old[5] == denied => Ok(InForce::New),
-        _ => anyhow::bail!("parts of two policies: {old:?}, {new:?}"),
+    let owner = [free; 6];
+    // The port that is his under the other policy is nobody's.
+    let stranger = [denied, denied, denied, denied, free, denied];
+    if old == owner && new == stranger {
+        Ok(InForce::Old)
+    } else if new == owner && old == stranger {
+        Ok(InForce::New)
+    } else {
+        bail!("parts of two policies: {old:?}, {new:?}")
     }
 }
 
@@ -153,14 +153,14 @@ fn at_every_step(s: &Sandbox, profile: &str, request: &Value) -> Result<()> {
             InForce::Old => old += 1,
             InForce::New => new += 1,
         }
-        // Even before the next agent, nothing reserved is handed out.
+        // Even before the next agent nothing reserved is handed out.
         let kept = Left::now(s)?.settings;
-        let own = if found == InForce::Old {
-            "40001"
-        } else {
-            "40002"
+        let (own, list) = match found {
+            InForce::Old => ("40001", "4321,40001"),
+            InForce::New => ("40002", "4321,40002"),
         };
-        ensure!(kept.contains(own) || kept.contains("40001-40002"), "{kept}");
+        let is_kept = kept.contains(own) || kept.contains("40001-40002");
+        ensure!(is_kept, "{own} can be handed out: {kept}");
 
         agent = s.agent_again()?.start().with_context(context)?;
         ensure_eq!(
@@ -174,7 +174,7 @@ fn at_every_step(s: &Sandbox, profile: &str, request: &Value) -> Result<()> {
         let left = Left::now(s)?;
         ensure_eq!(left.pins, clean.pins, "pins behind step {nth}");
         ensure_eq!(left.cgroups, clean.cgroups, "cgroups behind step {nth}");
-        ensure_eq!(left.settings.trim(), own, "settings behind step {nth}");
+        ensure_eq!(left.settings.trim(), list, "settings behind step {nth}");
         // It can still be changed, and is then as it was.
         s.set_policy(OLD, QUIET)?;
         control::reload(&s.socket).with_context(context)?;
