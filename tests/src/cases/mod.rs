@@ -37,6 +37,7 @@ mod restrictions;
 mod saf;
 mod selftest;
 mod sharing;
+mod soak;
 mod suggest;
 mod survival;
 mod survival_of_changes;
@@ -70,6 +71,7 @@ const SUBJECTS: &[Subject] = &[
     // What takes longest comes first; the others run beside it.
     ("publishing", HOOKS, publishing::TESTS),
     ("verdicts", HOOKS, verdicts::TESTS),
+    ("soak", HOOKS, soak::TESTS),
     ("policies", HOOKS, policies::TESTS),
     ("cgroups", HOOKS, cgroups::TESTS),
     ("jobs", HOOKS, jobs::TESTS),
