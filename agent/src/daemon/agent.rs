@@ -11,7 +11,7 @@ use portreeve_common::abi::names;
 use serde_json::Value;
 
 use super::{
-    change::{ChangeError, Manner, Unwritten, every_entry},
+    change::{ChangeError, Manner, Occasion, every_entry},
     confirm::Pending,
     destroyer::Tally,
     events::EventLog,
@@ -136,7 +136,7 @@ impl Agent {
         let known = agent.tables.borrow().executables()?;
         agent.executables.recover(&policy, &known);
         let until = start.pending.as_ref().map(|pending| pending.until.clone());
-        agent.publish(policy, &kept, until, Unwritten::Refused)?;
+        agent.publish(policy, &kept, until, Occasion::Wanted)?;
         *agent.pending.borrow_mut() = start.pending;
         *agent.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
         Ok(agent)

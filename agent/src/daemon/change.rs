@@ -38,13 +38,15 @@ pub enum ChangeError {
     State(#[from] StateError),
 }
 
-/// Whether a policy comes into force that could not be written down.
+/// Why a policy comes into force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unwritten {
-    /// No: it would be another one after a kill.
-    Refused,
-    /// Yes: it was written down before, and is what must be in force now.
-    Known,
+pub(super) enum Occasion {
+    /// Somebody wants it, and is told that it is enforced and will be after a kill; or why
+    /// it isn't in force.
+    Wanted,
+    /// What was before it has no time any more. It was written down when it was in force,
+    /// and whoever could mend what keeps it from being written now may be locked out.
+    TakenBack,
 }
 
 /// How a change is to be made.
@@ -85,13 +87,15 @@ impl Agent {
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
-        unwritten: Unwritten,
+        occasion: Occasion,
     ) -> Result<Active, ChangeError> {
-        if let Some(kernel) = self.kernel.borrow().as_ref() {
+        if let Some(kernel) = self.kernel.borrow().as_ref()
+            && occasion == Occasion::Wanted
+        {
             kernel.check_hooks()?;
         }
         let had_listened = self.attach_listened(&policy)?;
-        let done = self.publish_on_hooks(policy, kept, until, unwritten);
+        let done = self.publish_on_hooks(policy, kept, until, occasion);
         // The policy that is in force now, or still.
         let is_needed = match &done {
             Ok(_) => self.policy().destroys_listeners(),
@@ -124,7 +128,7 @@ impl Agent {
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
-        unwritten: Unwritten,
+        occasion: Occasion,
     ) -> Result<Active, ChangeError> {
         self.check_listen(&policy)?;
         let record = Record::new(&self.source, &policy);
@@ -138,7 +142,7 @@ impl Agent {
         let mut files = vec![&policy.files, &old.files];
         files.extend(back_to.iter().map(|policy| &policy.files));
         let hash = match self.store.prepare(record, &files, until.clone()) {
-            Err(error) if unwritten == Unwritten::Known => {
+            Err(error) if occasion == Occasion::TakenBack => {
                 log::warn!("{error}; what was remembered before still holds");
                 known
             }
@@ -363,7 +367,7 @@ impl Agent {
             "can't tell how long to wait for the confirmation",
         ))?;
         let kept = kept_entries(old, &new);
-        self.publish(Rc::new(new), &kept, until, Unwritten::Refused)
+        self.publish(Rc::new(new), &kept, until, Occasion::Wanted)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     agent::{Agent, reply},
-    change::Unwritten,
+    change::Occasion,
     protocol::{PendingConfirm, Reply},
 };
 use crate::{
@@ -47,9 +47,7 @@ impl Agent {
             _ => return,
         };
         let kept = kept_entries(&self.policy(), &back_to);
-        // It has to come back even when the disk is full: the one who would make room may
-        // be locked out.
-        match self.publish(back_to, &kept, None, Unwritten::Known) {
+        match self.publish(back_to, &kept, None, Occasion::TakenBack) {
             Ok(active) => {
                 self.not_taken_back.take();
                 log::warn!(

@@ -31,6 +31,7 @@ tests![
     a_bpffs_that_is_not_there_any_more,
     a_bpffs_that_goes_while_the_agent_runs,
     a_bpffs_that_becomes_read_only,
+    pins_that_are_removed,
     maps_that_are_refused,
     programs_that_are_refused,
     hooks_that_are_refused,
@@ -212,11 +213,14 @@ fn on_its_own_bpffs(s: &Sandbox) -> Result<(PathBuf, Start<'_>)> {
 }
 
 /// It is held as long as the agent lives, and with it the hooks; but nobody can see them
-/// any more, and nothing new is claimed to be in force.
+/// any more, and nothing new is claimed to be in force. What was not confirmed comes back.
 fn a_bpffs_that_goes_while_the_agent_runs(s: &Sandbox) -> Result<()> {
     let (mount, start) = on_its_own_bpffs(s)?;
     let agent = start.start()?;
     as_before(&agent)?;
+    s.set_policy(OTHER, QUIET)?;
+    let (code, answer) = agent.reload(&["--confirm", "3"])?;
+    ensure_eq!(code, 0, "{answer}");
     meddle(&agent, Deed::Unmount(mount.clone()))?;
     let status = s.portreeve(&["status", "--format", "json"])?;
     let status = status.ended_with(1)?.json()?;
@@ -230,7 +234,9 @@ fn a_bpffs_that_goes_while_the_agent_runs(s: &Sandbox) -> Result<()> {
         &answer["refused"].to_string(),
         &["bind4", &pins, "not attached", "start the agent again"],
     )?;
-    ensure_eq!(answer["generation"], 1, "{answer}");
+    agent.wait_until("the policy before", |agent| {
+        agent.log().contains("is taken back")
+    })?;
     let wrong = Binder::start(&s.caller("wrong"), &[tcp(4321), udp(4321)])?.results;
     ensure_eq!(wrong, [Err(refusal()), Err(refusal())], "the wrong job");
     let right = Binder::attempt(&s.caller("right"), &tcp(4321))?;
@@ -246,6 +252,24 @@ fn a_bpffs_that_becomes_read_only(s: &Sandbox) -> Result<()> {
     ensure_eq!(code, 0, "{answer}");
     let (code, answer) = reload(&agent, PROFILE)?;
     ensure_eq!(code, 0, "{answer}");
+    as_before(&agent)
+}
+
+/// The hooks live by their pins: nothing is enforced then, and nothing claims that it is.
+fn pins_that_are_removed(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
+    as_before(&agent)?;
+    for link in fs::read_dir(s.bpffs.join("links"))? {
+        fs::remove_file(link?.path())?;
+    }
+    let status = s.portreeve(&["status"])?.ended_with(1)?;
+    has(&status.stdout, &["bind4"])?;
+    let (code, answer) = reload(&agent, OTHER)?;
+    ensure_eq!(code, 1, "{answer}");
+    has(&answer["refused"].to_string(), &["bind4", "not attached"])?;
+    agent.terminate()?;
+    s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
     as_before(&agent)
 }
 
