@@ -4,6 +4,8 @@
 //! it for another by writing its folder. Each file is opened once, and what was
 //! read is hashed, so that what is in force can be compared with what is there.
 
+mod lease;
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -11,6 +13,8 @@ use std::{
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -21,6 +25,10 @@ use nix::{
 use sha2::{Digest as _, Sha256};
 
 use crate::profile::read::{OpenedFile, Opener, ReadError, read_bounded};
+
+/// How long a file may be being written before it is an error: some save a file in many
+/// small steps.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// SHA-256 of a file's bytes.
 pub type Hash = [u8; 32];
@@ -197,7 +205,20 @@ impl Opener for PolicyFiles<'_> {
     }
 }
 
+/// Reads a file when nobody is writing it: half a policy can look like a whole one.
 fn from_disk(path: &Path, trust: Trust) -> Result<ReadFile, ReadError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match at_this_moment(path, trust) {
+            Err(ReadError::BeingWritten { .. }) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            read => return read,
+        }
+    }
+}
+
+fn at_this_moment(path: &Path, trust: Trust) -> Result<ReadFile, ReadError> {
     let resolved = path
         .canonicalize()
         .map_err(|error| ReadError::from_io(path, error))?;
@@ -219,8 +240,23 @@ fn from_disk(path: &Path, trust: Trust) -> Result<ReadFile, ReadError> {
     if trust == Trust::Policy {
         check(path, &resolved, &metadata)?;
     }
-    let bytes = read_bounded(path, file)?;
+    let being_written = || ReadError::BeingWritten { path: path.into() };
+    let lease = lease::take(&file).map_err(|lease::Written| being_written())?;
+    let bytes = read_bounded(path, &file)?;
+    drop(lease);
+    // Where there are no leases, this is what can be seen of a writer.
+    let after = file
+        .metadata()
+        .map_err(|error| ReadError::from_io(path, error))?;
+    if stamp(&metadata) != stamp(&after) {
+        return Err(being_written());
+    }
     Ok(ReadFile::new(path.into(), resolved, bytes))
+}
+
+/// What a write changes.
+fn stamp(metadata: &fs::Metadata) -> (u64, i64, i64) {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 fn refused(path: &Path, why: String) -> ReadError {
@@ -378,6 +414,27 @@ mod tests {
         let missing = files.open(&other).err();
         assert!(matches!(missing, Some(ReadError::Missing { .. })));
         assert_eq!(files.into_read(), read);
+    }
+
+    /// Half a file is not read, also if it doesn't change for a while.
+    #[test]
+    fn a_file_that_is_being_written_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("profile");
+        fs::write(&path, "PORT 21 TCP FTPD1\n").unwrap();
+        let writer = File::options().append(true).open(&path).unwrap();
+        let read = || from_disk(&path, Trust::Inspection);
+        let refused = read().err().map(|error| error.to_string());
+        assert!(refused.is_some_and(|text| text.contains("being written")));
+        drop(writer);
+        assert_eq!(read().unwrap().bytes(), b"PORT 21 TCP FTPD1\n");
+        // Who only reads is no obstacle, nor is the reading itself.
+        let _reader = File::open(&path).unwrap();
+        assert!(read().is_ok() && read().is_ok());
+        let new = folder.path().join("new");
+        fs::write(&new, "").unwrap();
+        fs::rename(new, &path).unwrap();
+        assert_eq!(read().unwrap().bytes(), b"");
     }
 
     #[test]

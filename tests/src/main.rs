@@ -3,17 +3,19 @@
 //! `cargo xtask test` builds and runs this as root, with `PORTREEVE_BIN` naming the
 //! agent. [`cases`] has one file per subject, [`harness`] what they share, and
 //! [`actors`] the processes that bind: this very executable under hidden arguments.
+//! With `soak` as its first argument it does what [`soak`] is about.
 
 mod actors;
 mod cases;
 mod harness;
+mod soak;
 
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
 fn main() -> ExitCode {
-    if let Some(code) = actors::play() {
+    if let Some(code) = actors::play().or_else(soak::play) {
         return code;
     }
     let arguments = Arguments::from_args();

@@ -11,6 +11,7 @@ mod run;
 mod setup;
 mod shell;
 mod signals;
+mod soak;
 mod test;
 mod tools;
 mod vm;
@@ -41,6 +42,7 @@ enum Verb {
     Test(test::Arguments),
     Vmtest(vm::Arguments),
     Fuzz(fuzz::Arguments),
+    Soak(soak::Arguments),
 }
 
 /// Whether a verb's answer is yes; an error is one that couldn't be had.
@@ -54,6 +56,7 @@ fn dispatch(verb: Verb) -> Result<bool> {
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Vmtest(arguments) => vm::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
     }
 }
 

@@ -11,7 +11,7 @@ use portreeve_common::abi::names;
 use serde_json::Value;
 
 use super::{
-    change::{ChangeError, Manner, every_entry},
+    change::{ChangeError, Manner, Occasion, every_entry},
     confirm::Pending,
     destroyer::Tally,
     events::EventLog,
@@ -79,6 +79,8 @@ pub struct Agent {
     pub(super) pending: RefCell<Option<Pending>>,
     /// The files that a reload reads.
     pub(super) files: FileKeeper,
+    /// Why it could not be taken back when its time was over.
+    pub(super) not_taken_back: RefCell<Option<String>>,
     /// Why the policy is not what the files say, if they are to be read again.
     pub(super) waiting: RefCell<Option<Why>>,
     pub(super) policy: RefCell<Rc<Policy>>,
@@ -119,6 +121,7 @@ impl Agent {
             store,
             pending: RefCell::new(None),
             files: FileKeeper::default(),
+            not_taken_back: RefCell::new(None),
             waiting: RefCell::new(None),
             policy: RefCell::new(Rc::clone(&start.policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
@@ -137,7 +140,7 @@ impl Agent {
         let known = agent.tables.borrow().executables()?;
         agent.executables.recover(&policy, &known);
         let until = start.pending.as_ref().map(|pending| pending.until.clone());
-        agent.publish(policy, &kept, until)?;
+        agent.publish(policy, &kept, until, Occasion::Wanted)?;
         *agent.pending.borrow_mut() = start.pending;
         *agent.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
         // What a killed agent has missed is news; what was not confirmed, or waits for

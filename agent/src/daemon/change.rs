@@ -38,6 +38,17 @@ pub enum ChangeError {
     State(#[from] StateError),
 }
 
+/// Why a policy comes into force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Somebody wants it, and is told that it is enforced and will be after a kill; or why
+    /// it isn't in force.
+    Wanted,
+    /// What was before it has no time any more. It was written down when it was in force,
+    /// and whoever could mend what keeps it from being written now may be locked out.
+    TakenBack,
+}
+
 /// How a change is to be made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
@@ -76,9 +87,15 @@ impl Agent {
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
+        occasion: Occasion,
     ) -> Result<Active, ChangeError> {
+        if let Some(kernel) = self.kernel.borrow().as_ref()
+            && occasion == Occasion::Wanted
+        {
+            kernel.check_hooks()?;
+        }
         let had_listened = self.attach_listened(&policy)?;
-        let done = self.publish_on_hooks(policy, kept, until);
+        let done = self.publish_on_hooks(policy, kept, until, occasion);
         // The policy that is in force now, or still.
         let is_needed = match &done {
             Ok(_) => self.policy().destroys_listeners(),
@@ -111,11 +128,26 @@ impl Agent {
         policy: Rc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
+        occasion: Occasion,
     ) -> Result<Active, ChangeError> {
         self.check_listen(&policy)?;
         let record = Record::new(&self.source, &policy);
-        let hash = self.store.prepare(record, &policy.files, until.clone())?;
+        let known = record.hash()?;
         let old = self.policy();
+        let back_to = self
+            .pending
+            .borrow()
+            .as_ref()
+            .map(|pending| Rc::clone(&pending.back_to));
+        let mut files = vec![&policy.files, &old.files];
+        files.extend(back_to.iter().map(|policy| &policy.files));
+        let hash = match self.store.prepare(record, &files, until.clone()) {
+            Err(error) if occasion == Occasion::TakenBack => {
+                log::warn!("{error}; what was remembered before still holds");
+                known
+            }
+            hash => hash?,
+        };
         let active = match self.publish_as(hash, policy, kept) {
             Ok(active) => active,
             Err(error) => {
@@ -345,7 +377,7 @@ impl Agent {
             "can't tell how long to wait for the confirmation",
         ))?;
         let kept = kept_entries(old, &new);
-        self.publish(Rc::new(new), &kept, until)
+        self.publish(Rc::new(new), &kept, until, Occasion::Wanted)
     }
 }
 

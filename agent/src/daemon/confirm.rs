@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     agent::{Agent, reply},
+    change::Occasion,
     protocol::{PendingConfirm, Reply},
 };
 use crate::{
@@ -46,8 +47,9 @@ impl Agent {
             _ => return,
         };
         let kept = kept_entries(&self.policy(), &back_to);
-        match self.publish(back_to, &kept, None) {
+        match self.publish(back_to, &kept, None, Occasion::TakenBack) {
             Ok(active) => {
+                self.not_taken_back.take();
                 log::warn!(
                     "the change was not confirmed and is taken back: generation {} is what was before it; the files still say otherwise",
                     active.generation()
@@ -56,7 +58,11 @@ impl Agent {
                 self.follow_files();
             }
             Err(error) => {
-                log::error!("the change was not confirmed, but can't be taken back: {error}")
+                // It is tried again soon, and said again when there is something new.
+                let why = Some(error.to_string());
+                if self.not_taken_back.replace(why.clone()) != why {
+                    log::error!("the change was not confirmed, but can't be taken back: {error}");
+                }
             }
         }
     }

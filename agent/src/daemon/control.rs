@@ -75,16 +75,23 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
 /// ended enforcement.
 pub async fn serve(listener: UnixListener, agent: Rc<Agent>, detached: Rc<Notify>) {
     let clients = Rc::new(Cell::new(0usize));
+    let mut is_told = false;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                log::warn!("control socket: {error}");
+                if !is_told {
+                    log::warn!(
+                        "control socket: clients have to wait: {error}; if they wait long, raise LimitNOFILE= of the agent's unit"
+                    );
+                    is_told = true;
+                }
                 // Out of descriptors, most likely; others have to hang up first.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
+        is_told = false;
         if clients.get() >= MAX_CLIENTS {
             log::warn!("control socket: more than {MAX_CLIENTS} clients; one was turned away");
             continue;

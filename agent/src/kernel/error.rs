@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use nix::errno::Errno;
 use thiserror::Error;
 
 use super::{btf::BtfError, cgroup::CgroupError};
@@ -151,13 +152,23 @@ pub enum KernelError {
     /// See [`CgroupError`].
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
+    /// A hook is not where it was attached, as far as can be told.
+    #[error(
+        "hook {hook} is not attached any more: {why}; what is in force stays as it is, and nothing new is claimed to be. Bring its pin back, or start the agent again"
+    )]
+    HookGone {
+        /// The hook.
+        hook: &'static str,
+        /// What is wrong with its pin.
+        why: String,
+    },
     /// A system call failed.
-    #[error("{what}")]
+    #[error("{what}: {error}{}", advice(error))]
     Io {
         /// What was being done.
         what: String,
         /// What the kernel said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -165,15 +176,36 @@ impl KernelError {
     /// A failed system call while doing `what`.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
-        move |source| Self::Io { what, source }
+        move |error| Self::Io { what, error }
     }
 }
 
-/// An error with its causes in one line, as aya nests them.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// What can be done where the machine denies something, as the end of a sentence;
+/// nothing if the error says it all.
+fn advice(error: &io::Error) -> &'static str {
+    match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
+        Errno::EROFS => "; mount it writable, with `mount -o remount,rw`",
+        Errno::ENOSPC => "; make room there",
+        Errno::ENOMEM => {
+            "; free memory, or raise the limit of the agent's cgroup (MemoryMax= of its unit)"
+        }
+        Errno::EMFILE => "; raise the limit of the agent's descriptors (LimitNOFILE= of its unit)",
+        Errno::EPERM => {
+            "; something keeps root from it, such as a container, a seccomp filter or a security module"
+        }
+        _ => "",
+    }
+}
+
+/// An error with its causes in one line, as aya nests them, and what can be done.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
+    let denied =
+        |error: &(dyn std::error::Error + 'static)| error.downcast_ref().map_or("", advice);
+    let mut help = denied(error);
     let mut cause = error.source();
     while let Some(error) = cause {
+        help = denied(error);
         let part = error.to_string();
         if !text.contains(&part) {
             text.push_str(": ");
@@ -181,5 +213,5 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    text + help
 }

@@ -176,6 +176,23 @@ impl Kernel {
         attached(&self.pins)
     }
 
+    /// That every hook is still attached, so that what is put in force is enforced.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::HookGone`] for the first one that isn't, or whose pin can't be seen.
+    pub fn check_hooks(&self) -> Result<(), KernelError> {
+        for hook in HOOKS {
+            let why = match cgroup_of(&self.pins, hook) {
+                Ok(0) => "its cgroup is gone".to_owned(),
+                Ok(_) => continue,
+                Err(error) => error.to_string(),
+            };
+            return Err(KernelError::HookGone { hook, why });
+        }
+        Ok(())
+    }
+
     /// Programs of others on the cgroup `attach`.
     pub fn neighbours(&self, attach: &AttachPoint) -> Vec<Neighbour> {
         neighbours(&self.pins, attach)
@@ -267,8 +284,11 @@ fn load_object(
         // Opens the pinned map if there is one, else makes and pins it.
         loader.map_pin_path(name, options.pins.map(name));
     }
-    loader.load(object).map_err(|error| KernelError::Load {
-        message: chain(&error),
+    loader.load(object).map_err(|error| {
+        // A map that can't be pinned doesn't say where.
+        let place = options.pins.base().join("maps");
+        let message = format!("{} (its maps are in {})", chain(&error), place.display());
+        KernelError::Load { message }
     })
 }
 

@@ -76,6 +76,12 @@ pub enum ReadError {
         /// The file.
         path: PathBuf,
     },
+    /// Somebody is at it.
+    #[error("{} is being written by another process; try again when it is saved, and write it under another name and rename it to have it whole at any time", path.display())]
+    BeingWritten {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is not trusted.
     #[error("{} is not read as policy: {why}", path.display())]
     Refused {

@@ -94,12 +94,16 @@ impl Store {
             }
             state => state?,
         };
-        Ok(Self {
+        let store = Self {
             folder: folder.into(),
             state: RefCell::new(state),
             before: RefCell::new(None),
             _lock: lock,
-        })
+        };
+        // What an agent that was killed had begun to write.
+        store.sweep();
+        let _ = fs::remove_file(beside(&folder.join(INDEX)));
+        Ok(store)
     }
 
     /// The policy that the kernel has, if its hash is `held`; without it, the one that
@@ -148,8 +152,9 @@ impl Store {
         })
     }
 
-    /// Writes down that the policy of `record`, read from `files`, is about to come into
-    /// force; with `until`, that it waits then to be confirmed.
+    /// Writes down that the policy of `record` is about to come into force; with `until`,
+    /// that it waits then to be confirmed. `files` are its own, and those of the policies
+    /// it may have to give way to.
     ///
     /// # Errors
     ///
@@ -157,12 +162,14 @@ impl Store {
     pub fn prepare(
         &self,
         record: Record,
-        files: &Files,
+        files: &[&Files],
         until: Option<Moment>,
     ) -> Result<Hash, StateError> {
         let hash = record.hash()?;
         let name = hex(&hash);
-        self.keep(files)?;
+        for files in files {
+            self.keep(files)?;
+        }
         let before = self.state.borrow().clone();
         let mut state = before.clone();
         state.confirm = until.and_then(|until| {
@@ -430,9 +437,14 @@ fn check(folder: &Path) -> Result<(), StateError> {
     Err(StateError::NotTrusted { path, why })
 }
 
+/// Where the file is written that takes the place of `path`.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}
+
 /// Puts `bytes` in the place of what is at `path`, all or nothing.
 fn replace(path: &Path, bytes: &[u8], sync: bool) -> Result<(), StateError> {
-    let new = path.with_added_extension("new");
+    let new = beside(path);
     let write = || -> io::Result<()> {
         let mut file = File::options()
             .write(true)

@@ -5,6 +5,7 @@ use std::{
     ffi::CString,
     fs::{self, File},
     os::unix::ffi::OsStrExt as _,
+    path::Path,
 };
 
 use anyhow::{Context as _, Result};
@@ -18,7 +19,10 @@ use nix::{
 };
 
 use super::become_caller::{join, stay_on};
-use crate::harness::{host, launch::Launch};
+use crate::harness::{
+    host,
+    launch::{Failing, Launch},
+};
 
 /// Becomes the program; comes back only if it can't.
 pub fn perform(launch: &Launch) -> Result<()> {
@@ -28,8 +32,9 @@ pub fn perform(launch: &Launch) -> Result<()> {
     if !(launch.hidden.is_empty()
         && launch.unmounted.is_empty()
         && launch.replaced.is_empty()
+        && launch.small.is_empty()
         && launch.read_only.is_empty()
-        && launch.small.is_empty())
+        && launch.bpffs.is_none())
     {
         hide(launch)?;
     }
@@ -48,6 +53,9 @@ pub fn perform(launch: &Launch) -> Result<()> {
         setresgid(group, group, group)?;
         setresuid(user, user, user)?;
     }
+    for (resource, limit) in &launch.limits {
+        restrict(*resource, *limit)?;
+    }
     // A test that is killed can't end its agent. Behind the change of user,
     // which would undo it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -59,49 +67,6 @@ pub fn perform(launch: &Launch) -> Result<()> {
     }
     let Err(error) = exec(&program, launch);
     Err(error)
-}
-
-/// Lets system calls fail, each with its errno.
-fn let_fail(calls: &[(u32, u16)]) -> Result<()> {
-    let step = |code: u32, yes: u8, no: u8, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt: yes,
-        jf: no,
-        k,
-    };
-    let number = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
-    let mut steps = vec![step(
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        0,
-        0,
-        number,
-    )];
-    for (call, errno) in calls {
-        let answer = libc::SECCOMP_RET_ERRNO | u32::from(*errno);
-        steps.push(step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            1,
-            *call,
-        ));
-        steps.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, answer));
-    }
-    let goes_on = libc::SECCOMP_RET_ALLOW;
-    steps.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, goes_on));
-    let program = libc::sock_fprog {
-        len: u16::try_from(steps.len())?,
-        filter: steps.as_mut_ptr(),
-    };
-    // SAFETY: the kernel copies the program, whose steps live until the call returns.
-    let result = unsafe {
-        libc::prctl(
-            libc::PR_SET_SECCOMP,
-            libc::SECCOMP_MODE_FILTER,
-            &raw const program,
-        )
-    };
-    Errno::result(result).context("system calls can't be filtered")?;
-    Ok(())
 }
 
 fn exec(program: &File, launch: &Launch) -> Result<Infallible> {
@@ -137,17 +102,82 @@ fn hide(launch: &Launch) -> Result<()> {
         mount(Some(file), place, none, MsFlags::MS_BIND, none)
             .with_context(|| format!("{} can't be replaced", place.display()))?;
     }
-    for folder in &launch.read_only {
-        let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(Some(folder), folder, none, MsFlags::MS_BIND, none)?;
-        mount(none, folder, none, again, none)
-            .with_context(|| format!("{} can't be made read-only", folder.display()))?;
-    }
     for (folder, bytes) in &launch.small {
         let size = format!("size={bytes},mode=0700");
         let size = Some(size.as_str());
         mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), size)
             .with_context(|| format!("{} can't be made small", folder.display()))?;
     }
+    if let Some(folder) = &launch.bpffs {
+        mount(Some("bpf"), folder, Some("bpf"), MsFlags::empty(), none)
+            .with_context(|| format!("{} can't be a BPF file system", folder.display()))?;
+    }
+    for folder in &launch.read_only {
+        forbid_writing(folder)?;
+    }
     Ok(())
+}
+
+/// Makes what is below `folder` read-only for this mount namespace.
+pub fn forbid_writing(folder: &Path) -> Result<()> {
+    let none = None::<&str>;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(Some(folder), folder, none, MsFlags::MS_BIND, none)
+        .and_then(|()| mount(none, folder, none, flags, none))
+        .with_context(|| format!("{} can't be made read-only", folder.display()))
+}
+
+fn restrict(resource: u32, limit: u64) -> Result<()> {
+    let limits = libc::rlimit {
+        rlim_cur: limit,
+        rlim_max: limit,
+    };
+    // SAFETY: the kernel only reads the limits, which outlive the call.
+    let done = unsafe { libc::setrlimit(resource as _, &raw const limits) };
+    Errno::result(done).context("a resource can't be limited")?;
+    Ok(())
+}
+
+/// Lets system calls fail from now on, and after exec.
+fn let_fail(calls: &[Failing]) -> Result<()> {
+    // Where `struct seccomp_data` has the call's number and the lower half of its first
+    // argument.
+    const NUMBER: u32 = 0;
+    let first = if cfg!(target_endian = "big") { 20 } else { 16 };
+    let load = |at| filter(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, at);
+    let answer = |with| filter(libc::BPF_RET | libc::BPF_K, 0, 0, with);
+    // Goes on if it is equal, else leaves out so many instructions.
+    let equal = |to, otherwise| {
+        let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        filter(code, 0, otherwise, to)
+    };
+    let mut program = Vec::new();
+    for failing in calls {
+        let errno = answer(libc::SECCOMP_RET_ERRNO | failing.errno.cast_unsigned());
+        program.push(load(NUMBER));
+        match failing.first {
+            Some(argument) => program.extend([
+                equal(failing.call, 3),
+                load(first),
+                equal(argument, 1),
+                errno,
+            ]),
+            None => program.extend([equal(failing.call, 1), errno]),
+        }
+    }
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len())?,
+        filter: program.as_mut_ptr(),
+    };
+    let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
+    // SAFETY: the kernel copies the program, which outlives the call.
+    let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
+    Errno::result(done).context("system calls can't be filtered")?;
+    Ok(())
+}
+
+fn filter(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    let code = code as u16;
+    libc::sock_filter { code, jt, jf, k }
 }

@@ -8,6 +8,7 @@ mod converse;
 mod draw;
 pub mod launch;
 mod mail;
+mod meddle;
 mod puppet;
 mod ring;
 mod servant;
@@ -43,6 +44,8 @@ pub const SERVANT: &str = "__servant";
 pub const SERVE: &str = "__serve";
 /// Talks to itself over MPTCP.
 pub const CONVERSE: &str = "__converse";
+/// Changes what another process has mounted.
+pub const MEDDLE: &str = "__meddle";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -85,6 +88,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         SERVANT => servant::perform(&serde_json::from_str(task)?),
         SERVE => serve::perform(&serde_json::from_str(task)?),
         CONVERSE => converse::perform(&serde_json::from_str(task)?),
+        MEDDLE => meddle::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

@@ -6,6 +6,7 @@ use std::{
     process,
     sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed},
     thread,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -50,6 +51,9 @@ pub fn perform(task: Task) -> Result<()> {
                 }
             }
             .fetch_add(1, Relaxed);
+        }
+        if task.rest > 0 {
+            thread::sleep(Duration::from_micros(task.rest));
         }
     }
     tell();

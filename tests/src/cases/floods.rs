@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,6 +22,7 @@ tests![
     a_flood_of_allowed_binds_hides_no_refusal,
     floods_of_several_at_once_through_reloads,
     a_flood_that_no_agent_reads,
+    a_flood_while_the_agent_stands_still,
     seconds_that_an_agent_left_are_told_by_the_next,
 ];
 
@@ -249,15 +251,16 @@ fn floods_of_several_at_once_through_reloads(s: &Sandbox) -> Result<()> {
 /// Ports with an entry each.
 const PORTS: std::ops::Range<u16> = 20_000..20_500;
 
-/// Without a reader the ring fills up: repetitions leave its last quarter to what
-/// happens first, and what finds no room is counted. More is counted by key than
-/// there is room for, too. The next agent tells the rest.
-fn a_flood_that_no_agent_reads(s: &Sandbox) -> Result<()> {
+fn all_ports() -> Result<String> {
     let mut profile = String::from("PORT\n");
     for port in PORTS {
         writeln!(profile, "{port} TCP RIGHT")?;
     }
-    printing(s, &profile, QUIET)?.kill()?;
+    Ok(profile)
+}
+
+/// More refusals that are told one by one than there is room for. Returns how many.
+fn flood_all_ports(s: &Sandbox) -> Result<u64> {
     let wants: Vec<Want> = PORTS.map(tcp).collect();
     let mut refused = 0;
     for uid in 0..30 {
@@ -268,6 +271,15 @@ fn a_flood_that_no_agent_reads(s: &Sandbox) -> Result<()> {
         ensure_eq!(tally.total(), tally.refused, "the flood's binds");
         refused += tally.refused;
     }
+    Ok(refused)
+}
+
+/// Without a reader the ring fills up: repetitions leave its last quarter to what
+/// happens first, and what finds no room is counted. More is counted by key than
+/// there is room for, too. The next agent tells the rest.
+fn a_flood_that_no_agent_reads(s: &Sandbox) -> Result<()> {
+    printing(s, &all_ports()?, QUIET)?.kill()?;
+    let refused = flood_all_ports(s)?;
     let held = s.portreeve(&["status", "--format", "json"])?;
     let held = held.ended_with(2)?.json()?["events"].clone();
     ensure!(held["lost"].as_u64() > Some(0), "nothing is lost: {held}");
@@ -295,7 +307,7 @@ fn a_flood_that_no_agent_reads(s: &Sandbox) -> Result<()> {
     let by = |uid: u32| single.clone().filter(|event| event["uid"] == uid).count();
     // Those who come late still have one event for each port.
     let late = (70_000..70_030)
-        .filter(|uid| by(*uid) == wants.len())
+        .filter(|uid| by(*uid) == PORTS.len())
         .count();
     ensure!(late > 2, "{late} have all ports");
     // What found no room is told by what is common to it.
@@ -312,6 +324,23 @@ fn a_flood_that_no_agent_reads(s: &Sandbox) -> Result<()> {
     ensure_eq!(unknown["reason"], "other-job", "{unknown}");
     let text = s.portreeve(&["events"])?.ended_with(0)?.stdout;
     ensure!(text.contains("more like it within a second"), "{text}");
+    Ok(())
+}
+
+/// An agent that was stopped tells, when it goes on, of every refusal that there was.
+fn a_flood_while_the_agent_stands_still(s: &Sandbox) -> Result<()> {
+    let agent = printing(s, &all_ports()?, QUIET)?;
+    agent.stop()?;
+    let refused = flood_all_ports(s)?;
+    agent.signal(Signal::SIGCONT)?;
+    agent.wait_until("the events", |agent| {
+        Account::of(agent).is_ok_and(|account| account.all() >= refused && account.repeated > 0)
+    })?;
+    let account = Account::of(&agent)?;
+    ensure_eq!(account.all(), refused, "{account:?}");
+    ensure!(account.lost > 0, "nothing was lost: {account:?}");
+    ensure_eq!(account.counted, only("other-job", refused), "by reason");
+    ensure_eq!(account.by_entry.iter().sum::<u64>(), refused, "by entry");
     Ok(())
 }
 

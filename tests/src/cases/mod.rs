@@ -12,6 +12,8 @@ mod degraded;
 mod events;
 mod executables;
 mod explain;
+mod faults;
+mod faults_of_changes;
 mod floods;
 mod generated;
 mod given_ports;
@@ -36,8 +38,10 @@ mod restrictions;
 mod saf;
 mod selftest;
 mod sharing;
+mod soak;
 mod suggest;
 mod survival;
+mod survival_of_changes;
 mod systemd_units;
 mod traces;
 mod unreserved;
@@ -69,6 +73,7 @@ const SUBJECTS: &[Subject] = &[
     // What takes longest comes first; the others run beside it.
     ("publishing", HOOKS, publishing::TESTS),
     ("verdicts", HOOKS, verdicts::TESTS),
+    ("soak", HOOKS, soak::TESTS),
     ("policies", HOOKS, policies::TESTS),
     ("cgroups", HOOKS, cgroups::TESTS),
     ("jobs", HOOKS, jobs::TESTS),
@@ -116,6 +121,8 @@ const SUBJECTS: &[Subject] = &[
     ("remembered", HOOKS, remembered::TESTS),
     ("watched", HOOKS, watched::TESTS),
     ("confirm", HOOKS, confirm::TESTS),
+    ("faults", HOOKS, faults::TESTS),
+    ("faults", HOOKS, faults_of_changes::TESTS),
     ("listen", LISTEN, listen::TESTS),
     ("listen", HOOKS, listen::WITHOUT),
     ("listen_fallback", HOOKS, listen_fallback::TESTS),
@@ -123,6 +130,7 @@ const SUBJECTS: &[Subject] = &[
     ("listeners", HOOKS, listeners::TESTS),
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),
+    ("survival", HOOKS, survival_of_changes::TESTS),
     ("input", HOOKS, input::TESTS),
     ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::{
     ensure_eq,
-    harness::{Agent, Binder, Sandbox, pace::patience, refusal, skip, tcp},
+    harness::{Agent, Binder, Sandbox, launch::Failing, pace::patience, refusal, skip, tcp},
     tests,
 };
 
@@ -434,7 +434,11 @@ fn what_is_moved_or_mounted_further_up(s: &Sandbox) -> Result<()> {
 fn a_watch_that_can_not_be_had(s: &Sandbox) -> Result<()> {
     let mut start = s.agent_with(&profile("one"), WATCH)?;
     let call = u32::try_from(libc::SYS_inotify_add_watch)?;
-    start.launch.failing = vec![(call, Errno::ENOSPC as u16)];
+    start.launch.failing = vec![Failing {
+        call,
+        first: None,
+        errno: Errno::ENOSPC as i32,
+    }];
     let agent = start.start()?;
     let said = "can't be watched";
     ensure!(agent.log().contains(said), "{}", agent.log());

@@ -150,6 +150,7 @@ fn task(caller: &Caller, wants: &[Want]) -> Task {
         caller: caller.clone(),
         wants: wants.to_vec(),
         one_socket: false,
+        rest: 0,
     }
 }
 
@@ -209,7 +210,19 @@ pub struct Spinner {
 impl Spinner {
     /// Starts `caller` on `wants`, in turn.
     pub fn start(caller: &Caller, wants: &[Want]) -> Result<Self> {
-        let actor = Actor::start(SPIN, caller, &task(caller, wants))?;
+        Self::perform(&task(caller, wants))
+    }
+
+    /// The same, with a rest of so many microseconds each time.
+    pub fn start_resting(caller: &Caller, wants: &[Want], rest: u64) -> Result<Self> {
+        Self::perform(&Task {
+            rest,
+            ..task(caller, wants)
+        })
+    }
+
+    fn perform(task: &Task) -> Result<Self> {
+        let actor = Actor::start(SPIN, &task.caller, task)?;
         let mut spinner = Self { actor };
         // It is at it only when it has answered with something.
         spinner.wait_for(1)?;

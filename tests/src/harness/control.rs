@@ -21,11 +21,18 @@ pub fn raw(socket: &Path, request: &[u8]) -> Result<String> {
     Ok(line)
 }
 
+/// Asks for a change, such as a reload: the whole reply.
+pub fn change(socket: &Path, request: &Value) -> Result<Value> {
+    let line = raw(socket, format!("{request}\n").as_bytes())?;
+    serde_json::from_str(&line).with_context(|| format!("no answer: {line:?}"))
+}
+
 /// Asks for a reload; fails unless it was applied. Returns the generation.
 pub fn reload(socket: &Path) -> Result<u64> {
-    let mut request = json!({"verb": "reload", "dry_run": false, "color": false}).to_string();
-    request.push('\n');
-    let reply: Value = serde_json::from_str(&raw(socket, request.as_bytes())?)?;
+    let reply = change(
+        socket,
+        &json!({"verb": "reload", "dry_run": false, "color": false}),
+    )?;
     let done = &reply["done"];
     if done["applied"] != true {
         bail!("not reloaded: {reply}");

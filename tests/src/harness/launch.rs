@@ -3,6 +3,7 @@
 use std::{env, path::PathBuf, process::Command};
 
 use anyhow::Result;
+use nix::{errno::Errno, libc};
 use serde::{Deserialize, Serialize};
 
 use crate::actors::LAUNCH;
@@ -25,12 +26,16 @@ pub struct Launch {
     /// Files that it finds in the place of others, in a mount namespace of its own: those
     /// first, in the place of the others.
     pub replaced: Vec<(PathBuf, PathBuf)>,
-    /// Folders that it can't write to, likewise.
-    pub read_only: Vec<PathBuf>,
-    /// System calls that fail for it, by number, each with its errno.
-    pub failing: Vec<(u32, u16)>,
     /// Folders that it finds on a disk with room for so many bytes, likewise.
     pub small: Vec<(PathBuf, u32)>,
+    /// Folders, file systems or not, that it may not write, likewise.
+    pub read_only: Vec<PathBuf>,
+    /// A folder that is a BPF file system of its own, likewise.
+    pub bpffs: Option<PathBuf>,
+    /// System calls that fail.
+    pub failing: Vec<Failing>,
+    /// Limits of its resources, by their numbers.
+    pub limits: Vec<(u32, u64)>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.
@@ -39,6 +44,28 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// Whether its parent traces its system calls.
     pub traced: bool,
+}
+
+/// A system call that fails.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Failing {
+    /// Its number.
+    pub call: u32,
+    /// Its first argument, if it fails with that one only.
+    pub first: Option<u32>,
+    /// The number of its error.
+    pub errno: i32,
+}
+
+impl Failing {
+    /// This command of bpf(2).
+    pub fn bpf(command: u32, errno: Errno) -> Self {
+        Self {
+            call: libc::SYS_bpf as u32,
+            first: Some(command),
+            errno: errno as i32,
+        }
+    }
 }
 
 impl Launch {

@@ -367,6 +367,8 @@ pub struct Task {
     pub wants: Vec<Want>,
     /// On the first one's socket, all of them.
     pub one_socket: bool,
+    /// How many microseconds a spinner rests before it begins again.
+    pub rest: u64,
 }
 
 /// What a binder answers.

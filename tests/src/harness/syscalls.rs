@@ -1,9 +1,16 @@
 //! Killing a process at a system call of our choice, so that every moment of a
 //! start or an end can be the last one.
 
-use std::{mem::forget, process::Stdio};
+use std::{
+    mem::forget,
+    os::unix::net::UnixStream,
+    path::Path,
+    process::Stdio,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use nix::{
     errno::Errno,
     libc,
@@ -15,7 +22,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::launch::Launch;
+use super::{Agent, launch::Launch};
 
 /// A system call that a traced process makes.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +69,28 @@ impl Call {
         self.number == libc::SYS_bpf && bpf.contains(&self.first)
             || files.contains(&self.number)
             || is_legacy_file_call(self.number)
+    }
+
+    /// Whether the call can fail for want of something and is about files or BPF; what is
+    /// about memory, time and talking is not.
+    pub fn can_be_denied(self) -> bool {
+        let files = [
+            libc::SYS_bpf,
+            libc::SYS_openat,
+            libc::SYS_statx,
+            libc::SYS_read,
+            libc::SYS_fcntl,
+            libc::SYS_getdents64,
+            libc::SYS_write,
+        ];
+        self.changes_something()
+            || files.contains(&self.number) && !(self.number == libc::SYS_write && self.first <= 2)
+    }
+
+    /// Whether the call changes something, or a file on the way to it.
+    pub fn is_a_step(self) -> bool {
+        let steps = [libc::SYS_openat, libc::SYS_write];
+        self.changes_something() || steps.contains(&self.number) && self.first > 2
     }
 
     fn prints(self) -> bool {
@@ -174,4 +203,138 @@ fn finish_off(pid: Pid) -> Result<()> {
             Ok(_) => {}
         }
     }
+}
+
+/// What happens to a running agent at a system call of our choice.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    /// It is killed right behind it.
+    Kill,
+    /// It isn't made, but fails so.
+    Fail(Errno),
+}
+
+/// Lets `fault` happen to `agent` at the `nth` call (from 0) of those that `counts`,
+/// while it answers what `ask` asks. Returns the call, if there were so many, and what
+/// came of `ask`.
+pub fn strike<T: Send>(
+    agent: &Agent<'_>,
+    nth: usize,
+    fault: Fault,
+    counts: fn(Call) -> bool,
+    ask: impl FnOnce() -> T + Send,
+) -> Result<(Option<Call>, T)> {
+    let pid = Pid::from_raw(i32::try_from(agent.pid())?);
+    let socket = agent.sandbox.socket.as_path();
+    // Only the thread that answers: who seizes it is the one who waits for it.
+    ptrace::seize(pid, Options::PTRACE_O_TRACESYSGOOD).context("the agent can't be traced")?;
+    ptrace::interrupt(pid)?;
+    wait(pid)?;
+    let answered = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let answer = ask();
+            answered.store(true, Ordering::Release);
+            // Lest it be waited for its next call.
+            wake(socket);
+            answer
+        });
+        let struck = watch(pid, nth, fault, counts, &answered);
+        if !matches!((&struck, fault), (Ok(Some(_)), Fault::Kill)) {
+            let _ = ptrace::detach(pid, None);
+        }
+        let answer = asking.join().map_err(|_| anyhow!("who asked panicked"))?;
+        Ok((struck?, answer))
+    })
+}
+
+fn wake(socket: &Path) {
+    drop(UnixStream::connect(socket));
+}
+
+/// Comes back when `answered` or killed, with the agent standing still.
+fn watch(
+    pid: Pid,
+    nth: usize,
+    fault: Fault,
+    counts: fn(Call) -> bool,
+    answered: &AtomicBool,
+) -> Result<Option<Call>> {
+    let (mut seen, mut struck) = (0, None);
+    let mut pending = None;
+    let mut entered: Option<Call> = None;
+    loop {
+        ptrace::syscall(pid, pending.take())?;
+        match wait(pid)? {
+            WaitStatus::PtraceSyscall(_) => {}
+            WaitStatus::Stopped(_, signal) => {
+                pending = Some(signal);
+                continue;
+            }
+            WaitStatus::PtraceEvent(..) => continue,
+            status => bail!("the agent ended so: {status:?}"),
+        }
+        let info = ptrace::syscall_info(pid)?;
+        if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
+            // SAFETY: the kernel has said that this is the entry's part.
+            let entry = unsafe { info.u.entry };
+            let call = Call {
+                number: libc::c_long::try_from(entry.nr)?,
+                first: entry.args[0],
+            };
+            if struck.is_none() && counts(call) {
+                if seen == nth {
+                    entered = Some(call);
+                    if let Fault::Fail(_) = fault {
+                        leave_out(pid)?;
+                    }
+                }
+                seen += 1;
+            }
+            continue;
+        }
+        if let Some(call) = entered.take() {
+            struck = Some(call);
+            match fault {
+                Fault::Kill => {
+                    kill(pid, Signal::SIGKILL)?;
+                    return Ok(struck);
+                }
+                Fault::Fail(errno) => answer(pid, errno)?,
+            }
+        }
+        if answered.load(Ordering::Acquire) {
+            return Ok(struck);
+        }
+    }
+}
+
+/// Lets the call that the process is about to make be none.
+#[cfg(target_arch = "x86_64")]
+fn leave_out(pid: Pid) -> Result<()> {
+    let mut registers = ptrace::getregs(pid)?;
+    registers.orig_rax = u64::MAX;
+    Ok(ptrace::setregs(pid, registers)?)
+}
+
+/// Lets the call that the process has made be one that failed.
+#[cfg(target_arch = "x86_64")]
+fn answer(pid: Pid, errno: Errno) -> Result<()> {
+    let mut registers = ptrace::getregs(pid)?;
+    registers.rax = i64::from(-(errno as i32)).cast_unsigned();
+    Ok(ptrace::setregs(pid, registers)?)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn leave_out(_: Pid) -> Result<()> {
+    Err(super::skip(
+        "a system call can be made to fail on x86-64 only",
+    ))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn answer(_: Pid, _: Errno) -> Result<()> {
+    Err(super::skip(
+        "a system call can be made to fail on x86-64 only",
+    ))
 }

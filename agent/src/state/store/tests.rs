@@ -41,7 +41,7 @@ impl Place {
     /// Puts it in force.
     fn publish(&self, store: &Store, profile: &str, until: Option<Moment>) -> Hash {
         let (record, files) = self.policy(profile);
-        let hash = store.prepare(record, &files, until).unwrap();
+        let hash = store.prepare(record, &[&files], until).unwrap();
         store.settle().unwrap();
         hash
     }
@@ -84,7 +84,7 @@ fn a_change_that_is_cut_off_is_either_policy() {
     let store = place.open();
     let first = place.publish(&store, FIRST, None);
     let (record, files) = place.policy(SECOND);
-    let second = store.prepare(record, &files, None).unwrap();
+    let second = store.prepare(record, &[&files], None).unwrap();
     drop(store);
     let store = place.open();
     for hash in [first, second] {
@@ -106,7 +106,7 @@ fn what_did_not_come_into_force_is_forgotten() {
     let kept = place.kept();
     let (record, files) = place.policy(SECOND);
     let until = Moment::after(Duration::from_secs(60)).unwrap();
-    let second = store.prepare(record, &files, Some(until)).unwrap();
+    let second = store.prepare(record, &[&files], Some(until)).unwrap();
     store.give_up();
     drop(store);
     let store = place.open();
