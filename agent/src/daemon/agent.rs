@@ -14,6 +14,7 @@ use super::{
     change::{ChangeError, Manner, every_entry},
     confirm::Pending,
     destroyer::Tally,
+    drift::DriftLog,
     events::EventLog,
     executables::ExecutableKeeper,
     held::Held,
@@ -82,6 +83,8 @@ pub struct Agent {
     /// Events seen lately.
     pub log: RefCell<EventLog>,
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
+    /// What others changed since the agent runs.
+    pub(super) drift: RefCell<DriftLog>,
     pub(super) proving: tokio::sync::Mutex<()>,
     pub(super) detached: Cell<bool>,
     /// What became of listeners that could not be refused.
@@ -119,6 +122,7 @@ impl Agent {
             policy: RefCell::new(Rc::clone(&start.policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
+            drift: RefCell::default(),
             proving: tokio::sync::Mutex::new(()),
             detached: Cell::new(false),
             tally: Arc::default(),
@@ -167,13 +171,8 @@ impl Agent {
         // links to say.
         let result = result.map_err(|error| format!("{error:#}"));
         let problem = result.and_then(|()| self.all_attached()).err();
-        let status = SelftestStatus {
-            at: now(),
-            ok: problem.is_none(),
-            problem,
-        };
-        *self.selftest.borrow_mut() = Some(status.clone());
-        status
+        // And that it is our policy by which it is judged, for the tables.
+        self.note_proof(self.altered().or(problem))
     }
 
     fn all_attached(&self) -> Result<(), String> {
@@ -261,6 +260,7 @@ impl Agent {
         status.profile.path = policy.config.profile.display().to_string();
         status.profile.changes = Some(changes.map(|path| path.display().to_string()).collect());
         status.profile.dropped = Some(policy.dropped());
+        status.drift = self.drift.borrow().status();
         status.selftest = self.selftest.borrow().clone();
         status.agent = Some(std::process::id());
         status.neighbours = neighbours;

@@ -135,6 +135,7 @@ async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
         }
         Ok(Request::Status {}) => {
             if !agent.is_detached() {
+                agent.tend_hooks();
                 agent.prove().await;
                 agent.tend_pool();
             }

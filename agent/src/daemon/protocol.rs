@@ -293,6 +293,8 @@ pub struct Status {
     pub events: EventStatus,
     /// What became of listeners that were refused when they listened already.
     pub listeners: ListenerStatus,
+    /// What others changed since the agent runs, what lasts last; empty without one.
+    pub drift: Vec<DriftStatus>,
     /// The last proof that the hooks are alive; `None` without an agent.
     pub selftest: Option<SelftestStatus>,
     /// A change that waits to be confirmed.
@@ -417,6 +419,25 @@ pub struct SelftestStatus {
     pub ok: bool,
     /// What was wrong, if anything.
     pub problem: Option<String>,
+    /// When it was wrong first, as RFC 3339, if it has been ever since.
+    pub failing_since: Option<String>,
+}
+
+/// Something that somebody changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftStatus {
+    /// What it is about: a hook, the maps, the policy, the cgroup, another program.
+    pub of: String,
+    /// What was found.
+    pub problem: String,
+    /// When it was noticed, as RFC 3339.
+    pub since: String,
+    /// When it was over; `None` while it lasts.
+    pub until: Option<String>,
+    /// What the agent did about it, if that helped.
+    pub mended: Option<String>,
+    /// How often it came about since the agent runs.
+    pub times: u64,
 }
 
 /// What a reload or a change did.

@@ -8,6 +8,7 @@ mod binders;
 mod cgroups;
 mod confirm;
 mod degraded;
+mod drift;
 mod events;
 mod executables;
 mod explain;
@@ -124,6 +125,7 @@ const SUBJECTS: &[Subject] = &[
     ("explain", HOOKS, explain::TESTS),
     ("generated", OPTIONS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
+    ("drift", HOOKS, drift::TESTS),
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),

@@ -146,6 +146,18 @@ impl Agent<'_> {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// How many lines of its log have all of these words.
+    pub fn logged(&self, words: &[&str]) -> usize {
+        let log = self.log();
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        log.lines().filter(has_all).count()
+    }
+
+    /// Waits until a line of its log has all of these words.
+    pub fn wait_for_log(&self, words: &[&str]) -> Result<()> {
+        self.wait_until(&words.join(" ... "), |agent| agent.logged(words) > 0)
+    }
+
     /// Waits until `holds`, or says what it is that never came.
     pub fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<()> {
         let deadline = Instant::now() + patience();

@@ -19,6 +19,7 @@ pub mod neighbour;
 pub mod pace;
 pub mod puppet;
 pub mod request;
+pub mod sabotage;
 pub mod sandbox;
 pub mod servant;
 pub mod server;
