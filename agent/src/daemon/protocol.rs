@@ -1,5 +1,7 @@
 //! What the command line and a running agent say to each other: one line of JSON
-//! each way, or a stream of lines for events.
+//! each way, or a stream of lines for events. What is around them is [`handshake`]'s.
+
+pub mod handshake;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -66,8 +68,8 @@ pub enum Request {
     Detach {},
 }
 
-/// The agent's answer to all but [`Request::Events`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The agent's answer; of [`Request::Events`] what comes before the stream.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reply {
     /// The answer.

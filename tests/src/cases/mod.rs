@@ -7,6 +7,7 @@ mod bind_address;
 mod binders;
 mod cgroups;
 mod confirm;
+mod control;
 mod degraded;
 mod drift;
 mod events;
@@ -121,6 +122,7 @@ const SUBJECTS: &[Subject] = &[
     ("pool", HOOKS, pool::TESTS),
     ("survival", HOOKS, survival::TESTS),
     ("input", HOOKS, input::TESTS),
+    ("control", HOOKS, control::TESTS),
     ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),
     ("generated", OPTIONS, generated::TESTS),

@@ -21,11 +21,16 @@ pub fn raw(socket: &Path, request: &[u8]) -> Result<String> {
     Ok(line)
 }
 
+/// The line that asks `request`.
+pub fn line(request: &Value) -> Vec<u8> {
+    let line = json!({"protocol": 1, "version": "test", "request": request});
+    format!("{line}\n").into_bytes()
+}
+
 /// Asks for a reload; fails unless it was applied. Returns the generation.
 pub fn reload(socket: &Path) -> Result<u64> {
-    let mut request = json!({"verb": "reload", "dry_run": false, "color": false}).to_string();
-    request.push('\n');
-    let reply: Value = serde_json::from_str(&raw(socket, request.as_bytes())?)?;
+    let request = line(&json!({"verb": "reload", "dry_run": false, "color": false}));
+    let reply: Value = serde_json::from_str(&raw(socket, &request)?)?;
     let done = &reply["done"];
     if done["applied"] != true {
         bail!("not reloaded: {reply}");
