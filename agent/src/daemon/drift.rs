@@ -117,21 +117,19 @@ impl Agent {
     /// Looks whether hooks, pins, tables and neighbours are as they were, and mends what
     /// can be. Whether anything came or went, so that the mode has to be proven again.
     pub fn tend_hooks(&self) -> bool {
-        let findings = match self.kernel.borrow().as_ref() {
-            Some(kernel) => {
-                let lapses = kernel.tend(&self.attach).into_iter().map(Finding::from);
-                let neighbours = kernel.neighbours(&self.attach);
-                let behind = neighbours.iter().filter(|neighbour| neighbour.after_ours);
-                let mut findings: Vec<_> = lapses.chain(behind.map(Finding::from)).collect();
-                findings.extend(self.altered().map(|problem| Finding {
-                    of: "policy".into(),
-                    problem,
-                    mended: None,
-                }));
-                findings
-            }
-            None => Vec::new(),
+        let kernel = self.kernel.borrow();
+        let Some(kernel) = kernel.as_ref() else {
+            return false;
         };
+        let lapses = kernel.tend(&self.attach).into_iter().map(Finding::from);
+        let neighbours = kernel.neighbours(&self.attach);
+        let behind = neighbours.iter().filter(|neighbour| neighbour.after_ours);
+        let mut findings: Vec<_> = lapses.chain(behind.map(Finding::from)).collect();
+        findings.extend(self.altered().map(|problem| Finding {
+            of: "policy".into(),
+            problem,
+            mended: None,
+        }));
         let is_news = self.drift.borrow_mut().take_in(&findings);
         if is_news {
             self.tell_systemd();
@@ -183,7 +181,6 @@ impl Agent {
         let selftest = self.selftest.borrow();
         let drift = self.drift.borrow();
         let lasts = drift.known.iter().find(|known| known.until.is_none());
-        let mode = self.policy().config.mode.name();
         let status = match (selftest.as_ref(), lasts) {
             (
                 Some(SelftestStatus {
@@ -199,9 +196,9 @@ impl Agent {
                 problem.as_deref().unwrap_or("no reason known")
             ),
             (_, Some(DriftStatus { of, problem, .. })) => {
-                format!("mode {mode} is proven, but {of}: {problem}")
+                format!("the mode asked for is proven, but {of}: {problem}")
             }
-            (_, None) => format!("mode {mode} is proven"),
+            (_, None) => "the mode asked for is proven".to_owned(),
         };
         // It is one line to systemd.
         let status = status.replace('\n', " ");

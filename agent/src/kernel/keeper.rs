@@ -267,11 +267,10 @@ impl Keeper {
     /// The lock is on the directory, so one that is made again has to be locked again.
     fn tend_directory(&mut self) -> Option<Lapse> {
         let is_there = self.lock.is_on(self.pins.base());
-        let made = self.pins.create();
-        if is_there && made.is_ok() {
+        if is_there && self.pins.has_directories() {
             return None;
         }
-        let locked = made.and_then(|()| {
+        let locked = self.pins.create().and_then(|()| {
             if !is_there {
                 self.lock = self.pins.lock()?;
             }
@@ -299,10 +298,12 @@ impl Keeper {
         if missing.is_empty() {
             return None;
         }
-        let problem = missing.iter().find_map(|(name, held)| {
+        // One that can't be pinned is no reason to leave out others.
+        let problems = missing.iter().filter_map(|(name, held)| {
             let pinned = pin_over(held.fd().as_fd(), &self.pins.map(name));
             pinned.err().map(|error| format!("{name}: {error}"))
         });
+        let problem = problems.reduce(|first, _| first);
         let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
         Some(Lapse {
             of: "maps".into(),

@@ -69,6 +69,19 @@ impl Pins {
         self.base.join("links").join(name)
     }
 
+    /// Whether the directories for maps and links are there.
+    pub fn has_directories(&self) -> bool {
+        self.directories().iter().all(|path| path.is_dir())
+    }
+
+    fn directories(&self) -> [PathBuf; 3] {
+        [
+            self.base.clone(),
+            self.base.join("maps"),
+            self.base.join("links"),
+        ]
+    }
+
     /// Makes the directories, readable by root only.
     ///
     /// # Errors
@@ -86,11 +99,7 @@ impl Pins {
                 path: existing.into(),
             });
         }
-        for directory in [
-            self.base.clone(),
-            self.base.join("maps"),
-            self.base.join("links"),
-        ] {
+        for directory in self.directories() {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)

@@ -423,7 +423,7 @@ fn a_policy_that_is_switched_off_is_noticed(s: &Sandbox) -> Result<()> {
         .push(("NOTIFY_SOCKET".into(), socket));
     let agent = start.start()?;
     told("READY=1")?;
-    told("STATUS=mode enforce is proven")?;
+    told("STATUS=the mode asked for is proven")?;
     change_first(&s.bpffs.join("maps/ACTIVE"), |word| word.fill(0))?;
     ensure_eq!(wrong_bind(s)?, Ok(()), "switched off");
     let message = told("STATUS=NOT PROVEN since")?;
@@ -431,7 +431,7 @@ fn a_policy_that_is_switched_off_is_noticed(s: &Sandbox) -> Result<()> {
     agent.wait_for_log(&["error: policy: ACTIVE names nothing, not generation 1"])?;
     agent.reload(&[])?;
     ensure_eq!(wrong_bind(s)?, Err(refusal()), "in force again");
-    told("STATUS=mode enforce is proven")?;
+    told("STATUS=the mode asked for is proven")?;
     agent.wait_for_log(&["the self-test succeeds again"])?;
     enforces(&agent)
 }
