@@ -21,7 +21,7 @@ pub fn run(paths: &Paths) -> Result<u8> {
             let code = if status::is_proven(&status) { YES } else { NO };
             (status, code)
         }
-        Err(error) if error.is_no_agent() => {
+        Err(error) if error.is_no_agent() || error.is_other_protocol() => {
             anstream::eprintln!("portreeve: {error}");
             let held = held::held(&Pins::new(&paths.bpffs))
                 .context("nothing can be said of the kernel")?;

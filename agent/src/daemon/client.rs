@@ -10,7 +10,10 @@ use std::{
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::protocol::{EventLine, Reply, Request};
+use super::protocol::{
+    EventLine, Reply, Request,
+    handshake::{self, Greeting, PROTOCOL, VERSION, named},
+};
 
 /// Longest wait for an answer; a reload of the largest policy takes a fraction.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,10 +34,29 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the agent hung up")]
     Broken(#[from] io::Error),
+    /// It takes too long.
+    #[error("the agent did not answer within {} s", PATIENCE.as_secs())]
+    Late,
     /// The agent said why not.
     #[error("{0}")]
     Failed(String),
-    /// The agent is of another version, most likely.
+    /// The agent is of another version, and says so.
+    #[error(
+        "the agent on {path} is {}, and this is {}: {}",
+        named(&.agent.version, .agent.protocol),
+        named(VERSION, PROTOCOL),
+        match .agent.protocol > PROTOCOL {
+            true => "use the portreeve that the agent was started from",
+            false => "restart the agent, or use the portreeve that it was started from",
+        }
+    )]
+    OtherProtocol {
+        /// The socket.
+        path: String,
+        /// What it says of itself.
+        agent: Greeting,
+    },
+    /// The agent's answer is none.
     #[error("the agent's answer is not understood; is it of the same version?")]
     Unclear(#[from] serde_json::Error),
 }
@@ -44,15 +66,44 @@ impl ClientError {
     pub const fn is_no_agent(&self) -> bool {
         matches!(self, Self::NoAgent { .. })
     }
+
+    /// Whether there is one with which no word can be exchanged.
+    pub const fn is_other_protocol(&self) -> bool {
+        matches!(self, Self::OtherProtocol { .. })
+    }
 }
 
-fn connect(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>, ClientError> {
+/// Asks `request`: the answer's first line, and what comes behind it.
+fn begin(
+    socket: &Path,
+    request: &Request,
+) -> Result<(serde_json::Value, BufReader<UnixStream>), ClientError> {
     let mut stream = UnixStream::connect(socket).map_err(|cause| ClientError::NoAgent {
         path: socket.display().to_string(),
         cause,
     })?;
-    stream.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes())?;
-    Ok(BufReader::new(stream))
+    // If it is hung up on, what the agent said before that says why.
+    let asked = stream.write_all(handshake::ask(request)?.as_bytes());
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    match stream.read_line(&mut line) {
+        Ok(0) => {
+            asked?;
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ClientError::Late),
+        Err(error) => return Err(error.into()),
+    }
+    match handshake::hear(&line)? {
+        Ok(Reply::Done(value)) => Ok((value, stream)),
+        Ok(Reply::Failed(why)) => Err(ClientError::Failed(why)),
+        Err(agent) => Err(ClientError::OtherProtocol {
+            path: socket.display().to_string(),
+            agent,
+        }),
+    }
 }
 
 /// Asks `request` and waits for the answer.
@@ -61,16 +112,8 @@ fn connect(socket: &Path, request: &Request) -> Result<BufReader<UnixStream>, Cl
 ///
 /// See [`ClientError`].
 pub fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, ClientError> {
-    let mut stream = connect(socket, request)?;
-    stream.get_ref().set_read_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    if stream.read_line(&mut line)? == 0 {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
-    match serde_json::from_str(&line)? {
-        Reply::Done(value) => Ok(serde_json::from_value(value)?),
-        Reply::Failed(why) => Err(ClientError::Failed(why)),
-    }
+    let (value, _) = begin(socket, request)?;
+    Ok(serde_json::from_value(value)?)
 }
 
 /// Hands each line to `each`, as the JSON it came in and as what it says, until
@@ -84,16 +127,13 @@ pub fn events(
     follow: bool,
     mut each: impl FnMut(&str, EventLine) -> io::Result<()>,
 ) -> Result<(), ClientError> {
-    let stream = connect(socket, &Request::Events { follow })?;
+    let (_, stream) = begin(socket, &Request::Events { follow })?;
+    // The next one may be long in coming.
+    stream.get_ref().set_read_timeout(None)?;
     for line in stream.lines() {
         let line = line?;
-        match serde_json::from_str(&line) {
-            Ok(read) => each(&line, read)?,
-            Err(error) => match serde_json::from_str(&line) {
-                Ok(Reply::Failed(why)) => return Err(ClientError::Failed(why)),
-                _ => return Err(error.into()),
-            },
-        }
+        let read = serde_json::from_str(&line)?;
+        each(&line, read)?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The control socket: root only, bounded in size, number and time.
 
+mod clients;
+
 use std::{
-    cell::Cell,
     fs, io,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     os::unix::net::UnixStream as StdStream,
@@ -13,23 +14,31 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use thiserror::Error;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
-    sync::Notify,
-    task::spawn_local,
-    time::timeout,
+    io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt as _, BufReader},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Notify, OwnedSemaphorePermit},
+    task::{spawn_local, yield_now},
+    time::{Instant, sleep, timeout},
 };
 
+use self::clients::{Client, Clients, MOST_FOLLOWERS, TOLD_EVERY};
 use super::{
     agent::{Agent, reply},
     change::Manner,
-    protocol::{MAX_REQUEST, Reply, Request},
+    protocol::{MAX_REQUEST, Reply, Request, handshake},
 };
 
-/// Most clients at once; those who follow events count.
-const MAX_CLIENTS: usize = 32;
-/// Longest time a client may take to ask, or to take an answer.
+/// Longest time a client may take to ask, or to take a part of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much of an answer is sent at a time, in bytes.
+const PART: usize = 64 * 1024;
+/// How much is read, in bytes, and for how long, of what nobody asked to be sent.
+const REST: (u64, Duration) = (4 << 20, Duration::from_secs(1));
+/// Wait after a connection that could not be accepted.
+const RECOVERY: Duration = Duration::from_millis(100);
 
 /// Another agent has the socket.
 #[derive(Debug, Error)]
@@ -74,162 +83,242 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
 /// Serves clients until the agent ends. `detached` is told when a client has
 /// ended enforcement.
 pub async fn serve(listener: UnixListener, agent: Rc<Agent>, detached: Rc<Notify>) {
-    let clients = Rc::new(Cell::new(0usize));
-    let mut is_told = false;
+    let clients = Rc::new(Clients::new());
+    let mut told: Option<Instant> = None;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                if !is_told {
-                    log::warn!(
-                        "control socket: clients have to wait: {error}; if they wait long, raise LimitNOFILE= of the agent's unit"
-                    );
-                    is_told = true;
+                // Out of descriptors, most likely: others have to hang up first.
+                if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
+                    log::warn!("control socket: {error}");
+                    told = Some(Instant::now());
                 }
-                // Out of descriptors, most likely; others have to hang up first.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                clients.tighten();
+                sleep(RECOVERY).await;
                 continue;
             }
         };
-        is_told = false;
-        if clients.get() >= MAX_CLIENTS {
-            log::warn!("control socket: more than {MAX_CLIENTS} clients; one was turned away");
-            continue;
-        }
-        clients.set(clients.get() + 1);
-        let (agent, detached, clients) =
-            (Rc::clone(&agent), Rc::clone(&detached), Rc::clone(&clients));
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let client = clients.admit(pid);
+        let (agent, detached) = (Rc::clone(&agent), Rc::clone(&detached));
         spawn_local(async move {
-            if let Err(error) = client(stream, &agent).await {
+            if let Err(error) = session(stream, client, &agent).await {
                 log::debug!("control socket: {error:#}");
             }
-            clients.set(clients.get() - 1);
             if agent.is_detached() {
                 detached.notify_one();
             }
         });
+        // Whoever has asked already is heard before he could have to go.
+        yield_now().await;
     }
 }
 
-async fn client(stream: UnixStream, agent: &Agent) -> Result<()> {
+/// A client's line of communication.
+struct Line {
+    client: Client,
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+async fn session(stream: UnixStream, client: Client, agent: &Agent) -> Result<()> {
     let peer = stream.peer_cred().context("can't tell who the client is")?;
-    let (reader, mut writer) = stream.into_split();
-    let mut line = String::new();
-    let mut bounded = BufReader::new(reader).take(MAX_REQUEST as u64);
-    let read = timeout(PATIENCE, bounded.read_line(&mut line)).await;
-    match read.context("the client asked nothing")? {
-        Ok(_) if line.ends_with('\n') => {}
-        Ok(_) | Err(_) => {
-            let reply = Reply::Failed(format!(
+    let (reader, writer) = stream.into_split();
+    let mut line = Line {
+        client,
+        reader: BufReader::new(reader),
+        writer,
+    };
+    let request = match line.request().await? {
+        // Only now: a reply to a request that wasn't read would be lost.
+        Ok(_) if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() => {
+            Err("only root may talk to the agent; use sudo".into())
+        }
+        Ok(text) => handshake::read(&text),
+        Err(why) => Err(why),
+    };
+    let Some(turn) = line.client.turn().await else {
+        let why = "too many requests wait to be answered; try again";
+        return line.send(Reply::Failed(why.into())).await;
+    };
+    match request {
+        Err(why) => {
+            drop(turn);
+            line.send(Reply::Failed(why)).await?;
+            line.discard_rest().await;
+            Ok(())
+        }
+        Ok(request) => line.respond(request, turn, agent).await,
+    }
+}
+
+impl Line {
+    /// The line that the client sends, or what to tell it instead.
+    async fn request(&mut self) -> Result<Result<Vec<u8>, String>> {
+        let mut text = Vec::new();
+        let mut bounded = (&mut self.reader).take(MAX_REQUEST as u64);
+        let read = tokio::select! {
+            // Whoever has asked is answered.
+            biased;
+            read = timeout(PATIENCE, bounded.read_until(b'\n', &mut text)) => read,
+            () = self.client.has_to_go() => {
+                return self.leave("the agent has too many clients that ask nothing; this was the oldest");
+            }
+        };
+        match read {
+            Err(_) => self.leave(&format!(
+                "nothing was asked within {} s",
+                PATIENCE.as_secs()
+            )),
+            Ok(Err(error)) => Err(error.into()),
+            Ok(Ok(_)) if text.ends_with(b"\n") => Ok(Ok(text)),
+            Ok(Ok(0)) => bail!("the client asked nothing"),
+            Ok(Ok(_)) => Ok(Err(format!(
                 "a request is one line of JSON, at most {MAX_REQUEST} bytes"
-            ));
-            return send(&mut writer, &reply).await;
+            ))),
         }
     }
-    // Only now: a reply to a request that wasn't read would be lost.
-    if peer.uid() != 0 && peer.uid() != nix::unistd::geteuid().as_raw() {
-        let reply = Reply::Failed("only root may talk to the agent; use sudo".into());
-        return send(&mut writer, &reply).await;
+
+    /// Says why to a client that is hung up on, if it takes it at once.
+    fn leave<T>(&self, why: &str) -> Result<T> {
+        let told = handshake::answer(&Reply::Failed(why.to_owned()))?;
+        let _ = self.writer.try_write(told.as_bytes());
+        bail!("{why}")
     }
-    let reply = match serde_json::from_str(&line) {
-        Err(error) => Reply::Failed(format!(
-            "this agent does not understand the request: {error}"
-        )),
-        Ok(Request::Events { follow }) => {
-            agent.catch_up().await;
-            agent.take_in_repeats();
-            return events(&mut writer, bounded, agent, follow).await;
-        }
-        Ok(Request::Status {}) => {
-            if !agent.is_detached() {
-                agent.prove().await;
-                agent.tend_pool();
+
+    /// Answers `request`, whose turn it is. What changes the policy is done without waiting
+    /// for anything, so that there is one change at a time.
+    async fn respond(
+        &mut self,
+        request: Request,
+        turn: OwnedSemaphorePermit,
+        agent: &Agent,
+    ) -> Result<()> {
+        let reply = match request {
+            Request::Events { follow } => {
+                agent.catch_up().await;
+                agent.take_in_repeats();
+                drop(turn);
+                return self.events(agent, follow).await;
             }
-            match agent.status().map(serde_json::to_value) {
-                Ok(Ok(status)) => Reply::Done(status),
-                Ok(Err(error)) => Reply::Failed(error.to_string()),
-                Err(error) => Reply::Failed(error.to_string()),
+            Request::Status {} => {
+                if !agent.is_detached() {
+                    agent.tend_hooks();
+                    agent.prove().await;
+                    agent.tend_pool();
+                }
+                match agent.status() {
+                    Ok(status) => reply(&status),
+                    Err(error) => Reply::Failed(error.to_string()),
+                }
             }
-        }
-        Ok(Request::Ports {}) => {
-            agent.catch_up().await;
-            agent.take_in_repeats();
-            reply(&agent.ports())
-        }
-        Ok(Request::Suggest { since, listeners }) => {
-            agent.catch_up().await;
-            agent.take_in_repeats();
-            agent.suggest(since.as_deref(), listeners)
-        }
-        Ok(Request::Explain { question }) => agent.explain(&question),
-        Ok(Request::Reload {
-            dry_run,
-            confirm,
-            color,
-        }) => agent.reload(Manner {
-            dry_run,
-            confirm: confirm.map(Duration::from_secs),
-            color,
-        }),
-        Ok(Request::Obey {
-            file,
-            dry_run,
-            confirm,
-            color,
-        }) => {
-            let confirm = confirm.map(Duration::from_secs);
-            let manner = Manner {
+            Request::Ports {} => {
+                agent.catch_up().await;
+                agent.take_in_repeats();
+                reply(&agent.ports())
+            }
+            Request::Suggest { since, listeners } => {
+                agent.catch_up().await;
+                agent.take_in_repeats();
+                agent.suggest(since.as_deref(), listeners)
+            }
+            Request::Explain { question } => agent.explain(&question),
+            Request::Reload {
                 dry_run,
                 confirm,
                 color,
-            };
-            agent.obey(&file, manner)
-        }
-        Ok(Request::Confirm {}) => agent.confirm(),
-        Ok(Request::Detach {}) => {
-            agent.catch_up().await;
-            agent.detach()
-        }
-    };
-    send(&mut writer, &reply).await
-}
-
-async fn send(writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> Result<()> {
-    let mut text = serde_json::to_string(reply)?;
-    text.push('\n');
-    timeout(PATIENCE, writer.write_all(text.as_bytes()))
-        .await
-        .context("the client took no answer")??;
-    Ok(())
-}
-
-/// Sends the events that are kept and, if asked, new ones until the client hangs up.
-async fn events(
-    writer: &mut (impl AsyncWriteExt + Unpin),
-    mut reader: impl AsyncReadExt + Unpin,
-    agent: &Agent,
-    follow: bool,
-) -> Result<()> {
-    if !follow {
-        let kept = agent.log.borrow().kept();
-        for line in kept {
-            write_line(writer, &line).await?;
-        }
-        return Ok(());
+            } => agent.reload(Manner {
+                dry_run,
+                confirm: confirm.map(Duration::from_secs),
+                color,
+            }),
+            Request::Obey {
+                file,
+                dry_run,
+                confirm,
+                color,
+            } => {
+                let confirm = confirm.map(Duration::from_secs);
+                let manner = Manner {
+                    dry_run,
+                    confirm,
+                    color,
+                };
+                agent.obey(&file, manner)
+            }
+            Request::Confirm {} => agent.confirm(),
+            Request::Detach {} => {
+                agent.catch_up().await;
+                agent.detach()
+            }
+        };
+        drop(turn);
+        self.send(reply).await
     }
-    let follower = agent.log.borrow_mut().follow();
-    let mut hung_up = [0];
-    loop {
-        tokio::select! {
-            line = follower.next() => write_line(writer, &line).await?,
-            read = reader.read(&mut hung_up) => if read? == 0 {
-                return Ok(());
-            },
+
+    async fn send(&mut self, reply: Reply) -> Result<()> {
+        let text = handshake::answer(&reply)?;
+        // As a value it takes many times the room.
+        drop(reply);
+        self.write(text.as_bytes()).await
+    }
+
+    async fn write(&mut self, text: &[u8]) -> Result<()> {
+        let mut left = text.len();
+        for part in text.chunks(PART) {
+            self.client.reads(left);
+            tokio::select! {
+                written = timeout(PATIENCE, self.writer.write_all(part)) => {
+                    written.context("the client took no answer")??;
+                }
+                () = self.client.has_to_go() => bail!("the client takes its answer too slowly"),
+            }
+            left -= part.len();
+        }
+        Ok(())
+    }
+
+    /// Reads on for a while: somebody who is still sending would never read the answer.
+    async fn discard_rest(&mut self) {
+        let (bytes, time) = REST;
+        let _ = self.writer.shutdown().await;
+        let mut rest = (&mut self.reader).take(bytes);
+        let _ = timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    }
+
+    /// Sends the events that are kept and, if asked, new ones until the client hangs up.
+    async fn events(&mut self, agent: &Agent, follow: bool) -> Result<()> {
+        if follow && !self.client.follows() {
+            let why = format!(
+                "{MOST_FOLLOWERS} clients follow the events already, and there can't be more"
+            );
+            return self.send(Reply::Failed(why)).await;
+        }
+        let begin = handshake::answer(&Reply::Done(serde_json::Value::Null))?;
+        if !follow {
+            let kept = agent.log.borrow().kept();
+            self.write(begin.as_bytes()).await?;
+            for line in kept {
+                self.write(format!("{line}\n").as_bytes()).await?;
+            }
+            return Ok(());
+        }
+        let follower = agent.log.borrow_mut().follow();
+        write_line(&mut self.writer, begin.trim_end()).await?;
+        let mut hung_up = [0];
+        loop {
+            tokio::select! {
+                line = follower.next() => write_line(&mut self.writer, &line).await?,
+                read = self.reader.read(&mut hung_up) => if read? == 0 {
+                    return Ok(());
+                },
+            }
         }
     }
 }
 
-async fn write_line(writer: &mut (impl AsyncWriteExt + Unpin), line: &str) -> io::Result<()> {
+async fn write_line(writer: &mut OwnedWriteHalf, line: &str) -> io::Result<()> {
     let line = format!("{line}\n");
     timeout(PATIENCE, writer.write_all(line.as_bytes()))
         .await

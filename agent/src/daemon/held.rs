@@ -78,6 +78,7 @@ impl Held<'_> {
                 lost: self.counters.listeners_lost,
                 ..ListenerStatus::default()
             },
+            drift: Vec::new(),
             selftest: None,
             pending_confirm: None,
             reload: None,

@@ -7,6 +7,7 @@ pub mod client;
 mod confirm;
 pub mod control;
 pub mod destroyer;
+mod drift;
 pub mod events;
 pub mod executables;
 pub mod held;

@@ -181,23 +181,24 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_pool();
                 agent.tend_executables();
                 agent.look_at_files();
+                if agent.tend_hooks() {
+                    agent.prove().await;
+                }
             }
             _ = confirmations.tick() => {
                 agent.tend_confirmation(false);
                 agent.tend_watched();
             }
             _ = files.tick() => agent.tend_files(),
-            _ = proofs.tick() => {
-                if let Some(problem) = agent.prove().await.problem {
-                    log::error!("the self-test failed: {problem}");
-                }
-            }
+            _ = proofs.tick() => drop(agent.prove().await),
         }
     }
     let _ = std::fs::remove_file(&options.socket);
     // Nobody would take it back when its time is over.
     agent.tend_confirmation(true);
     agent.remember_end();
+    // What has no pin ends with the agent.
+    agent.tend_hooks();
     if options.print.is_some() {
         // Else the next agent has them.
         agent.catch_up().await;
@@ -273,20 +274,9 @@ fn tell(why: Why, agent: &Agent) {
 
 /// Says that the mode asked for is proven: one line, and systemd is told.
 fn ready(agent: &Agent, adopted: bool) {
+    agent.tend_hooks();
     match agent.status() {
         Ok(status) => {
-            for neighbour in status
-                .neighbours
-                .iter()
-                .filter(|neighbour| neighbour.after_ours)
-            {
-                log::warn!(
-                    "program {} ({}) runs after ours on {} and can allow what is refused",
-                    neighbour.id,
-                    neighbour.program,
-                    neighbour.hook
-                );
-            }
             report::line(&format!(
                 "ready: mode {}, generation {}, {} from {}, hooks {} on {}{}",
                 status.mode,
@@ -305,6 +295,7 @@ fn ready(agent: &Agent, adopted: bool) {
         Err(error) => log::error!("the status can't be read: {error}"),
     }
     notify(&[sd_notify::NotifyState::Ready]);
+    agent.tell_systemd();
 }
 
 /// Tells systemd. Without it there is nobody to tell, which is no error.

@@ -11,8 +11,13 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
+    fcntl::{OFlag, openat},
     libc,
-    sys::statfs::{CGROUP2_SUPER_MAGIC, statfs},
+    sys::{
+        stat::Mode,
+        statfs::{CGROUP2_SUPER_MAGIC, statfs},
+    },
 };
 use thiserror::Error;
 
@@ -96,6 +101,17 @@ impl AttachPoint {
             id: metadata.ino(),
             directory,
         })
+    }
+
+    /// Whether the cgroup was removed.
+    pub fn is_gone(&self) -> bool {
+        let procs = openat(
+            &self.directory,
+            "cgroup.procs",
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        );
+        matches!(procs, Err(Errno::ENOENT | Errno::ENODEV))
     }
 
     /// The open directory, for attaching to.

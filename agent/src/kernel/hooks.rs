@@ -18,7 +18,7 @@ pub const HOOKS: [&str; 4] = [
 ];
 
 /// `BPF_CGROUP_INET4_POST_BIND` and so on, in the order of [`HOOKS`].
-const ATTACH_TYPES: [u32; 4] = [12, 13, 8, 9];
+pub(super) const ATTACH_TYPES: [u32; 4] = [12, 13, 8, 9];
 
 /// A program that somebody else attached beside one of ours.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

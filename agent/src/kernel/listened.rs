@@ -1,17 +1,24 @@
 //! The hook that sees a socket when it listens already, for UNRSV at listen without
 //! the BPF LSM. Attached while a policy needs it, and no longer.
 
-use std::{fs, os::fd::AsFd as _};
+use std::{cell::RefCell, fs, os::fd::AsFd as _};
 
 use aya::{
     Ebpf,
-    programs::{Program, ProgramError, ProgramFd},
+    programs::{Program, ProgramError},
 };
 use portreeve_common::abi::names;
 
 use super::{
-    KernelError, btf::Offsets, cgroup::AttachPoint, error::chain, hooks::cgroup_of, lsm::BpfLsm,
-    pins::Pins, sys,
+    KernelError,
+    btf::Offsets,
+    cgroup::AttachPoint,
+    error::chain,
+    hooks::cgroup_of,
+    keeper::{KeptLink, Lapse, OnCgroup},
+    lsm::BpfLsm,
+    pins::Pins,
+    sys,
 };
 
 /// `BPF_CGROUP_SOCK_OPS`
@@ -19,8 +26,10 @@ const ATTACH_TYPE: u32 = 3;
 
 /// The program, and where its link is pinned.
 pub struct Listened {
-    program: Result<ProgramFd, String>,
+    program: Result<OnCgroup, String>,
     pins: Pins,
+    /// The link, while it is attached by this agent.
+    kept: RefCell<Option<KeptLink>>,
 }
 
 impl Listened {
@@ -37,6 +46,7 @@ impl Listened {
         Self {
             program,
             pins: pins.clone(),
+            kept: RefCell::new(None),
         }
     }
 
@@ -51,7 +61,14 @@ impl Listened {
             program: names::LISTENED,
             message,
         };
-        let program = self.program.as_ref().map_err(|why| refused(why.clone()))?;
+        if self.kept.borrow().is_some() {
+            return match self.tend(attach).map(|lapse| lapse.mended) {
+                Some(Err(problem)) => Err(refused(problem)),
+                _ => Ok(()),
+            };
+        }
+        let on = self.program.as_ref().map_err(|why| refused(why.clone()))?;
+        let program = &on.program;
         let pin = self.pins.link(names::LISTENED);
         let done = match sys::open_pin(&pin) {
             Ok(link) if is_attached(&self.pins) => {
@@ -66,7 +83,17 @@ impl Listened {
                     .and_then(|link| sys::pin(link.as_fd(), &pin))
             }
         };
-        done.map_err(|error| refused(error.to_string()))
+        done.map_err(|error| refused(error.to_string()))?;
+        let on = on.try_clone().map_err(|error| refused(error.to_string()))?;
+        let link = KeptLink::hold(names::LISTENED, &self.pins, Some(on))?;
+        *self.kept.borrow_mut() = Some(link);
+        Ok(())
+    }
+
+    /// Looks whether what this agent attached to `attach` still is, and mends what isn't.
+    pub(super) fn tend(&self, attach: &AttachPoint) -> Option<Lapse> {
+        let mut kept = self.kept.borrow_mut();
+        kept.as_mut()?.tend(&self.pins, attach)
     }
 
     /// Whether the hook is attached.
@@ -76,23 +103,31 @@ impl Listened {
 
     /// Detaches the hook, if it is attached.
     pub fn detach(&self) {
+        if let Some(link) = self.kept.take() {
+            link.detach();
+        }
         detach(&self.pins);
         let _ = fs::remove_file(self.pins.link(names::LISTENED));
     }
 }
 
-fn load(ebpf: &mut Ebpf) -> Result<ProgramFd, ProgramError> {
+fn load(ebpf: &mut Ebpf) -> Result<OnCgroup, ProgramError> {
     let Some(Program::SockOps(program)) = ebpf.program_mut(names::LISTENED) else {
         return Err(ProgramError::NotLoaded);
     };
     program.load()?;
-    if let Some(count) = program.info()?.verified_instruction_count() {
+    let info = program.info()?;
+    if let Some(count) = info.verified_instruction_count() {
         log::debug!(
             "{}: the verifier walked {count} instructions",
             names::LISTENED
         );
     }
-    Ok(program.fd()?.try_clone()?)
+    Ok(OnCgroup {
+        program: program.fd()?.try_clone()?,
+        id: info.id(),
+        attach_type: ATTACH_TYPE,
+    })
 }
 
 /// Whether the hook is attached.

@@ -25,8 +25,9 @@ use super::{
     cgroup::AttachPoint,
     error::chain,
     features::Features,
-    hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
+    hooks::{ATTACH_TYPES, HOOKS, Neighbour, attached, cgroup_of, neighbours},
     identify::Identifier,
+    keeper::{Keeper, KeptLink, Lapse, OnCgroup},
     listen,
     listened::{self, Listened},
     object,
@@ -67,7 +68,7 @@ pub struct Kernel {
     /// What the programs were told that the kernel has.
     pub features: Features,
     pins: Pins,
-    _lock: Lock,
+    keeper: RefCell<Keeper>,
 }
 
 /// Hooks that are up, and what belongs to them.
@@ -147,6 +148,7 @@ impl Kernel {
             attach(&mut ebpf, name, options)?;
         }
         listen::bring_up(&mut ebpf, offsets, options.pins);
+        let keeper = keeper(&mut ebpf, options.pins, lock)?;
         let listened = Listened::load(&mut ebpf, offsets, options.pins);
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
@@ -159,7 +161,7 @@ impl Kernel {
             adopted,
             features: options.features,
             pins: options.pins.clone(),
-            _lock: lock,
+            keeper: RefCell::new(keeper),
         };
         Ok(Up {
             kernel,
@@ -198,12 +200,20 @@ impl Kernel {
         neighbours(&self.pins, attach)
     }
 
+    /// Looks whether all is still attached to `attach` and pinned, and mends what isn't.
+    pub fn tend(&self, attach: &AttachPoint) -> Vec<Lapse> {
+        self.keeper.borrow_mut().tend(&self.listened, attach)
+    }
+
     /// Removes every trace. The caller has withdrawn the policy.
     ///
     /// # Errors
     ///
     /// What the file system says.
     pub fn detach(self) -> Result<(), KernelError> {
+        // Also what has no pin any more.
+        self.keeper.borrow().detach();
+        self.listened.detach();
         take_away(&self.pins)
     }
 }
@@ -332,6 +342,14 @@ impl<'a> Hook<'a> {
         }
     }
 
+    fn on_cgroup(&self, attach_type: u32) -> Result<OnCgroup, ProgramError> {
+        Ok(OnCgroup {
+            program: self.fd()?.try_clone()?,
+            id: self.info()?.id(),
+            attach_type,
+        })
+    }
+
     /// Any mode but the default is EINVAL for links; for them it means "beside others".
     fn attach(self, directory: &File) -> Result<FdLink, LinkOrProgramError> {
         let mode = CgroupAttachMode::default();
@@ -403,6 +421,23 @@ fn replace(
     sys::replace_program(link, program).map_err(KernelError::io(format!(
         "can't replace the program of hook {name}"
     )))
+}
+
+/// Keeps what is attached by now, and every map.
+fn keeper(ebpf: &mut Ebpf, pins: &Pins, lock: Lock) -> Result<Keeper, KernelError> {
+    let mut links = Vec::new();
+    for (name, attach_type) in HOOKS.into_iter().zip(ATTACH_TYPES) {
+        let on = Hook::find(ebpf, name)?.on_cgroup(attach_type);
+        let on = on.map_err(|error| KernelError::Refused {
+            program: name,
+            message: chain(&error),
+        })?;
+        links.push(KeptLink::hold(name, pins, Some(on))?);
+    }
+    if listen::is_attached(pins) {
+        links.push(KeptLink::hold(names::LISTEN, pins, None)?);
+    }
+    Keeper::new(pins, lock, links)
 }
 
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>

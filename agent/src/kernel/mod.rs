@@ -16,6 +16,7 @@ pub mod held;
 pub mod hooks;
 pub mod identify;
 mod job_tables;
+pub mod keeper;
 pub mod listen;
 pub mod listened;
 pub mod load;

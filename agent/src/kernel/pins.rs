@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -26,7 +26,17 @@ pub struct Pins {
 /// The right to change the pins; held by a running agent, gone with its process.
 #[derive(Debug)]
 pub struct Lock {
-    _directory: Flock<File>,
+    directory: Flock<File>,
+}
+
+impl Lock {
+    /// Whether it is on the directory that is at `path` now, not on one that was removed.
+    pub fn is_on(&self, path: &Path) -> bool {
+        let (Ok(held), Ok(there)) = (self.directory.metadata(), fs::metadata(path)) else {
+            return false;
+        };
+        (held.dev(), held.ino()) == (there.dev(), there.ino())
+    }
 }
 
 /// What a starting agent finds.
@@ -59,6 +69,19 @@ impl Pins {
         self.base.join("links").join(name)
     }
 
+    /// Whether the directories for maps and links are there.
+    pub fn has_directories(&self) -> bool {
+        self.directories().iter().all(|path| path.is_dir())
+    }
+
+    fn directories(&self) -> [PathBuf; 3] {
+        [
+            self.base.clone(),
+            self.base.join("maps"),
+            self.base.join("links"),
+        ]
+    }
+
     /// Makes the directories, readable by root only.
     ///
     /// # Errors
@@ -76,11 +99,7 @@ impl Pins {
                 path: existing.into(),
             });
         }
-        for directory in [
-            self.base.clone(),
-            self.base.join("maps"),
-            self.base.join("links"),
-        ] {
+        for directory in self.directories() {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -107,9 +126,7 @@ impl Pins {
             _ => KernelError::io(format!("can't open {}", self.base.display()))(source),
         })?;
         match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(directory) => Ok(Lock {
-                _directory: directory,
-            }),
+            Ok(directory) => Ok(Lock { directory }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(KernelError::AlreadyRunning {
                 path: self.base.clone(),
             }),

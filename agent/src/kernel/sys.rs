@@ -216,6 +216,8 @@ pub fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
 /// What a cgroup link is attached to, and what it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkTarget {
+    /// Id of the link itself.
+    pub link: u32,
     /// Id of the cgroup; 0 when the cgroup is gone.
     pub cgroup: u64,
     /// Id of the program.
@@ -256,6 +258,7 @@ pub fn link_target(link: BorrowedFd<'_>) -> io::Result<LinkTarget> {
     // `info_len` bytes into `info`, which outlives the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(LinkTarget {
+        link: info.id,
         cgroup: info.cgroup_id,
         program: info.prog_id,
     })

@@ -1,6 +1,7 @@
 //! Publishing: fill the idle half of every table, then name it in one store.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     sync::atomic::Ordering,
     time::{SystemTime, UNIX_EPOCH},
@@ -71,6 +72,8 @@ pub struct Tables {
     grace: Grace,
     /// Whether no program can still be reading the idle half.
     idle_is_quiet: bool,
+    /// What this agent put in force: the word, and what filled its half.
+    published: Cell<Option<(Active, Generation)>>,
 }
 
 impl Tables {
@@ -95,6 +98,7 @@ impl Tables {
             grace: Grace::new().map_err(KernelError::io("can't make the maps to wait on"))?,
             // A predecessor may have died right after its last publication.
             idle_is_quiet: false,
+            published: Cell::new(None),
         })
     }
 
@@ -139,6 +143,7 @@ impl Tables {
         within(names::GLOBS, image.globs.len(), MAX_GLOBS)?;
         within(names::ADDRESSES, image.addresses.len(), MAX_ADDRESSES)?;
         self.jobs.check(publication.jobs, image)?;
+        self.put_back();
         self.wait_for_idle_half()?;
 
         let before = self.active();
@@ -146,7 +151,11 @@ impl Tables {
             Active::NONE => 0,
             active => 1 - active.half(),
         };
-        let number = before.generation().max(self.last_number()) + 1;
+        let last = match self.published.get() {
+            Some((active, _)) => active.generation(),
+            None => before.generation().max(self.last_number()),
+        };
+        let number = last.saturating_add(1);
         // What can fail comes first.
         self.jobs.fill(half, publication.jobs, image)?;
         self.slots.write(half * SLOTS, &image.slots);
@@ -158,7 +167,9 @@ impl Tables {
         let carried = self.carry_refusals(before, half, publication);
 
         let mut info = self.info.read(0);
-        info.halves[half as usize] = Generation {
+        // Somebody else may have written it.
+        info.abi = ABI_VERSION;
+        let generation = Generation {
             published: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
@@ -170,6 +181,7 @@ impl Tables {
             number,
             reserved: 0,
         };
+        info.halves[half as usize] = generation;
         self.info.write(0, &[info]);
 
         let mut active = Active::new(number, half, publication.mode, publication.report_all);
@@ -183,6 +195,7 @@ impl Tables {
             .atomic(0)
             .store(active.word(), Ordering::Release);
         self.idle_is_quiet = false;
+        self.published.set(Some((active, generation)));
 
         // From here on the new policy is in force; waiting now makes the next
         // publication quick and the carried counts exact.
@@ -195,8 +208,54 @@ impl Tables {
         Ok(active)
     }
 
+    /// How what is in force differs from what this agent put there; `None` if it
+    /// doesn't. Of the tables that are in force only their description is compared.
+    pub fn altered(&self) -> Option<String> {
+        let (active, generation) = self.published.get()?;
+        let (found, info) = (self.active(), self.info());
+        let name = |active: Active| match active.mode() {
+            Some(mode) => format!(
+                "generation {} in half {} in mode {}",
+                active.generation(),
+                active.half(),
+                mode.name()
+            ),
+            None => "nothing".to_owned(),
+        };
+        if found != active {
+            let (found, ours) = (name(found), name(active));
+            return Some(match found == ours {
+                true => format!("{} was changed", names::ACTIVE),
+                false => format!("{} names {found}, not {ours}", names::ACTIVE),
+            });
+        }
+        let described = info.halves[active.half() as usize];
+        if info.abi != ABI_VERSION || described != generation {
+            return Some(format!(
+                "{} describes something else than generation {}",
+                names::INFO,
+                generation.number
+            ));
+        }
+        None
+    }
+
+    /// Puts in force again what this agent had put there, should somebody have named
+    /// something else: which half is the idle one goes by it.
+    fn put_back(&mut self) {
+        if let Some((active, _)) = self.published.get()
+            && self.active() != active
+        {
+            self.active
+                .atomic(0)
+                .store(active.word(), Ordering::Release);
+            self.idle_is_quiet = false;
+        }
+    }
+
     /// Takes the policy out of force, for all hooks at once.
     pub fn withdraw(&self) {
+        self.published.set(None);
         self.active
             .atomic(0)
             .store(Active::NONE.word(), Ordering::Release);

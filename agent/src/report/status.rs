@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     daemon::{
         pool::short,
-        protocol::{ListenerStatus, PoolStatus, ProfileStatus, ReloadStatus, Status},
+        protocol::{DriftStatus, ListenerStatus, PoolStatus, ProfileStatus, ReloadStatus, Status},
     },
     diagnostics::escaped,
     kernel::hooks::HOOKS,
@@ -34,7 +34,8 @@ pub fn text(status: &Status) -> String {
     lines.push(match &status.selftest {
         Some(test) if test.ok => format!("proven      at {} by a bind on every hook", test.at),
         Some(test) => format!(
-            "NOT PROVEN  at {}: {}",
+            "NOT PROVEN  since {}, last tried at {}: {}",
+            test.failing_since.as_deref().unwrap_or(&test.at),
             test.at,
             test.problem.as_deref().unwrap_or("no reason known")
         ),
@@ -92,6 +93,7 @@ pub fn text(status: &Status) -> String {
             }
         ));
     }
+    lines.extend(status.drift.iter().map(drift));
     lines.extend(pool(&status.pool));
     for missing in &status.missing {
         lines.push(format!("missing     {missing}"));
@@ -136,6 +138,20 @@ fn reload(reload: &ReloadStatus) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Something that others changed.
+fn drift(drift: &DriftStatus) -> String {
+    let times = match drift.times {
+        1 => String::new(),
+        times => format!(" ({times} times since the agent runs)"),
+    };
+    let what = format!("{}: {}{times}", drift.of, drift.problem);
+    match (&drift.until, &drift.mended) {
+        (None, _) => format!("DRIFT       since {}: {what}", drift.since),
+        (Some(until), Some(mended)) => format!("mended      at {until}: {what}; {mended}"),
+        (Some(until), None) => format!("was         until {until}: {what}"),
+    }
 }
 
 /// What became of listeners that could not be refused.

@@ -18,9 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, Caller, NOBODY, Sandbox, Settings, Want, host,
-        pace::{limit, patience},
-        refusal, tcp,
+        Agent, Binder, Caller, NOBODY, Sandbox, Settings, Want, host, pace::patience, refusal, tcp,
     },
     tests,
 };
@@ -31,7 +29,6 @@ tests![
     only_the_recent_ones_are_kept,
     what_happened_without_an_agent_is_told_by_the_next,
     names_can_not_break_the_report,
-    clients_are_limited_but_not_locked_out,
     what_went_with_a_bind_is_told,
     the_job_is_told_as_far_as_it_can_be,
 ];
@@ -219,31 +216,6 @@ fn names_can_not_break_the_report(s: &Sandbox) -> Result<()> {
         let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
         ensure!(text.chars().all(harmless), "{text:?}");
     }
-    Ok(())
-}
-
-/// With more clients than the agent serves the next one is turned away at once; when
-/// they are gone it serves as before.
-fn clients_are_limited_but_not_locked_out(s: &Sandbox) -> Result<()> {
-    let agent = s.agent(PROFILE, QUIET)?.start()?;
-    let idle: Vec<_> = (0..40)
-        .map(|_| std::os::unix::net::UnixStream::connect(&s.socket))
-        .collect::<Result<_, _>>()?;
-    let asked = Instant::now();
-    let turned_away = s.portreeve(&["status"])?;
-    ensure!(turned_away.code == Some(2), "{turned_away:?}");
-    ensure!(
-        asked.elapsed() < limit(9),
-        "no answer for {:?}",
-        asked.elapsed()
-    );
-    ensure_eq!(turned_away.stderr.lines().count(), 1, "{turned_away:?}");
-    drop(idle);
-    let deadline = Instant::now() + patience();
-    while s.portreeve(&["status"])?.code != Some(0) {
-        ensure!(Instant::now() < deadline, "locked out for good");
-    }
-    ensure!(agent.terminate()?.success(), "not a proper end");
     Ok(())
 }
 

@@ -3,21 +3,31 @@
 
 use std::{
     fs,
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
     path::PathBuf,
     process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{sys::stat::Mode, unistd::mkfifo};
+use serde_json::{Value, json};
 
 use crate::{
     ensure_eq,
     harness::{
-        NOBODY, Sandbox, Settings,
+        Case, NOBODY, Sandbox, Settings,
         agent::Start,
         command::{self, Finished},
-        control, host,
+        control,
+        expect::expect,
+        host,
+        pace::patience,
+        tcp,
     },
     tests,
 };
@@ -294,30 +304,56 @@ fn a_socket_left_behind(s: &Sandbox) -> Result<()> {
 fn requests_of_rubbish(s: &Sandbox) -> Result<()> {
     let agent = s.agent(PROFILE, QUIET)?.start()?;
     let generation = agent.status()?["generation"].clone();
-    let deep = format!("{}\n", "[".repeat(60_000));
-    for request in [
+    let deep = "[".repeat(60_000);
+    let lines = [
         &b"\n"[..],
         b"{}\n",
         b"null\n",
-        b"{\"verb\":\"reboot\"}\n",
-        b"{\"verb\":\"reload\"}\n",
-        b"{\"verb\":\"status\",\"more\":1}\n",
-        b"{\"verb\":\"explain\",\"question\":{\"protocol\":\"\",\"port\":0,\"name\":null,\"privileged\":true,\"address\":null}}\n",
+        b"{\"protocol\":1}\n",
+        b"{\"protocol\":-1,\"request\":{\"verb\":\"status\"}}\n",
+        b"{\"protocol\":1,\"request\":\"status\"}\n",
         b"\xff\xfe\n",
         b"\0\0\0\n",
-        deep.as_bytes(),
-    ] {
-        let reply = control::raw(&s.socket, request)?;
-        ensure!(
-            reply.starts_with("{\"failed\":"),
-            "{reply} to {}",
-            String::from_utf8_lossy(&request[..request.len().min(80)])
+    ];
+    let requests = [
+        json!({"verb": "reboot"}),
+        json!({"verb": "reload"}),
+        json!({"verb": "status", "more": 1}),
+        json!({"verb": "explain", "question": {"protocol": "", "port": 0, "name": null}}),
+    ];
+    let mut all: Vec<Vec<u8>> = lines.map(<[u8]>::to_vec).into();
+    all.extend(requests.iter().map(control::line));
+    all.push(format!("{deep}\n").into_bytes());
+    all.push(format!("{{\"protocol\":1,\"request\":{deep}\n").into_bytes());
+    // No line at all, more than is read.
+    all.push(vec![b'x'; 1_000_000]);
+    all.push(vec![0xff; 70_000]);
+    for request in all {
+        let reply = control::raw(&s.socket, &request)?;
+        let reply: Value = serde_json::from_str(&reply).context(reply)?;
+        let words = reply["failed"].as_str().unwrap_or_default();
+        let shown = String::from_utf8_lossy(&request[..request.len().min(80)]).into_owned();
+        ensure!(words.len() > 20, "{reply} to {shown}");
+        ensure_eq!(reply["protocol"], 1, "{shown}");
+    }
+    // Half a request, and its end.
+    for half in [&b"{\"protocol\":1,\"req"[..], b""] {
+        let mut stream = UnixStream::connect(&s.socket)?;
+        stream.set_read_timeout(Some(patience()))?;
+        stream.write_all(half)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        ensure_eq!(
+            reply.contains("one line of JSON"),
+            !half.is_empty(),
+            "{reply}"
         );
     }
-    let endless = vec![b'x'; 100_000];
-    // It stops reading in the middle, which the writer may notice.
-    let _ = control::raw(&s.socket, &endless);
     ensure_eq!(agent.status()?["generation"], generation, "generation");
+    ensure!(!agent.log().contains("panicked"), "{}", agent.log());
+    let wrong = Case::other_job(&s.caller("wrong"), tcp(21), "21 TCP FTPD1");
+    expect(&agent, PROFILE, QUIET, &[wrong])?;
     Ok(())
 }
 

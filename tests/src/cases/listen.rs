@@ -35,7 +35,7 @@ tests![
     a_reload_changes_the_moment,
     killed_and_restarted_under_load,
     detach_ends_it,
-    a_missing_hook_is_noticed,
+    a_missing_pin_is_noticed,
 ];
 
 tests![WITHOUT: refused_without_the_lsm];
@@ -472,18 +472,22 @@ fn detach_ends_it(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Somebody removes its pin: where the policy needs it nothing is proven any more,
-/// and a new agent puts it back.
-fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
+/// Somebody removes its pin: it judges all the same, the agent pins it again, and the
+/// next one takes it over.
+fn a_missing_pin_is_noticed(s: &Sandbox) -> Result<()> {
     let agent = s.agent(DENY, QUIET)?.start()?;
-    fs::remove_file(s.bpffs.join("links/listen"))?;
-    let status = s.portreeve(&["status", "--format", "json"])?;
-    let status = status.ended_with(1)?.json()?;
-    let problem = status["selftest"]["problem"].to_string();
-    ensure!(problem.contains("hook listen is not attached"), "{problem}");
-    agent.terminate()?;
-    let agent = s.agent_again()?.start()?;
+    let pin = s.bpffs.join("links/listen");
+    fs::remove_file(&pin)?;
     let want = tcp(5000).listening();
+    let refused = Binder::attempt(&s.caller("web"), &want)?;
+    ensure_eq!(refused, REFUSED, "without the pin");
+    agent.wait_for_log(&["hook listen", "removed its pin", "pinned again"])?;
+    ensure!(pin.exists(), "no pin");
+    agent.status()?;
+    agent.terminate()?;
+    let refused = Binder::attempt(&s.caller("web"), &want)?;
+    ensure_eq!(refused, REFUSED, "without an agent");
+    let agent = s.agent_again()?.start()?;
     ends(&agent, &s.caller("web"), &want, REFUSED, &[DENIED]).map(drop)
 }
 

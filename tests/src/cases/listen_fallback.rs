@@ -17,7 +17,7 @@ use crate::{
     ensure_eq,
     harness::{
         Agent, Binder, Caller, Need, Sandbox, Servant, Settings, Spinner, Want, pace::limit,
-        request::Kind, servant::SocketOption, skip, tcp, watch::Watch,
+        request::Kind, sabotage::detach, servant::SocketOption, skip, tcp, watch::Watch,
     },
     tests,
 };
@@ -37,7 +37,7 @@ tests![
     what_finds_no_room_is_looked_for,
     the_hook_is_there_while_it_is_needed,
     killed_and_restarted,
-    a_missing_hook_is_noticed,
+    a_missing_hook_is_put_back,
     explain_says_so,
 ];
 
@@ -585,18 +585,21 @@ fn killed_and_restarted(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Somebody removes its pin: nothing is proven any more, and a new agent puts it back.
-fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
+/// Somebody detaches it, or removes its pin: the agent puts both back, the one by a new
+/// hook, and listeners are destroyed as before.
+fn a_missing_hook_is_put_back(s: &Sandbox) -> Result<()> {
     let web = s.caller("web");
     let agent = start(s, DENY, QUIET, &web, &[tcp(5000).listening()])?;
-    fs::remove_file(s.bpffs.join("links/listened"))?;
-    let status = s.portreeve(&["status", "--format", "json"])?;
-    let status = status.ended_with(1)?.json()?;
-    let problem = status["selftest"]["problem"].to_string();
-    ensure!(
-        problem.contains("hook listened is not attached"),
-        "{problem}"
-    );
+    let pin = s.bpffs.join("links/listened");
+    detach(&pin)?;
+    agent.wait_for_log(&["hook listened", "detached it", "attached again"])?;
+    agent.status()?;
+    let first = Binder::start(&web, &[tcp(5000).listening()])?;
+    wait_until_refused(LOCAL, 5000)?;
+    drop(first);
+    fs::remove_file(&pin)?;
+    agent.wait_for_log(&["hook listened", "removed its pin", "pinned again"])?;
+    agent.status()?;
     agent.terminate()?;
     let _agent = s.agent_again()?.start()?;
     let _web = Binder::start(&web, &[tcp(5000).listening()])?;

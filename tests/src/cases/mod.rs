@@ -8,7 +8,9 @@ mod bind_address;
 mod binders;
 mod cgroups;
 mod confirm;
+mod control;
 mod degraded;
+mod drift;
 mod events;
 mod executables;
 mod explain;
@@ -132,10 +134,12 @@ const SUBJECTS: &[Subject] = &[
     ("survival", HOOKS, survival::TESTS),
     ("survival", HOOKS, survival_of_changes::TESTS),
     ("input", HOOKS, input::TESTS),
+    ("control", HOOKS, control::TESTS),
     ("executables", HOOKS, executables::TESTS),
     ("explain", HOOKS, explain::TESTS),
     ("generated", OPTIONS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
+    ("drift", HOOKS, drift::TESTS),
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),

@@ -4,10 +4,11 @@ use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -15,8 +16,9 @@ use crate::{
     harness::{
         Agent, Binder, Case, Sandbox, Settings, Spinner, control,
         expect::{expect, judge},
-        pace::{limit, patience, times},
+        pace::{limit, times},
         refusal,
+        sabotage::{Exclusive, HOOKS, detach},
         snapshot::Snapshot,
         tcp,
     },
@@ -88,18 +90,15 @@ fn proofs_at_the_same_time(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Every hook, as status lists them.
-const HOOKS: [&str; 4] = ["post_bind4", "post_bind6", "bind4", "bind6"];
-
-/// A hook whose pin is gone judges nothing: exit status 1, the hook's name, and
-/// all about the rest as before.
+/// A hook that is detached and can't be attached again judges nothing: exit status 1,
+/// the hook's name, and all about the rest as before.
 fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
-    for gone in HOOKS {
-        let agent = s.agent(PROFILE, QUIET)?.start()?;
+    let agent = s.agent(PROFILE, QUIET)?.start()?;
+    for (gone, attach_type) in HOOKS {
+        let alone = take_away(&agent, gone, attach_type)?;
         misses(&agent, gone, "did not refuse")?;
-        // A new agent puts it back.
-        drop(agent);
-        let agent = s.agent_again()?.start()?;
+        // It is put back as soon as that can be done.
+        drop(alone);
         let wrong = s.caller("wrong");
         let v6 = tcp(4321).on(std::net::Ipv6Addr::LOCALHOST);
         let cases = [
@@ -113,44 +112,45 @@ fn a_missing_hook_is_noticed(s: &Sandbox) -> Result<()> {
 
 /// In audit mode it is the missing event that tells.
 fn a_missing_hook_is_noticed_in_audit_mode(s: &Sandbox) -> Result<()> {
-    for gone in HOOKS {
-        let agent = s.agent(PROFILE, QUIET.audit())?.start()?;
+    let agent = s.agent(PROFILE, QUIET.audit())?.start()?;
+    for (gone, attach_type) in HOOKS {
+        let alone = take_away(&agent, gone, attach_type)?;
         misses(&agent, gone, "did not see")?;
-        drop(agent);
-        s.agent_again()?.start()?;
+        drop(alone);
+        agent.status()?;
     }
     Ok(())
 }
 
-/// Takes a hook away. The proof's bind meets only those that see what is asked for,
-/// whose failure is told in `words`.
+/// Detaches a hook, and keeps it from being attached again.
+fn take_away(agent: &Agent<'_>, hook: &str, attach_type: u32) -> Result<Exclusive> {
+    agent.stop()?;
+    detach(&agent.sandbox.bpffs.join("links").join(hook))?;
+    let alone = Exclusive::attach(&agent.sandbox.cgroup, attach_type);
+    agent.signal(Signal::SIGCONT)?;
+    alone
+}
+
+/// What the proof says of a hook that is gone. Its bind meets only those that see what is
+/// asked for, whose failure is told in `words`.
 fn misses(agent: &Agent<'_>, gone: &str, words: &str) -> Result<()> {
-    fs::remove_file(agent.sandbox.bpffs.join("links").join(gone))?;
-    let left: Vec<&str> = HOOKS.into_iter().filter(|hook| *hook != gone).collect();
+    let hooks = HOOKS.map(|(hook, _)| hook);
+    let left: Vec<&str> = hooks.into_iter().filter(|hook| *hook != gone).collect();
     let words = match gone {
         "bind4" | "bind6" => words,
         _ => "is not attached",
     };
-    let ask = || agent.sandbox.portreeve(&["status", "--format", "json"]);
-    // The kernel detaches a hook some time after its pin; that a hook is missing is
-    // known at once.
-    let deadline = Instant::now() + patience();
-    loop {
-        let status = ask()?.ended_with(1)?.json()?;
-        let mut hooks: Vec<String> = serde_json::from_value(status["hooks"].clone())?;
-        hooks.retain(|hook| hook != "listen");
-        ensure_eq!(hooks, left, "hooks");
-        let missing = status["missing"].to_string();
-        ensure!(missing.contains(gone), "{missing}");
-        ensure_eq!(status["selftest"]["ok"], false, "{status}");
-        let problem = status["selftest"]["problem"].as_str().unwrap_or_default();
-        ensure!(problem.contains(&format!("hook {gone} ")), "{problem}");
-        if problem.contains(words) {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "the hook is still alive");
-        thread::sleep(Duration::from_millis(5));
-    }
+    let status = agent.sandbox.portreeve(&["status", "--format", "json"])?;
+    let status = status.ended_with(1)?.json()?;
+    let mut hooks: Vec<String> = serde_json::from_value(status["hooks"].clone())?;
+    hooks.retain(|hook| hook != "listen");
+    ensure_eq!(hooks, left, "hooks");
+    let missing = status["missing"].to_string();
+    ensure!(missing.contains(gone), "{missing}");
+    ensure_eq!(status["selftest"]["ok"], false, "{status}");
+    let problem = status["selftest"]["problem"].as_str().unwrap_or_default();
+    let is_told = problem.contains(&format!("hook {gone} ")) && problem.contains(words);
+    ensure!(is_told, "{problem}");
     let text = agent.sandbox.portreeve(&["status"])?.ended_with(1)?;
     ensure!(text.stdout.contains("NOT PROVEN"), "{}", text.stdout);
     Ok(())

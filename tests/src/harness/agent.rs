@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
+    ptr,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -12,6 +13,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
+    errno::Errno,
+    libc,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -146,6 +149,18 @@ impl Agent<'_> {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// How many lines of its log have all of these words.
+    pub fn logged(&self, words: &[&str]) -> usize {
+        let log = self.log();
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        log.lines().filter(has_all).count()
+    }
+
+    /// Waits until a line of its log has all of these words.
+    pub fn wait_for_log(&self, words: &[&str]) -> Result<()> {
+        self.wait_until(&words.join(" ... "), |agent| agent.logged(words) > 0)
+    }
+
     /// Waits until `holds`, or says what it is that never came.
     pub fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<()> {
         let deadline = Instant::now() + patience();
@@ -204,6 +219,44 @@ impl Agent<'_> {
                 state.is_some_and(|state| state.starts_with('T'))
             })
         })
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> Result<u64> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()))?;
+        Ok(open.count() as u64)
+    }
+
+    /// Lets it open no descriptor with a number of `limit` or more.
+    pub fn limit_descriptors(&self, limit: u64) -> Result<()> {
+        let limit = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: limit,
+        };
+        let pid = i32::try_from(self.pid())?;
+        // SAFETY: the kernel reads `limit`, which outlives the call, and writes nothing.
+        let done =
+            unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, ptr::null_mut()) };
+        Errno::result(done).context("no limit can be set")?;
+        Ok(())
+    }
+
+    /// Processor time that it has used, in its threads, not its children.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        let (_, fields) = stat.rsplit_once(") ").context("no stat")?;
+        let ticks = fields.split(' ').skip(11).take(2);
+        let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+        // The kernel shows them in hundredths of a second, whatever its own are.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
+    /// Memory that it has, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next());
+        Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? * 1024)
     }
 
     /// Kills it; nothing of it can run any more.

@@ -23,8 +23,14 @@ pub fn raw(socket: &Path, request: &[u8]) -> Result<String> {
 
 /// Asks for a change, such as a reload: the whole reply.
 pub fn change(socket: &Path, request: &Value) -> Result<Value> {
-    let line = raw(socket, format!("{request}\n").as_bytes())?;
+    let line = raw(socket, &line(request))?;
     serde_json::from_str(&line).with_context(|| format!("no answer: {line:?}"))
+}
+
+/// The line that asks `request`.
+pub fn line(request: &Value) -> Vec<u8> {
+    let line = json!({"protocol": 1, "version": "test", "request": request});
+    format!("{line}\n").into_bytes()
 }
 
 /// Asks for a reload; fails unless it was applied. Returns the generation.

@@ -20,6 +20,7 @@ pub mod neighbour;
 pub mod pace;
 pub mod puppet;
 pub mod request;
+pub mod sabotage;
 pub mod sandbox;
 pub mod servant;
 pub mod server;

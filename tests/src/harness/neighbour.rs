@@ -29,6 +29,7 @@ const BPF_PROG_TYPE_CGROUP_SOCK: u32 = 9;
 const BPF_CGROUP_INET4_BIND: u32 = 8;
 const BPF_CGROUP_INET6_BIND: u32 = 9;
 const BPF_CGROUP_INET4_POST_BIND: u32 = 12;
+const BPF_CGROUP_INET6_POST_BIND: u32 = 13;
 
 /// bpf(2)'s number of `bpf_set_retval`.
 pub const SET_RETVAL: i32 = 187;
@@ -44,7 +45,7 @@ pub enum Always {
 
 /// A program on `bind4` or `bind6` of a cgroup; detached when dropped.
 pub struct Neighbour {
-    _link: OwnedFd,
+    pub(super) link: OwnedFd,
 }
 
 impl Neighbour {
@@ -97,7 +98,12 @@ impl Neighbour {
     /// Attaches a program that allows everything the old way: it stays until the cgroup
     /// is removed, and lets no other be attached there.
     pub fn attach_exclusively(cgroup: &Path) -> Result<()> {
-        let program = load(&[set(0, Always::Allow as i32), EXIT])?;
+        Self::attach_exclusively_to(BPF_CGROUP_INET4_BIND, cgroup)
+    }
+
+    /// The same on the hook of this number.
+    pub(super) fn attach_exclusively_to(attach_type: u32, cgroup: &Path) -> Result<()> {
+        let program = always_allowing(attach_type)?;
         let cgroup = File::open(cgroup)?;
         #[repr(C)]
         struct Attr {
@@ -109,7 +115,7 @@ impl Neighbour {
         let mut attr = Attr {
             target_fd: cgroup.as_raw_fd().cast_unsigned(),
             prog_fd: program.as_raw_fd().cast_unsigned(),
-            attach_type: BPF_CGROUP_INET4_BIND,
+            attach_type,
             flags: 0,
         };
         // SAFETY: the layout is BPF_PROG_ATTACH's; it holds no pointer.
@@ -138,7 +144,7 @@ impl Neighbour {
         // SAFETY: the layout is BPF_LINK_CREATE's; it holds no pointer.
         let link = unsafe { bpf(BPF_LINK_CREATE, &mut attr) };
         let link = owned(link.context("a neighbour's program can't be attached")?)?;
-        Ok(Self { _link: link })
+        Ok(Self { link })
     }
 }
 
@@ -190,6 +196,11 @@ fn refuses(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EINVAL))
 }
 
+/// A program that allows everything, on the hook of this number.
+pub(super) fn always_allowing(attach_type: u32) -> io::Result<OwnedFd> {
+    load_for(attach_type, &[set(0, Always::Allow as i32), EXIT])
+}
+
 /// A program on `bind4` of these instructions.
 fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
     load_for(BPF_CGROUP_INET4_BIND, instructions)
@@ -214,7 +225,7 @@ fn load_for(attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
     let license = c"GPL";
     let mut attr = Attr {
         prog_type: match attach_type {
-            BPF_CGROUP_INET4_POST_BIND => BPF_PROG_TYPE_CGROUP_SOCK,
+            BPF_CGROUP_INET4_POST_BIND | BPF_CGROUP_INET6_POST_BIND => BPF_PROG_TYPE_CGROUP_SOCK,
             _ => BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
         },
         insn_cnt: instructions.len() as u32,
@@ -310,7 +321,7 @@ fn verified_of(id: u32) -> Result<Option<u64>> {
     field_if_any(&program, "verified_insns:")
 }
 
-fn open(pin: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open(pin: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         pathname: u64,
@@ -333,7 +344,7 @@ fn open(pin: &Path) -> io::Result<OwnedFd> {
 ///
 /// `attr` must be laid out as the part of `union bpf_attr` that `command` reads,
 /// and every pointer in it must be valid for what the command does with it.
-unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+pub(super) unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes at `attr`, which is borrowed
     // for the call; the rest is the caller's promise.
     let result = unsafe {

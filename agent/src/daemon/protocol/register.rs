@@ -1,0 +1,105 @@
+//! What is told of reserved ports.
+
+use serde::{Deserialize, Serialize};
+
+/// One row of the register; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRow {
+    /// The port, of a range the first.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Who may have it, as written.
+    pub jobname: String,
+    /// Flag letters of port-control 6.1.
+    pub flags: String,
+    /// `enforce`; `audit`, if what it refuses is only told; `partly`, if that holds for
+    /// some of its ports.
+    pub mode: String,
+    /// The ports for which it holds, if it is `partly`, in the kernel's notation.
+    pub audited: Option<String>,
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// The address of BIND.
+    pub address: Option<String>,
+    /// The SAF resource.
+    pub saf: Option<String>,
+    /// The comment beside the entry.
+    pub description: Option<String>,
+    /// Its line in the profile.
+    pub line: u32,
+    /// The file it stands in.
+    pub file: String,
+    /// Which of the port's entries is looked at when, from 1.
+    pub order: u32,
+    /// Why it has that place.
+    pub closeness: String,
+    /// `blocked`, `closed`, `bound`, `open` or `contradicted`, of the ports, whichever of
+    /// their entries this is. `None` for UNRSV, and if the kernel lists no sockets.
+    pub state: Option<String>,
+    /// Who has it now: the first of `holders`.
+    pub holder: Option<PortHolder>,
+    /// Who has its ports now, one for each socket, in the order of the ports.
+    pub holders: Vec<PortHolder>,
+    /// How often it was refused since it is in force.
+    pub refusals: u64,
+    /// Who was refused its ports lately, as far as the agent keeps events; the last first.
+    pub refused: Vec<PortRefusal>,
+}
+
+/// A socket that has a port, and who has that; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortHolder {
+    /// The port.
+    pub port: u16,
+    /// The address it is bound to.
+    pub address: String,
+    /// Whether it listens; of UDP, whether anybody may send to it.
+    pub listens: bool,
+    /// Whether the policy would let the process have it now; `None` if no process is
+    /// to be seen.
+    pub rightful: Option<bool>,
+    /// Line of the entry that says so.
+    pub line: Option<u32>,
+    /// The process; `None` if none is to be seen.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
+    /// The jobs that it is to the policy, as events have them.
+    pub job: Option<String>,
+    /// systemd's unit whose cgroup it is in; of a socket unit's, that one.
+    pub unit: Option<String>,
+    /// Id of the container whose cgroup it is in.
+    pub container: Option<String>,
+    /// Its effective user; the socket's if no process is to be seen.
+    pub uid: u32,
+    /// When the process was started, as RFC 3339. Linux doesn't tell a socket's age.
+    pub since: Option<String>,
+    /// Other processes that have the same socket open.
+    pub shared_with: Vec<u32>,
+}
+
+/// Refusals of one caller for one reason; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRefusal {
+    /// The last time, as RFC 3339.
+    pub time: String,
+    /// The port, the last time.
+    pub port: u16,
+    /// `deny` or `would-deny`.
+    pub verdict: String,
+    /// The reason's id.
+    pub reason: String,
+    /// The process's name.
+    pub comm: Option<String>,
+    /// The job that it was.
+    pub job: Option<String>,
+    /// Its effective user.
+    pub uid: u32,
+    /// Its cgroup.
+    pub cgroup: String,
+    /// How often.
+    pub count: u64,
+}
