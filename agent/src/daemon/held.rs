@@ -80,7 +80,7 @@ impl Held<'_> {
             selftest: None,
             pending_confirm: None,
             agent: None,
-            version: text(&self.info.agent),
+            version: text(&self.info.head.agent),
         }
     }
 }

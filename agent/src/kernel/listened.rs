@@ -69,6 +69,11 @@ impl Listened {
         done.map_err(|error| refused(error.to_string()))
     }
 
+    /// The program, if it is loaded.
+    pub(super) fn program(&self) -> Option<&ProgramFd> {
+        self.program.as_ref().ok()
+    }
+
     /// Whether the hook is attached.
     pub fn is_attached(&self) -> bool {
         is_attached(&self.pins)

@@ -7,9 +7,9 @@ use std::{
 };
 
 use portreeve_common::abi::{
-    self, ABI_VERSION, Active, BindAddress, Entry, Generation, Info, MAX_ADDRESSES, MAX_ENTRIES,
-    MAX_GLOBS, MAX_MATCHERS, Matcher, Mode, PATH_LEN, PROTOCOLS, SLOTS, Slot, Unreserved,
-    VERSION_LEN, names,
+    self, ABI_VERSION, Active, BindAddress, Entry, Generation, HANDOVER, Info, MAX_ADDRESSES,
+    MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher, Mode, PATH_LEN, PROTOCOLS, SLOTS, Slot,
+    Unreserved, VERSION_LEN, names,
 };
 use portreeve_common::jobname::Glob;
 
@@ -68,6 +68,8 @@ pub struct Tables {
     grace: Grace,
     /// Whether no program can still be reading the idle half.
     idle_is_quiet: bool,
+    /// The number of the last publication in a set of another layout.
+    continues: u32,
 }
 
 impl Tables {
@@ -92,7 +94,13 @@ impl Tables {
             grace: Grace::new().map_err(KernelError::io("can't make the maps to wait on"))?,
             // A predecessor may have died right after its last publication.
             idle_is_quiet: false,
+            continues: 0,
         })
+    }
+
+    /// Lets publications be numbered on from `generation`, that of another set.
+    pub fn go_on_from(&mut self, generation: u32) {
+        self.continues = generation;
     }
 
     /// What is in force.
@@ -102,8 +110,10 @@ impl Tables {
 
     /// What tells the policy in force from every other; zeros if there is none.
     pub fn policy_hash(&self) -> [u8; 32] {
-        let generation = generation_in_force(&self.info(), self.active());
-        generation.map_or([0; 32], |generation| generation.policy_hash)
+        match self.active() {
+            Active::NONE => [0; 32],
+            active => self.info().head.policy_hashes[active.half() as usize],
+        }
     }
 
     /// What the maps are and who filled them.
@@ -114,9 +124,10 @@ impl Tables {
     /// Declares the set of maps and hooks complete, so that a later agent adopts it.
     pub fn complete(&self, scope_netns: u64) {
         let mut info = self.info.read(0);
-        info.abi = ABI_VERSION;
+        info.head.abi = ABI_VERSION;
+        info.head.handover = HANDOVER;
         info.scope_netns = scope_netns;
-        info.agent = padded::<VERSION_LEN>(env!("CARGO_PKG_VERSION"));
+        info.head.agent = padded::<VERSION_LEN>(env!("CARGO_PKG_VERSION"));
         self.info.write(0, &[info]);
     }
 
@@ -143,7 +154,11 @@ impl Tables {
             Active::NONE => 0,
             active => 1 - active.half(),
         };
-        let number = before.generation().max(self.last_number()) + 1;
+        let number = before
+            .generation()
+            .max(self.last_number())
+            .max(self.continues)
+            + 1;
         // What can fail comes first.
         self.jobs.fill(half, publication.jobs, image)?;
         self.slots.write(half * SLOTS, &image.slots);
@@ -155,12 +170,12 @@ impl Tables {
         let carried = self.carry_refusals(before, half, publication);
 
         let mut info = self.info.read(0);
+        info.head.policy_hashes[half as usize] = publication.policy_hash;
         info.halves[half as usize] = Generation {
             published: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             profile_hash: publication.profile_hash,
-            policy_hash: publication.policy_hash,
             profile: padded_tail(publication.profile),
             entries: image.entries.len() as u32,
             number,
