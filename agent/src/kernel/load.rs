@@ -108,11 +108,11 @@ impl Kernel {
                 check_cgroup(options)?;
                 // What an agent left that was killed while it took over.
                 options.pins.own_set().remove()?;
-                options.pins.create()?;
+                options.pins.create_folders()?;
             }
             Found::Nothing => {
                 options.pins.clear()?;
-                options.pins.create()?;
+                options.pins.create_folders()?;
             }
         }
         let up = Self::load(object, &offsets, options, found.clone(), lock);

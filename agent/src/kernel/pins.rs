@@ -73,7 +73,7 @@ impl Pins {
         self.base.join(LINKS).join(name)
     }
 
-    /// Makes the directories, readable by root only.
+    /// Makes the directory, readable by root only.
     ///
     /// # Errors
     ///
@@ -90,22 +90,18 @@ impl Pins {
                 path: existing.into(),
             });
         }
-        for directory in [
-            self.base.clone(),
-            self.own_set().folder().into(),
-            self.base.join(SHARED),
-            self.base.join(LINKS),
-        ] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&directory)
-                .map_err(KernelError::io(format!(
-                    "can't make {}",
-                    directory.display()
-                )))?;
-        }
-        Ok(())
+        make(&self.base)
+    }
+
+    /// Makes the folders in it.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn create_folders(&self) -> Result<(), KernelError> {
+        make(self.own_set().folder())?;
+        make(&self.base.join(SHARED))?;
+        make(&self.base.join(LINKS))
     }
 
     /// Takes the right to change the pins.
@@ -219,4 +215,15 @@ impl Pins {
             _ => Ok(()),
         }
     }
+}
+
+fn make(directory: &Path) -> Result<(), KernelError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(KernelError::io(format!(
+            "can't make {}",
+            directory.display()
+        )))
 }

@@ -35,9 +35,11 @@ mod restrictions;
 mod saf;
 mod selftest;
 mod sharing;
+mod storm;
 mod suggest;
 mod survival;
 mod systemd_units;
+mod takeover;
 mod traces;
 mod unreserved;
 mod users;
@@ -66,6 +68,9 @@ const LISTEN: &[Need] = &[Need::Hooks, Need::BpfLsm];
 const SUBJECTS: &[Subject] = &[
     // What takes longest comes first; the others run beside it.
     ("publishing", HOOKS, publishing::TESTS),
+    ("storm", GRANTS, storm::TESTS),
+    ("takeover", HOOKS, takeover::TESTS),
+    ("takeover", LISTEN, takeover::WITH_LSM),
     ("verdicts", HOOKS, verdicts::TESTS),
     ("policies", HOOKS, policies::TESTS),
     ("cgroups", HOOKS, cgroups::TESTS),
