@@ -55,7 +55,11 @@ fn run() -> Result<(), Error> {
     // Outside the profile's folder, so that debug and release share it; and a
     // target directory of its own, because cargo holds the lock on ours.
     let target_dir = target_dir(&out).join("ebpf");
-    let object = object::build(root, &target_dir, &target, &embedded)
+    let features: &[&str] = match env::var_os("CARGO_FEATURE_OTHER_LAYOUT") {
+        Some(_) => &["other-layout"],
+        None => &[],
+    };
+    let object = object::build(root, &target_dir, &target, features, &embedded)
         .map_err(|error| format!("{error:#}"))?;
 
     for line in object.remarks.lines() {

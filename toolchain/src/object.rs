@@ -27,7 +27,13 @@ pub struct Object {
 /// Builds [`PACKAGE`] of the workspace at `root`, for `target`, below
 /// `target_dir`, into the file `object`. The error has the compiler's own
 /// words.
-pub fn build(root: &Path, target_dir: &Path, target: &Target, object: &Path) -> Result<Object> {
+pub fn build(
+    root: &Path,
+    target_dir: &Path,
+    target: &Target,
+    features: &[&str],
+    object: &Path,
+) -> Result<Object> {
     let kit = Kit::find()?;
     let route = kit.compiler.route;
     // A folder each, or every change of route would rebuild everything.
@@ -38,6 +44,7 @@ pub fn build(root: &Path, target_dir: &Path, target: &Target, object: &Path) -> 
     let mut cargo = kit.cargo_build(&target_dir, target)?;
     cargo
         .args(["--quiet", "--locked", "--package", PACKAGE])
+        .args(["--features", &features.join(",")])
         .current_dir(root)
         .stdin(Stdio::null());
     let shown = show(&cargo);

@@ -101,21 +101,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Puts the policy of `start` in force on the hooks of `side`.
-    ///
-    /// # Errors
-    ///
-    /// See [`Tables::publish`], [`Pool::admit`] and [`Store::prepare`];
-    /// [`KernelError::Executables`] if one can't be recognised any more.
-    pub fn start(
-        side: KernelSide,
-        source: Source,
-        store: Store,
-        start: Start,
-    ) -> Result<Self, ChangeError> {
+    /// With the hooks of `side`, on which `policy` is to be put in force by
+    /// [`Self::begin`].
+    pub fn new(side: KernelSide, source: Source, store: Store, policy: &Rc<Policy>) -> Self {
         let features = side.kernel.features;
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
-        let agent = Self {
+        Self {
             kernel: RefCell::new(Some(side.kernel)),
             tables: RefCell::new(side.tables),
             pool: RefCell::new(PoolKeeper::new(side.pool)),
@@ -128,7 +119,7 @@ impl Agent {
             files: FileKeeper::default(),
             not_taken_back: RefCell::new(None),
             waiting: RefCell::new(None),
-            policy: RefCell::new(Rc::clone(&start.policy)),
+            policy: RefCell::new(Rc::clone(policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
             drift: RefCell::default(),
@@ -137,27 +128,57 @@ impl Agent {
             detached: Cell::new(false),
             tally: Arc::default(),
             backlog: Cell::new(false),
-        };
+        }
+    }
+
+    /// Puts the policy of `start` in force. Hooks with the tables of another layout are
+    /// taken over then.
+    ///
+    /// # Errors
+    ///
+    /// See [`Tables::publish`], [`Pool::admit`] and [`Store::prepare`];
+    /// [`KernelError::Executables`] if one can't be recognised any more. What was in
+    /// force still is.
+    pub fn begin(&self, start: Start) -> Result<(), ChangeError> {
         let policy = start.policy;
         let kept = match &start.held {
             Some(held) if Rc::ptr_eq(held, &policy) => every_entry(&policy),
             Some(held) => kept_entries(held, &policy),
             None => Vec::new(),
         };
-        let known = agent.tables.borrow().executables()?;
-        agent.executables.recover(&policy, &known);
+        let known = self.tables.borrow().executables()?;
+        self.executables.recover(&policy, &known);
         let until = start.pending.as_ref().map(|pending| pending.until.clone());
-        agent.publish(policy, &kept, until, Occasion::Wanted)?;
-        *agent.pending.borrow_mut() = start.pending;
-        *agent.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
+        self.publish(policy, &kept, until, Occasion::Wanted)?;
+        *self.pending.borrow_mut() = start.pending;
+        *self.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
         // What a killed agent has missed is news; what was not confirmed, or waits for
         // its users to be known, is not.
-        agent.files.note(match start.why {
-            None | Some(Why::Kept) => agent.policy().files.seen(),
-            Some(Why::NotConfirmed | Why::NoAccounts) => watched::present(&agent.source),
+        self.files.note(match start.why {
+            None | Some(Why::Kept) => self.policy().files.seen(),
+            Some(Why::NotConfirmed | Why::NoAccounts) => watched::present(&self.source),
         });
-        agent.follow_files();
-        Ok(agent)
+        self.follow_files();
+        match self.kernel.borrow().as_ref() {
+            Some(kernel) => Ok(kernel.take_over()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps what was taken over of another layout's agent.
+    pub fn keep(&self) {
+        if let Some(kernel) = self.kernel.borrow().as_ref()
+            && let Err(error) = kernel.keep()
+        {
+            log::error!("something is left of the earlier agent: {error}");
+        }
+    }
+
+    /// Gives back what was taken over, if it isn't kept yet.
+    pub fn give_back(&self) {
+        if let Some(kernel) = self.kernel.borrow().as_ref() {
+            kernel.give_back();
+        }
     }
 
     /// The policy in force.

@@ -117,7 +117,8 @@ impl Agent {
             return Ok(false);
         };
         let had_it = kernel.listened.is_attached();
-        if policy.destroys_listeners() {
+        // Until the hooks are taken over, it judges by the tables of another layout.
+        if policy.destroys_listeners() && !(had_it && kernel.is_taking_over()) {
             kernel.listened.attach(&self.attach)?;
         }
         Ok(had_it)

@@ -91,7 +91,9 @@ pub async fn serve(listener: UnixListener, agent: Rc<Agent>, detached: Rc<Notify
             Err(error) => {
                 // Out of descriptors, most likely: others have to hang up first.
                 if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
-                    log::warn!("control socket: {error}");
+                    log::warn!(
+                        "control socket: clients have to wait: {error}; if they wait long, raise LimitNOFILE= of the agent's unit"
+                    );
                     told = Some(Instant::now());
                 }
                 clients.tighten();

@@ -83,7 +83,7 @@ impl Held<'_> {
             pending_confirm: None,
             reload: None,
             agent: None,
-            version: text(&self.info.agent),
+            version: text(&self.info.head.agent),
         }
     }
 }

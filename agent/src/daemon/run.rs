@@ -30,7 +30,7 @@ use crate::{
         cgroup::AttachPoint,
         features::Features,
         load::{Kernel, Options, Up, take_away},
-        pins::Pins,
+        pins::{Found, Pins},
         stream,
     },
     policy::source::Source,
@@ -114,7 +114,7 @@ async fn main(options: RunOptions) -> Result<()> {
         features,
         trace: options.trace,
     })?;
-    let adopted = up.kernel.adopted;
+    let found = up.kernel.found.clone();
     let Up {
         kernel,
         tables,
@@ -124,7 +124,7 @@ async fn main(options: RunOptions) -> Result<()> {
         traces,
     } = up;
     let pinned = pins.clone();
-    let mut undo = Undo(if adopted { None } else { Some(pins) });
+    let mut undo = Undo((found == Found::Nothing).then_some(pins));
     let listener = control::listen(&options.socket)?;
     let side = KernelSide {
         kernel,
@@ -134,12 +134,17 @@ async fn main(options: RunOptions) -> Result<()> {
         attach,
     };
     let why = options.start.why;
-    let agent = Rc::new(Agent::start(
+    let (first, then) = match &found {
+        Found::Other(_) => options.start.held_first(),
+        _ => (options.start, None),
+    };
+    let agent = Rc::new(Agent::new(
         side,
         options.source,
         options.store,
-        options.start,
-    )?);
+        &first.policy,
+    ));
+    agent.begin(first)?;
     let told = destroyer::start(pinned, began, own_netns, Arc::clone(&agent.tally))
         .context("can't start the thread that destroys listeners")?;
     agent.log.borrow_mut().print = options.print;
@@ -151,16 +156,16 @@ async fn main(options: RunOptions) -> Result<()> {
     tokio::task::spawn_local(follow_executables(Rc::clone(&agent)));
     tokio::task::spawn_local(Rc::clone(&agent).watch_files());
 
-    let proof = agent.prove().await;
-    if let Some(problem) = proof.problem {
+    if let Err(error) = prove(&agent, then).await {
+        agent.give_back();
         let _ = std::fs::remove_file(&options.socket);
-        return Err(NotProven(problem).into());
+        return Err(error);
     }
     undo.0 = None;
     if let Some(why) = why {
         tell(why, &agent);
     }
-    ready(&agent, adopted);
+    ready(&agent, &found);
     let detached = Rc::new(Notify::new());
     tokio::task::spawn_local(control::serve(
         listener,
@@ -208,6 +213,19 @@ async fn main(options: RunOptions) -> Result<()> {
         log::info!("enforcement has ended on request");
     } else {
         log::info!("the agent ends; the policy stays in force until `portreeve detach`");
+    }
+    Ok(())
+}
+
+/// Proves that the hooks do what was asked for. Only then what was taken over from an agent
+/// with another layout is kept, and another policy, `then`, put in force on it.
+async fn prove(agent: &Agent, then: Option<Start>) -> Result<()> {
+    let proven = |problem: Option<String>| problem.map_or(Ok(()), |it| Err(NotProven(it)));
+    proven(agent.prove().await.problem)?;
+    agent.keep();
+    if let Some(start) = then {
+        agent.begin(start)?;
+        proven(agent.prove().await.problem)?;
     }
     Ok(())
 }
@@ -273,7 +291,7 @@ fn tell(why: Why, agent: &Agent) {
 }
 
 /// Says that the mode asked for is proven: one line, and systemd is told.
-fn ready(agent: &Agent, adopted: bool) {
+fn ready(agent: &Agent, found: &Found) {
     agent.tend_hooks();
     match agent.status() {
         Ok(status) => {
@@ -285,10 +303,13 @@ fn ready(agent: &Agent, adopted: bool) {
                 status.profile.path,
                 status.hooks.join(" "),
                 status.attach.path.unwrap_or_default(),
-                if adopted {
-                    ", taken over from an earlier agent"
-                } else {
-                    ""
+                match found {
+                    Found::Nothing => String::new(),
+                    Found::Complete => ", taken over from an earlier agent".into(),
+                    Found::Other(other) => format!(
+                        ", taken over from portreeve {} with map layout {}",
+                        other.agent, other.abi
+                    ),
                 }
             ));
         }

@@ -28,6 +28,25 @@ pub struct Start {
     pub why: Option<Why>,
 }
 
+impl Start {
+    /// In two steps, if what the kernel has is known and another policy than what is to be:
+    /// an agent that takes over from one with another layout begins with the same policy.
+    pub fn held_first(self) -> (Self, Option<Self>) {
+        match &self.held {
+            Some(held) if !Rc::ptr_eq(held, &self.policy) => {
+                let first = Self {
+                    policy: Rc::clone(held),
+                    held: Some(Rc::clone(held)),
+                    pending: None,
+                    why: None,
+                };
+                (first, Some(self))
+            }
+            _ => (self, None),
+        }
+    }
+}
+
 /// Why a policy is not what the files say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {

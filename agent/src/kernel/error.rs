@@ -50,11 +50,25 @@ pub enum KernelError {
         /// The directory of the pins.
         path: PathBuf,
     },
-    /// Pinned maps of another layout are there.
+    /// A policy is in force by maps of another layout; an agent would take over.
     #[error(
-        "the policy in force at {path} was loaded by portreeve {agent} with map layout {found}, and this agent has layout {ours}; it stays in force. Run that version, or `portreeve detach` with it first"
+        "the policy in force at {path} was loaded by portreeve {agent} with map layout {found}, and this one has layout {ours}; ask that version, or `portreeve run` of this one to take over from it"
     )]
-    OtherAbi {
+    OtherLayout {
+        /// The directory of the pins.
+        path: PathBuf,
+        /// Layout of the pinned maps.
+        found: u32,
+        /// Layout of this agent.
+        ours: u32,
+        /// Version of the agent that made them.
+        agent: String,
+    },
+    /// The same, and no agent of this version can take over.
+    #[error(
+        "the policy in force at {path} was loaded by portreeve {agent} with map layout {found}, from which this agent, with layout {ours}, can't take over; it stays in force. Run that version, or `portreeve detach` first"
+    )]
+    NoHandover {
         /// The directory of the pins.
         path: PathBuf,
         /// Layout of the pinned maps.

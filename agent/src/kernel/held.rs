@@ -1,6 +1,6 @@
 //! What the kernel holds, read from the pins where no agent answers.
 
-use portreeve_common::abi::{Active, Info, names};
+use portreeve_common::abi::{ABI_VERSION, Active, Info, names};
 
 use super::{
     KernelError,
@@ -32,8 +32,10 @@ pub struct Held {
 /// What tells the policy in force from every other. `None` if there is none, or nobody
 /// can tell.
 pub fn policy_in_force(pins: &Pins) -> Option<[u8; 32]> {
-    if pins.inspect().ok()? == Found::Nothing {
-        return None;
+    match pins.inspect().ok()? {
+        Found::Nothing => return None,
+        Found::Other(other) => return Some(other.policy_hash),
+        Found::Complete => {}
     }
     let tables = Tables::open(pins).ok()?;
     tables.active().mode().map(|_| tables.policy_hash())
@@ -47,10 +49,18 @@ pub fn policy_in_force(pins: &Pins) -> Option<[u8; 32]> {
 /// being read.
 pub fn held(pins: &Pins) -> Result<Held, KernelError> {
     requirements::root("reading the policy in force")?;
-    if !pins.base().exists() || pins.inspect()? == Found::Nothing {
-        return Err(KernelError::NothingPinned {
-            path: pins.base().into(),
-        });
+    let path = pins.base();
+    match pins.inspect()? {
+        Found::Complete => {}
+        Found::Nothing => return Err(KernelError::NothingPinned { path: path.into() }),
+        Found::Other(other) => {
+            return Err(KernelError::OtherLayout {
+                path: path.into(),
+                found: other.abi,
+                ours: ABI_VERSION,
+                agent: other.agent,
+            });
+        }
     }
     let tables = Tables::open(pins)?;
     let counters = counters::open(pins)?;

@@ -1,8 +1,8 @@
 //! The hooks as they are attached, and who else is on them.
 
-use std::os::fd::AsFd as _;
+use std::{io, os::fd::AsFd as _};
 
-use aya::programs::loaded_programs;
+use aya::programs::{ProgramFd, ProgramInfo, loaded_programs};
 use portreeve_common::abi::names;
 use serde::{Deserialize, Serialize};
 
@@ -99,10 +99,28 @@ fn neighbours_of(
         .collect()
 }
 
+/// The program that link `name` runs.
+pub(super) fn program_of(pins: &Pins, name: &str) -> Result<ProgramFd, KernelError> {
+    let id = target_of(pins, name)?.program;
+    program(id).ok_or_else(|| {
+        KernelError::io(format!("can't find the program of hook {name}"))(
+            io::ErrorKind::NotFound.into(),
+        )
+    })
+}
+
+/// The program of that id, if it still is.
+pub(super) fn program(id: u32) -> Option<ProgramFd> {
+    program_info(id)?.fd().ok()
+}
+
+fn program_info(id: u32) -> Option<ProgramInfo> {
+    let mut loaded = loaded_programs().filter_map(Result::ok);
+    loaded.find(|info| info.id() == id)
+}
+
 fn program_name(id: u32) -> String {
-    loaded_programs()
-        .filter_map(Result::ok)
-        .find(|info| info.id() == id)
+    program_info(id)
         .and_then(|info| info.name_as_str().map(str::to_owned))
         .unwrap_or_default()
 }

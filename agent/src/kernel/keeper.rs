@@ -229,7 +229,8 @@ impl Keeper {
                 message: chain(&error),
             }),
         };
-        let maps = names::PINNED_MAPS.into_iter().map(held);
+        let names = names::SHARED_MAPS.into_iter().chain(names::PINNED_MAPS);
+        let maps = names.map(held);
         Ok(Self {
             pins: pins.clone(),
             lock,
@@ -274,7 +275,7 @@ impl Keeper {
             if !is_there {
                 self.lock = self.pins.lock()?;
             }
-            Ok(())
+            self.pins.create_folders()
         });
         Some(Lapse {
             of: format!("directory {}", self.pins.base().display()),

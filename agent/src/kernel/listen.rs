@@ -6,16 +6,18 @@
 //! replaces that element: every listen is judged once, by the old program or by the
 //! new one.
 
+use std::os::fd::AsFd as _;
+
 use aya::{
     Btf, Ebpf,
     maps::{Map, MapData, MapError, ProgramArray},
     pin::PinError,
-    programs::{Lsm, Program, ProgramError, links::FdLink},
+    programs::{Lsm, Program, ProgramError, ProgramFd, links::FdLink},
 };
 use portreeve_common::abi::names;
 use thiserror::Error;
 
-use super::{btf::Offsets, error::chain, lsm::BpfLsm, pins::Pins, sys};
+use super::{btf::Offsets, error::chain, hooks, lsm::BpfLsm, pins::Pins, sys};
 
 /// The kernel's name of it.
 const HOOK: &str = "socket_listen";
@@ -43,16 +45,30 @@ enum Failure {
 }
 
 /// Lets `ebpf`'s program judge at listen, if the kernel asks it. What keeps it from
-/// that goes into the log: only a policy that needs it minds.
-pub(super) fn bring_up(ebpf: &mut Ebpf, offsets: &Offsets, pins: &Pins) {
+/// that goes into the log: only a policy that needs it minds. If the one that judges
+/// is to stay for now, the new one is returned instead.
+pub(super) fn bring_up(
+    ebpf: &mut Ebpf,
+    offsets: &Offsets,
+    pins: &Pins,
+    stays: bool,
+) -> Option<ProgramFd> {
     if let Some(problem) = BpfLsm::of_host().problem() {
         log::debug!("nothing is judged at listen: {problem}");
-    } else if let Err(error) = attach(ebpf, offsets, pins) {
-        log::warn!("nothing can be judged at listen: {}", chain(&error));
+        return None;
     }
+    attach(ebpf, offsets, pins, stays).unwrap_or_else(|error| {
+        log::warn!("nothing can be judged at listen: {}", chain(&error));
+        None
+    })
 }
 
-fn attach(ebpf: &mut Ebpf, offsets: &Offsets, pins: &Pins) -> Result<(), Failure> {
+fn attach(
+    ebpf: &mut Ebpf,
+    offsets: &Offsets,
+    pins: &Pins,
+    stays: bool,
+) -> Result<Option<ProgramFd>, Failure> {
     if let Some((record, field)) = offsets.missing_at_listen() {
         return Err(Failure::NoField { record, field });
     }
@@ -67,8 +83,12 @@ fn attach(ebpf: &mut Ebpf, offsets: &Offsets, pins: &Pins) -> Result<(), Failure
     }
     let judge = judge.fd()?.try_clone()?;
     let pin = pins.link(names::LISTEN);
+    if pin.exists() && stays {
+        return Ok(Some(judge));
+    }
     if pin.exists() {
-        return Ok(table(pins)?.set(0, &judge, 0)?);
+        table(pins)?.set(0, &judge, 0)?;
+        return Ok(None);
     }
     let attached = program(ebpf, names::LISTEN)?;
     attached.load(HOOK, &btf)?;
@@ -76,7 +96,19 @@ fn attach(ebpf: &mut Ebpf, offsets: &Offsets, pins: &Pins) -> Result<(), Failure
     let id = attached.attach()?;
     let link: FdLink = attached.take_link(id)?.into();
     link.pin(&pin)?;
-    Ok(())
+    Ok(None)
+}
+
+/// The program that judges, if there is one.
+pub(super) fn judge_of(pins: &Pins) -> Option<ProgramFd> {
+    let table = sys::open_pin(&pins.map(names::LISTENING)).ok()?;
+    hooks::program(sys::program_in(table.as_fd(), 0).ok()?)
+}
+
+/// Lets `judge` judge.
+pub(super) fn set_judge(pins: &Pins, judge: &ProgramFd) -> Result<(), String> {
+    let mut table = table(pins).map_err(|error| chain(&error))?;
+    table.set(0, judge, 0).map_err(|error| chain(&error))
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Lsm, Failure> {

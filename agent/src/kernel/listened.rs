@@ -5,7 +5,7 @@ use std::{cell::RefCell, fs, os::fd::AsFd as _};
 
 use aya::{
     Ebpf,
-    programs::{Program, ProgramError},
+    programs::{Program, ProgramError, ProgramFd},
 };
 use portreeve_common::abi::names;
 
@@ -84,16 +84,34 @@ impl Listened {
             }
         };
         done.map_err(|error| refused(error.to_string()))?;
-        let on = on.try_clone().map_err(|error| refused(error.to_string()))?;
-        let link = KeptLink::hold(names::LISTENED, &self.pins, Some(on))?;
-        *self.kept.borrow_mut() = Some(link);
-        Ok(())
+        self.hold()
     }
 
     /// Looks whether what this agent attached to `attach` still is, and mends what isn't.
     pub(super) fn tend(&self, attach: &AttachPoint) -> Option<Lapse> {
         let mut kept = self.kept.borrow_mut();
         kept.as_mut()?.tend(&self.pins, attach)
+    }
+
+    /// The program, if it is loaded.
+    pub(super) fn program(&self) -> Option<&ProgramFd> {
+        self.program.as_ref().ok().map(|on| &on.program)
+    }
+
+    /// Holds the link that is pinned, if it is attached; it runs the program.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Io`] if it can't be held.
+    pub(super) fn hold(&self) -> Result<(), KernelError> {
+        if let (Ok(on), true) = (&self.program, self.is_attached()) {
+            let on = on
+                .try_clone()
+                .map_err(KernelError::io("can't double a descriptor"))?;
+            let link = KeptLink::hold(names::LISTENED, &self.pins, Some(on))?;
+            *self.kept.borrow_mut() = Some(link);
+        }
+        Ok(())
     }
 
     /// Whether the hook is attached.

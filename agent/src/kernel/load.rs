@@ -1,23 +1,13 @@
 //! Loading, attaching, adopting and detaching the hooks.
 
-use std::{
-    cell::RefCell,
-    fs::File,
-    os::fd::{AsFd as _, BorrowedFd},
-};
+use std::{cell::RefCell, os::fd::AsFd as _};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{MapData, PerCpuArray, RingBuf},
-    programs::{
-        CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, ProgramFd,
-        ProgramInfo,
-        links::{FdLink, LinkError},
-    },
 };
 use aya_log::EbpfLogger;
 use portreeve_common::abi::{globals, names};
-use thiserror::Error;
 
 use super::{
     KernelError,
@@ -25,14 +15,16 @@ use super::{
     cgroup::AttachPoint,
     error::chain,
     features::Features,
-    hooks::{ATTACH_TYPES, HOOKS, Neighbour, attached, cgroup_of, neighbours},
+    handover::Handover,
+    hooks::{HOOKS, Neighbour, attached, cgroup_of, neighbours},
     identify::Identifier,
-    keeper::{Keeper, KeptLink, Lapse, OnCgroup},
+    keeper::{Keeper, Lapse},
     listen,
     listened::{self, Listened},
     object,
     pins::{Found, Lock, Pins},
     pool::Pool,
+    programs,
     repeats::RepeatTable,
     requirements, sys,
     tables::Tables,
@@ -63,11 +55,13 @@ pub struct Kernel {
     pub repeats: RefCell<RepeatTable>,
     /// The hook for listen without the BPF LSM.
     pub listened: Listened,
-    /// Whether hooks of an earlier agent were adopted.
-    pub adopted: bool,
+    /// What was there before.
+    pub found: Found,
     /// What the programs were told that the kernel has.
     pub features: Features,
     pins: Pins,
+    /// Until the hooks of another layout's agent are taken over.
+    handover: RefCell<Option<Handover>>,
     keeper: RefCell<Keeper>,
 }
 
@@ -88,8 +82,9 @@ pub struct Up {
 }
 
 impl Kernel {
-    /// Brings the hooks up, or takes over those that are there without a moment's
-    /// gap. New hooks judge nothing until [`Tables::publish`]. The caller has made sure
+    /// Brings the hooks up, or adopts those that are there without a moment's
+    /// gap. New hooks judge nothing until [`Tables::publish`]. Hooks with the tables of another
+    /// layout stay as they are until [`Self::take_over`]. The caller has made sure
     /// of [`requirements::helpers`].
     ///
     /// # Errors
@@ -102,21 +97,33 @@ impl Kernel {
         let offsets = Offsets::of_running_kernel(options.features)?;
         options.pins.create()?;
         let lock = options.pins.lock()?;
-        let adopted = match options.pins.inspect()? {
+        let found = options.pins.inspect()?;
+        match &found {
             Found::Complete => {
                 check_cgroup(options)?;
-                true
+                for set in options.pins.other_sets()? {
+                    set.remove()?;
+                }
+            }
+            Found::Other(_) => {
+                check_cgroup(options)?;
+                // What an agent left that was killed while it took over.
+                options.pins.own_set().remove()?;
+                options.pins.create_folders()?;
             }
             Found::Nothing => {
                 options.pins.clear()?;
-                options.pins.create()?;
-                false
+                options.pins.create_folders()?;
             }
-        };
-        let up = Self::load(object, &offsets, options, adopted, lock);
-        if up.is_err() && !adopted {
+        }
+        let up = Self::load(object, &offsets, options, found.clone(), lock);
+        if up.is_err() {
             // The error that counts is the first one.
-            let _ = take_away(options.pins);
+            let _ = match found {
+                Found::Complete => Ok(()),
+                Found::Other(_) => options.pins.own_set().remove(),
+                Found::Nothing => take_away(options.pins),
+            };
         }
         up
     }
@@ -125,7 +132,7 @@ impl Kernel {
         object: &[u8],
         offsets: &Offsets,
         options: &Options<'_>,
-        adopted: bool,
+        found: Found,
         lock: Lock,
     ) -> Result<Up, KernelError> {
         let mut ebpf = load_object(object, offsets, options)?;
@@ -138,18 +145,29 @@ impl Kernel {
             None
         };
         // Before any hook changes hands: pinned tables that are not as they should be.
-        let tables = Tables::open(options.pins)?;
+        let mut tables = Tables::open(options.pins)?;
         let pool = Pool::open(options.pins)?;
         let identifier = Identifier::load(&mut ebpf)?;
         for name in HOOKS {
-            load_program(&mut ebpf, name)?;
+            programs::load(&mut ebpf, name)?;
         }
+        let is_other = matches!(found, Found::Other(_));
         for name in HOOKS {
-            attach(&mut ebpf, name, options)?;
+            if !(is_other && options.pins.link(name).exists()) {
+                programs::attach(&mut ebpf, name, options.pins, options.attach)?;
+            }
         }
-        listen::bring_up(&mut ebpf, offsets, options.pins);
-        let keeper = keeper(&mut ebpf, options.pins, lock)?;
+        let judge = listen::bring_up(&mut ebpf, offsets, options.pins, is_other);
+        let keeper = programs::keeper(&mut ebpf, options.pins, lock)?;
         let listened = Listened::load(&mut ebpf, offsets, options.pins);
+        let handover = match &found {
+            Found::Other(other) => {
+                tables.go_on_from(other.generation);
+                let hooks = programs::all(&mut ebpf, &listened)?;
+                Some(Handover::new(options.pins, other.clone(), hooks, judge))
+            }
+            _ => None,
+        };
         tables.complete(options.scope_netns);
         let counters = take(&mut ebpf, names::COUNTERS)?;
         let repeats = take(&mut ebpf, names::REPEATS)?;
@@ -158,9 +176,10 @@ impl Kernel {
             counters,
             repeats: RefCell::new(repeats),
             listened,
-            adopted,
+            found,
             features: options.features,
             pins: options.pins.clone(),
+            handover: RefCell::new(handover),
             keeper: RefCell::new(keeper),
         };
         Ok(Up {
@@ -171,6 +190,56 @@ impl Kernel {
             events,
             traces,
         })
+    }
+
+    /// Whether hooks with the tables of another layout are still to be taken over.
+    pub fn is_taking_over(&self) -> bool {
+        self.handover.borrow().is_some()
+    }
+
+    /// Lets the hooks of another layout's agent judge by this one's tables, in which a
+    /// policy is in force. It can be given back until [`Self::keep`].
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; then all is as it was.
+    pub fn take_over(&self) -> Result<(), KernelError> {
+        let mut handover = self.handover.borrow_mut();
+        let Some(switching) = handover.as_mut() else {
+            return Ok(());
+        };
+        let done = switching.switch().and_then(|()| self.listened.hold());
+        if done.is_err() {
+            handover.take();
+        }
+        done
+    }
+
+    /// Gives the hooks back to the tables of the other layout, if they were taken over
+    /// and not kept.
+    pub fn give_back(&self) {
+        self.handover.take();
+    }
+
+    /// Keeps what was taken over: the other layout's tables go.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, if something of them is left.
+    pub fn keep(&self) -> Result<(), KernelError> {
+        let Some(handover) = self.handover.take() else {
+            return Ok(());
+        };
+        let from = handover.from().clone();
+        let events = handover.finish()?;
+        if events != 0 {
+            log::warn!(
+                "{events} events that nobody had taken in are lost: they are in the layout {} of portreeve {}",
+                from.abi,
+                from.agent
+            );
+        }
+        Ok(())
     }
 
     /// Hooks whose link is pinned and attached.
@@ -227,10 +296,8 @@ impl Kernel {
 pub fn detach_without_agent(pins: &Pins) -> Result<(), KernelError> {
     requirements::root("`portreeve detach`")?;
     let _lock = pins.lock()?;
-    // One store for all hooks, if the tables are ours; else the links go one by one.
-    if let Ok(tables) = Tables::open(pins) {
-        tables.withdraw();
-    }
+    // One store for all hooks.
+    pins.withdraw();
     take_away(pins)
 }
 
@@ -290,7 +357,7 @@ fn load_object(
         .override_global(globals::OWN_NETNS, &options.own_netns, true)
         .override_global(globals::SCOPE_CGROUP, &options.attach.id, true)
         .override_global(aya_log::LEVEL, &log_level, true);
-    for name in names::PINNED_MAPS {
+    for name in names::SHARED_MAPS.into_iter().chain(names::PINNED_MAPS) {
         // Opens the pinned map if there is one, else makes and pins it.
         loader.map_pin_path(name, options.pins.map(name));
     }
@@ -300,144 +367,6 @@ fn load_object(
         let message = format!("{} (its maps are in {})", chain(&error), place.display());
         KernelError::Load { message }
     })
-}
-
-/// A program of the object on a cgroup, of one of the two kinds there are.
-enum Hook<'a> {
-    /// Sees what a bind asks for.
-    Address(&'a mut CgroupSockAddr),
-    /// Sees what a socket was given.
-    Socket(&'a mut CgroupSock),
-}
-
-impl<'a> Hook<'a> {
-    fn find(ebpf: &'a mut Ebpf, name: &'static str) -> Result<Self, KernelError> {
-        match ebpf.program_mut(name) {
-            Some(Program::CgroupSockAddr(program)) => Ok(Self::Address(program)),
-            Some(Program::CgroupSock(program)) => Ok(Self::Socket(program)),
-            _ => Err(KernelError::Load {
-                message: format!("the object has no program {name}"),
-            }),
-        }
-    }
-
-    fn load(&mut self) -> Result<(), ProgramError> {
-        match self {
-            Self::Address(program) => program.load(),
-            Self::Socket(program) => program.load(),
-        }
-    }
-
-    fn info(&self) -> Result<ProgramInfo, ProgramError> {
-        match self {
-            Self::Address(program) => program.info(),
-            Self::Socket(program) => program.info(),
-        }
-    }
-
-    fn fd(&self) -> Result<&ProgramFd, ProgramError> {
-        match self {
-            Self::Address(program) => program.fd(),
-            Self::Socket(program) => program.fd(),
-        }
-    }
-
-    fn on_cgroup(&self, attach_type: u32) -> Result<OnCgroup, ProgramError> {
-        Ok(OnCgroup {
-            program: self.fd()?.try_clone()?,
-            id: self.info()?.id(),
-            attach_type,
-        })
-    }
-
-    /// Any mode but the default is EINVAL for links; for them it means "beside others".
-    fn attach(self, directory: &File) -> Result<FdLink, LinkOrProgramError> {
-        let mode = CgroupAttachMode::default();
-        Ok(match self {
-            Self::Address(program) => {
-                let id = program.attach(directory, mode)?;
-                program.take_link(id)?.try_into()?
-            }
-            Self::Socket(program) => {
-                let id = program.attach(directory, mode)?;
-                program.take_link(id)?.try_into()?
-            }
-        })
-    }
-}
-
-/// Why a program could not be attached.
-#[derive(Debug, Error)]
-enum LinkOrProgramError {
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-    #[error(transparent)]
-    Link(#[from] LinkError),
-}
-
-fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelError> {
-    let mut hook = Hook::find(ebpf, name)?;
-    hook.load().map_err(|error| KernelError::Refused {
-        program: name,
-        message: chain(&error),
-    })?;
-    // The verifier's limit is a million; older kernels come closer to it.
-    if let Some(count) = hook
-        .info()
-        .ok()
-        .and_then(|info| info.verified_instruction_count())
-    {
-        log::debug!("{name}: the verifier walked {count} instructions");
-    }
-    Ok(())
-}
-
-/// Lets the pinned link run the new program, or makes and pins a link.
-fn attach(ebpf: &mut Ebpf, name: &'static str, options: &Options<'_>) -> Result<(), KernelError> {
-    let pin = options.pins.link(name);
-    let hook = Hook::find(ebpf, name)?;
-    let refused = |message: String| KernelError::Refused {
-        program: name,
-        message,
-    };
-    if pin.exists() {
-        let link = sys::open_pin(&pin)
-            .map_err(KernelError::io(format!("can't open {}", pin.display())))?;
-        let fd = hook.fd().map_err(|error| refused(chain(&error)))?;
-        return replace(link.as_fd(), fd.as_fd(), name);
-    }
-    let link = hook
-        .attach(options.attach.directory())
-        .map_err(|error| refused(chain(&error)))?;
-    link.pin(&pin).map_err(|error| refused(chain(&error)))?;
-    Ok(())
-}
-
-fn replace(
-    link: BorrowedFd<'_>,
-    program: BorrowedFd<'_>,
-    name: &'static str,
-) -> Result<(), KernelError> {
-    sys::replace_program(link, program).map_err(KernelError::io(format!(
-        "can't replace the program of hook {name}"
-    )))
-}
-
-/// Keeps what is attached by now, and every map.
-fn keeper(ebpf: &mut Ebpf, pins: &Pins, lock: Lock) -> Result<Keeper, KernelError> {
-    let mut links = Vec::new();
-    for (name, attach_type) in HOOKS.into_iter().zip(ATTACH_TYPES) {
-        let on = Hook::find(ebpf, name)?.on_cgroup(attach_type);
-        let on = on.map_err(|error| KernelError::Refused {
-            program: name,
-            message: chain(&error),
-        })?;
-        links.push(KeptLink::hold(name, pins, Some(on))?);
-    }
-    if listen::is_attached(pins) {
-        links.push(KeptLink::hold(names::LISTEN, pins, None)?);
-    }
-    Keeper::new(pins, lock, links)
 }
 
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>

@@ -8,7 +8,7 @@ use std::{
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use portreeve_common::{
     abi::{
-        BindAddress, Entry, Info, Matcher, RepeatKey, Repeats, Slot, Unreserved,
+        BindAddress, Entry, Head, Info, Matcher, RepeatKey, Repeats, Slot, Unreserved,
         jobs::{
             ExeKey, IdentityKey, JobNameKey, JobRules, PermitKey, PlaceKey, Step, StepKey, UserKey,
             WildKey,
@@ -41,6 +41,7 @@ elements!(
     Glob,
     Unreserved,
     BindAddress,
+    Head,
     Info,
     JobRules,
     Step,

@@ -1,4 +1,5 @@
-//! The bpffs directory that holds everything: `maps/NAME` and `links/NAME`.
+//! The bpffs directory that holds everything: `links/NAME`, and maps as
+//! `maps-LAYOUT/NAME` or, what all layouts share, `shared/NAME`.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -7,15 +8,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::MapData;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use portreeve_common::abi::{Active, names};
+use portreeve_common::abi::{ABI_VERSION, names};
 
-use super::{KernelError, mapping::Mapping};
+use super::{
+    KernelError,
+    map_set::{MapSet, Other, remove_folder},
+};
 
 /// Where an agent's pins are unless it is told otherwise.
 pub const DEFAULT: &str = "/sys/fs/bpf/portreeve";
+
+/// The folder of the links.
+const LINKS: &str = "links";
+/// The folder of [`names::SHARED_MAPS`].
+const SHARED: &str = "shared";
 
 /// One agent's directory of pins. It need not exist.
 #[derive(Clone, Debug)]
@@ -40,12 +48,15 @@ impl Lock {
 }
 
 /// What a starting agent finds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nothing, or what a killed agent left before anything was in force.
     Nothing,
     /// A complete set of this agent's layout.
     Complete,
+    /// A policy is in force by a set of another layout, from which this agent can take
+    /// over.
+    Other(Other),
 }
 
 impl Pins {
@@ -59,30 +70,34 @@ impl Pins {
         &self.base
     }
 
-    /// Where map `name` is pinned.
+    /// Where map `name` of this agent's layout is pinned.
     pub fn map(&self, name: &str) -> PathBuf {
-        self.base.join("maps").join(name)
+        if names::SHARED_MAPS.contains(&name) {
+            return self.base.join(SHARED).join(name);
+        }
+        self.own_set().map(name)
     }
 
     /// Where the link of program `name` is pinned.
     pub fn link(&self, name: &str) -> PathBuf {
-        self.base.join("links").join(name)
+        self.base.join(LINKS).join(name)
     }
 
-    /// Whether the directories for maps and links are there.
+    /// Whether it and the folders in it are there.
     pub fn has_directories(&self) -> bool {
-        self.directories().iter().all(|path| path.is_dir())
+        let folders = self.folders();
+        self.base.is_dir() && folders.iter().all(|path| path.is_dir())
     }
 
-    fn directories(&self) -> [PathBuf; 3] {
+    fn folders(&self) -> [PathBuf; 3] {
         [
-            self.base.clone(),
-            self.base.join("maps"),
-            self.base.join("links"),
+            self.own_set().folder().into(),
+            self.base.join(SHARED),
+            self.base.join(LINKS),
         ]
     }
 
-    /// Makes the directories, readable by root only.
+    /// Makes the directory, readable by root only.
     ///
     /// # Errors
     ///
@@ -99,17 +114,16 @@ impl Pins {
                 path: existing.into(),
             });
         }
-        for directory in self.directories() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&directory)
-                .map_err(KernelError::io(format!(
-                    "can't make {}",
-                    directory.display()
-                )))?;
-        }
-        Ok(())
+        make(&self.base)
+    }
+
+    /// Makes the folders in it.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn create_folders(&self) -> Result<(), KernelError> {
+        self.folders().iter().try_for_each(|folder| make(folder))
     }
 
     /// Takes the right to change the pins.
@@ -137,37 +151,27 @@ impl Pins {
         }
     }
 
-    /// What is pinned, and whether it may be adopted.
+    /// What is pinned, and whether it may be adopted or taken over from.
     ///
     /// # Errors
     ///
-    /// [`KernelError::OtherAbi`] and [`KernelError::Damaged`]: a policy is in
+    /// [`KernelError::NoHandover`] and [`KernelError::Damaged`]: a policy is in
     /// force that this agent must not touch.
     pub fn inspect(&self) -> Result<Found, KernelError> {
-        let in_force = match self.first_word(names::ACTIVE)? {
-            Some(word) => Active::from_word(word) != Active::NONE,
-            None => false,
+        for set in self.other_sets()? {
+            if let Some(other) = set.in_force()? {
+                return Ok(Found::Other(other));
+            }
+        }
+        let set = self.own_set();
+        let Some(head) = set.head()? else {
+            // Complete or not: what is in force must be readable.
+            set.in_force()?;
+            return Ok(Found::Nothing);
         };
-        let abi = self.first_word(names::INFO)?.map_or(0, |word| word as u32);
-        if abi == 0 {
-            return if in_force {
-                Err(KernelError::Damaged {
-                    path: self.base.clone(),
-                    what: names::INFO,
-                })
-            } else {
-                Ok(Found::Nothing)
-            };
-        }
-        if abi != portreeve_common::abi::ABI_VERSION {
-            return Err(KernelError::OtherAbi {
-                path: self.base.clone(),
-                found: abi,
-                ours: portreeve_common::abi::ABI_VERSION,
-                agent: "of another version".into(),
-            });
-        }
-        for name in names::PINNED_MAPS {
+        debug_assert_eq!(head.abi, ABI_VERSION);
+        let pinned = names::SHARED_MAPS.iter().chain(&names::PINNED_MAPS);
+        for name in pinned {
             if !self.map(name).exists() {
                 return Err(KernelError::Damaged {
                     path: self.base.clone(),
@@ -178,22 +182,28 @@ impl Pins {
         Ok(Found::Complete)
     }
 
-    /// The first eight bytes of an array map of any layout; `None` if it isn't pinned.
-    fn first_word(&self, name: &'static str) -> Result<Option<u64>, KernelError> {
-        let path = self.map(name);
-        if !path.exists() {
-            return Ok(None);
+    /// The set of maps of this agent's layout; it need not exist.
+    pub(super) fn own_set(&self) -> MapSet {
+        MapSet::new(&self.base, ABI_VERSION)
+    }
+
+    /// The sets of maps of other layouts.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub(super) fn other_sets(&self) -> Result<Vec<MapSet>, KernelError> {
+        let mut sets = MapSet::all(&self.base)?;
+        sets.retain(|set| set.abi() != ABI_VERSION);
+        Ok(sets)
+    }
+
+    /// Takes the policy out of force, whatever the layout of its tables.
+    pub fn withdraw(&self) {
+        // What can't be reached so goes with the links.
+        for set in MapSet::all(&self.base).unwrap_or_default() {
+            let _ = set.withdraw();
         }
-        let map = MapData::from_pin(&path).map_err(|error| KernelError::Map {
-            map: name,
-            message: super::error::chain(&error),
-        })?;
-        let mapping =
-            Mapping::<u64>::new(map.fd(), 1, false).map_err(|error| KernelError::Map {
-                map: name,
-                message: error.to_string(),
-            })?;
-        Ok(Some(mapping.read(0)))
     }
 
     /// Removes every pin; the directory stays, and with it the lock on it. Links
@@ -203,33 +213,11 @@ impl Pins {
     ///
     /// What the file system says.
     pub fn clear(&self) -> Result<(), KernelError> {
-        for directory in [self.base.join("links"), self.base.join("maps")] {
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    return Err(KernelError::io(format!(
-                        "can't read {}",
-                        directory.display()
-                    ))(error));
-                }
-            };
-            for entry in entries {
-                let path = entry
-                    .map_err(KernelError::io(format!(
-                        "can't read {}",
-                        directory.display()
-                    )))?
-                    .path();
-                fs::remove_file(&path)
-                    .map_err(KernelError::io(format!("can't remove {}", path.display())))?;
-            }
-            fs::remove_dir(&directory).map_err(KernelError::io(format!(
-                "can't remove {}",
-                directory.display()
-            )))?;
+        remove_folder(&self.base.join(LINKS))?;
+        for set in MapSet::all(&self.base)? {
+            set.remove()?;
         }
-        Ok(())
+        remove_folder(&self.base.join(SHARED))
     }
 
     /// Removes every pin and the directory. The caller has switched the hooks off.
@@ -247,4 +235,15 @@ impl Pins {
             _ => Ok(()),
         }
     }
+}
+
+fn make(directory: &Path) -> Result<(), KernelError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(KernelError::io(format!(
+            "can't make {}",
+            directory.display()
+        )))
 }

@@ -11,6 +11,7 @@ use std::{
 use nix::libc;
 
 const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
@@ -120,6 +121,34 @@ impl PinAttr {
             file_flags: 0,
         }
     }
+}
+
+/// Id of the program at `index` of the table of programs `table`.
+///
+/// # Errors
+///
+/// `ENOENT` if there is none.
+pub fn program_in(table: BorrowedFd<'_>, index: u32) -> io::Result<u32> {
+    #[repr(C)]
+    struct Attr {
+        map_fd: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut id = 0u32;
+    let mut attr = Attr {
+        map_fd: raw(table),
+        padding: 0,
+        key: std::ptr::from_ref(&index) as u64,
+        value: std::ptr::from_mut(&mut id) as u64,
+        flags: 0,
+    };
+    // SAFETY: the layout is BPF_MAP_LOOKUP_ELEM's; the kernel reads the key and writes the
+    // value of such a table, four bytes each, and both outlive the call.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }?;
+    Ok(id)
 }
 
 /// Opens a pinned object.

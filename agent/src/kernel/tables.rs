@@ -8,9 +8,9 @@ use std::{
 };
 
 use portreeve_common::abi::{
-    self, ABI_VERSION, Active, BindAddress, Entry, Generation, Info, MAX_ADDRESSES, MAX_ENTRIES,
-    MAX_GLOBS, MAX_MATCHERS, Matcher, Mode, PATH_LEN, PROTOCOLS, SLOTS, Slot, Unreserved,
-    VERSION_LEN, names,
+    self, ABI_VERSION, Active, BindAddress, Entry, Generation, HANDOVER, Info, MAX_ADDRESSES,
+    MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher, Mode, PATH_LEN, PROTOCOLS, SLOTS, Slot,
+    Unreserved, VERSION_LEN, names,
 };
 use portreeve_common::jobname::Glob;
 
@@ -72,8 +72,11 @@ pub struct Tables {
     grace: Grace,
     /// Whether no program can still be reading the idle half.
     idle_is_quiet: bool,
-    /// What this agent put in force: the word, and what filled its half.
-    published: Cell<Option<(Active, Generation)>>,
+    /// What this agent put in force: the word, what filled its half, and what tells the
+    /// policy from every other.
+    published: Cell<Option<(Active, Generation, [u8; 32])>>,
+    /// The number of the last publication in a set of another layout.
+    continues: u32,
 }
 
 impl Tables {
@@ -99,7 +102,13 @@ impl Tables {
             // A predecessor may have died right after its last publication.
             idle_is_quiet: false,
             published: Cell::new(None),
+            continues: 0,
         })
+    }
+
+    /// Lets publications be numbered on from `generation`, that of another set.
+    pub fn go_on_from(&mut self, generation: u32) {
+        self.continues = generation;
     }
 
     /// What is in force.
@@ -109,8 +118,10 @@ impl Tables {
 
     /// What tells the policy in force from every other; zeros if there is none.
     pub fn policy_hash(&self) -> [u8; 32] {
-        let generation = generation_in_force(&self.info(), self.active());
-        generation.map_or([0; 32], |generation| generation.policy_hash)
+        match self.active() {
+            Active::NONE => [0; 32],
+            active => self.info().head.policy_hashes[active.half() as usize],
+        }
     }
 
     /// What the maps are and who filled them.
@@ -121,9 +132,10 @@ impl Tables {
     /// Declares the set of maps and hooks complete, so that a later agent adopts it.
     pub fn complete(&self, scope_netns: u64) {
         let mut info = self.info.read(0);
-        info.abi = ABI_VERSION;
+        info.head.abi = ABI_VERSION;
+        info.head.handover = HANDOVER;
         info.scope_netns = scope_netns;
-        info.agent = padded::<VERSION_LEN>(env!("CARGO_PKG_VERSION"));
+        info.head.agent = padded::<VERSION_LEN>(env!("CARGO_PKG_VERSION"));
         self.info.write(0, &[info]);
     }
 
@@ -152,10 +164,10 @@ impl Tables {
             active => 1 - active.half(),
         };
         let last = match self.published.get() {
-            Some((active, _)) => active.generation(),
+            Some((active, ..)) => active.generation(),
             None => before.generation().max(self.last_number()),
         };
-        let number = last.saturating_add(1);
+        let number = last.max(self.continues).saturating_add(1);
         // What can fail comes first.
         self.jobs.fill(half, publication.jobs, image)?;
         self.slots.write(half * SLOTS, &image.slots);
@@ -168,13 +180,14 @@ impl Tables {
 
         let mut info = self.info.read(0);
         // Somebody else may have written it.
-        info.abi = ABI_VERSION;
+        info.head.abi = ABI_VERSION;
+        info.head.handover = HANDOVER;
+        info.head.policy_hashes[half as usize] = publication.policy_hash;
         let generation = Generation {
             published: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             profile_hash: publication.profile_hash,
-            policy_hash: publication.policy_hash,
             profile: padded_tail(publication.profile),
             entries: image.entries.len() as u32,
             audited: publication.audited,
@@ -195,7 +208,8 @@ impl Tables {
             .atomic(0)
             .store(active.word(), Ordering::Release);
         self.idle_is_quiet = false;
-        self.published.set(Some((active, generation)));
+        self.published
+            .set(Some((active, generation, publication.policy_hash)));
 
         // From here on the new policy is in force; waiting now makes the next
         // publication quick and the carried counts exact.
@@ -211,7 +225,7 @@ impl Tables {
     /// How what is in force differs from what this agent put there; `None` if it
     /// doesn't. Of the tables that are in force only their description is compared.
     pub fn altered(&self) -> Option<String> {
-        let (active, generation) = self.published.get()?;
+        let (active, generation, hash) = self.published.get()?;
         let (found, info) = (self.active(), self.info());
         let name = |active: Active| match active.mode() {
             Some(mode) => format!(
@@ -229,8 +243,9 @@ impl Tables {
                 false => format!("{} names {found}, not {ours}", names::ACTIVE),
             });
         }
-        let described = info.halves[active.half() as usize];
-        if info.abi != ABI_VERSION || described != generation {
+        let half = active.half() as usize;
+        let described = (info.halves[half], info.head.policy_hashes[half]);
+        if info.head.abi != ABI_VERSION || described != (generation, hash) {
             return Some(format!(
                 "{} describes something else than generation {}",
                 names::INFO,
@@ -243,7 +258,7 @@ impl Tables {
     /// Puts in force again what this agent had put there, should somebody have named
     /// something else: which half is the idle one goes by it.
     fn put_back(&mut self) {
-        if let Some((active, _)) = self.published.get()
+        if let Some((active, ..)) = self.published.get()
             && self.active() != active
         {
             self.active

@@ -1,8 +1,10 @@
 //! What the pinned maps are and who filled them.
 
+use super::handover::Head;
+
 /// Bytes of a path in [`Generation`]; longer ones are cut at the front.
 pub const PATH_LEN: usize = 256;
-/// Bytes of the agent's version in [`Info`].
+/// Bytes of the agent's version in [`Head`].
 pub const VERSION_LEN: usize = 32;
 
 /// What filled one half.
@@ -13,8 +15,6 @@ pub struct Generation {
     pub published: u64,
     /// SHA-256 of the profile as read.
     pub profile_hash: [u8; 32],
-    /// What tells the policy from every other: of all that it was made from.
-    pub policy_hash: [u8; 32],
     /// Path of the profile, padded with NULs.
     pub profile: [u8; PATH_LEN],
     /// Entries in use.
@@ -31,14 +31,10 @@ pub struct Generation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Info {
-    /// [`ABI_VERSION`] of the agent that made the maps; 0 until they are complete.
-    pub abi: u32,
-    /// 0, so that nothing of this layout is undefined.
-    pub reserved: u32,
+    /// What every layout begins with.
+    pub head: Head,
     /// Cookie of the network namespace the programs judge; 0 for all.
     pub scope_netns: u64,
-    /// Version of the agent that loaded the programs, padded with NULs.
-    pub agent: [u8; VERSION_LEN],
     /// What filled each half.
     pub halves: [Generation; 2],
 }

@@ -14,6 +14,7 @@ mod event;
 mod feature;
 mod field;
 pub mod globals;
+mod handover;
 mod info;
 pub mod jobs;
 pub mod names;
@@ -31,6 +32,7 @@ pub use self::{
     },
     feature::Feature,
     field::{FIELDS, Field, Needed},
+    handover::{HANDOVER, Head},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
     operand::{BindAddress, Matcher},
     remembered::Remembered,
@@ -38,8 +40,13 @@ pub use self::{
 };
 use crate::jobname::{Glob, MaskedName};
 
-/// The version of this layout. An agent refuses to adopt pinned maps of another.
-pub const ABI_VERSION: u32 = 6;
+/// The version of this layout. An agent adopts pinned maps of this one only; from those of
+/// another it takes over, see [`Head`].
+pub const ABI_VERSION: u32 = if cfg!(feature = "other-layout") {
+    1006
+} else {
+    6
+};
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
 pub const PORTS: u32 = 65536;
@@ -54,7 +61,11 @@ pub const MAX_GLOBS: u32 = 512;
 /// Most users and groups in the permit sets of one policy, each set counted.
 pub const MAX_PERMITS: u32 = 16_384;
 /// Most different addresses of BIND in one policy.
-pub const MAX_ADDRESSES: u32 = 1024;
+pub const MAX_ADDRESSES: u32 = if cfg!(feature = "other-layout") {
+    512
+} else {
+    1024
+};
 /// Protocols with a table of their own.
 pub const PROTOCOLS: u32 = Protocol::ALL.len() as u32;
 /// Most entries on one port and protocol.
@@ -111,8 +122,10 @@ const _: () = {
     assert!(size_of::<MaskedName>() == 48);
     assert!(size_of::<Matcher>() == 56);
     assert!(size_of::<Glob>() == 1032);
-    assert!(size_of::<Generation>() == 8 + 32 + 32 + PATH_LEN + 16);
-    assert!(size_of::<Info>() == 16 + VERSION_LEN + 2 * size_of::<Generation>());
+    assert!(size_of::<Generation>() == 8 + 32 + PATH_LEN + 16);
+    assert!(size_of::<Head>() == 8 + 2 * 32 + VERSION_LEN);
+    assert!(core::mem::offset_of!(Info, head) == 0);
+    assert!(size_of::<Info>() == size_of::<Head>() + 8 + 2 * size_of::<Generation>());
     assert!(size_of::<Event>() == 96);
     assert!(core::mem::offset_of!(Event, comm) == 48);
     assert!(core::mem::offset_of!(Event, pid) == 64);

@@ -63,8 +63,14 @@ pub const LISTENING: &str = "LISTENING";
 /// agent has its own.
 pub const IDENTIFIED: &str = "IDENTIFIED";
 
-/// Every map that is pinned, in the order in which they are.
-pub const PINNED_MAPS: [&str; 28] = [
+/// Maps that sets of all layouts share: what is remembered of sockets, so that a bind that
+/// one set's programs have begun to judge is not judged again by the other's; what to set
+/// back when enforcement ends; and the way to the program that judges at listen. A change
+/// of theirs raises [`super::HANDOVER`].
+pub const SHARED_MAPS: [&str; 3] = [SOCKETS, POOL, LISTENING];
+
+/// Every other map that is pinned, in the order in which they are.
+pub const PINNED_MAPS: [&str; 25] = [
     INFO,
     ACTIVE,
     SLOTS,
@@ -88,10 +94,7 @@ pub const PINNED_MAPS: [&str; 28] = [
     COUNTERS,
     EVENTS,
     REPEATS,
-    SOCKETS,
     SELFTEST,
-    POOL,
-    LISTENING,
     DOOMED,
 ];
 

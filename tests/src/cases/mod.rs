@@ -41,10 +41,12 @@ mod saf;
 mod selftest;
 mod sharing;
 mod soak;
+mod storm;
 mod suggest;
 mod survival;
 mod survival_of_changes;
 mod systemd_units;
+mod takeover;
 mod traces;
 mod unreserved;
 mod users;
@@ -74,6 +76,9 @@ const LISTEN: &[Need] = &[Need::Hooks, Need::BpfLsm];
 const SUBJECTS: &[Subject] = &[
     // What takes longest comes first; the others run beside it.
     ("publishing", HOOKS, publishing::TESTS),
+    ("storm", GRANTS, storm::TESTS),
+    ("takeover", HOOKS, takeover::TESTS),
+    ("takeover", LISTEN, takeover::WITH_LSM),
     ("verdicts", HOOKS, verdicts::TESTS),
     ("soak", HOOKS, soak::TESTS),
     ("policies", HOOKS, policies::TESTS),

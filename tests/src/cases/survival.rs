@@ -13,7 +13,7 @@ use crate::{
     harness::{
         Binder, Case, Sandbox, Settings, Spinner, Want,
         expect::{expect, judge},
-        neighbour::change_first,
+        map_sets::map_set,
         pace::limit,
         refusal,
         request::Tally,
@@ -38,7 +38,6 @@ tests![
     a_second_agent_on_the_same_socket,
     two_agents_side_by_side,
     another_cgroup_is_not_taken_over,
-    another_layout_is_not_taken_over,
     damaged_pins_are_not_taken_over,
     a_cgroup_that_is_gone,
 ];
@@ -395,31 +394,11 @@ fn another_cgroup_is_not_taken_over(s: &Sandbox) -> Result<()> {
     expect(&agent, PROFILE, QUIET, &basic_cases(s))
 }
 
-/// Maps of another layout stay in force and untouched; the sentence says whose
-/// they are.
-fn another_layout_is_not_taken_over(s: &Sandbox) -> Result<()> {
-    s.agent(PROFILE, QUIET)?.start()?.kill()?;
-    // `Info` begins with the version of the layout.
-    let info = s.bpffs.join("maps/INFO");
-    let mut layout = 0;
-    change_first(&info, |info| layout = std::mem::replace(&mut info[0], 77))?;
-    let refused = s.agent_again()?.finish()?.ended_with(1)?;
-    ensure_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
-    for word in ["77", "stays in force"] {
-        ensure!(refused.stderr.contains(word), "{refused:?}");
-    }
-    ensure!(refuses_all(s)?, "not enforced any more");
-    let status = s.portreeve(&["status"])?.ended_with(2)?;
-    ensure!(!status.stderr.contains("panicked"), "{status:?}");
-    change_first(&info, |info| info[0] = layout)?;
-    s.agent_again()?.start().map(drop)
-}
-
 /// A missing map is said, and `detach` still ends what is enforced.
 fn damaged_pins_are_not_taken_over(s: &Sandbox) -> Result<()> {
     for missing in ["SLOTS", "INFO"] {
         s.agent(PROFILE, QUIET)?.start()?.kill()?;
-        fs::remove_file(s.bpffs.join("maps").join(missing))?;
+        fs::remove_file(map_set(s)?.join(missing))?;
         let refused = s.agent_again()?.finish()?.ended_with(1)?;
         ensure_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
         for word in [missing, "detach"] {

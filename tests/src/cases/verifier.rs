@@ -29,7 +29,7 @@ fn every_program_is_far_from_the_limit(s: &Sandbox) -> Result<()> {
         let name = link.file_name().to_string_lossy().into_owned();
         // The one that is attached to listen only calls the one that judges.
         let count = if name == "listen" {
-            neighbour::verified_in(&s.bpffs.join("maps/LISTENING"))?
+            neighbour::verified_in(&s.bpffs.join("shared/LISTENING"))?
         } else {
             neighbour::verified(&link.path())?
         };

@@ -54,6 +54,12 @@ impl<'s> Start<'s> {
         Ok(Self { sandbox, launch })
     }
 
+    /// The agent that was built with another layout of its maps.
+    pub fn of_other_layout(mut self) -> Result<Self> {
+        self.launch.program = host::other_agent()?;
+        Ok(self)
+    }
+
     /// With another argument; of an option given twice the program complains.
     pub fn arg(mut self, argument: &str) -> Self {
         self.launch.arguments.push(argument.to_owned());

@@ -58,6 +58,20 @@ pub fn agent() -> Result<&'static Path> {
     Ok(AGENT.get_or_init(|| path))
 }
 
+/// The agent under test, but built with another layout of its maps.
+pub fn other_agent() -> Result<PathBuf> {
+    let path = match env::var_os("PORTREEVE_OTHER_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => agent()?.with_file_name("portreeve-other-layout"),
+    };
+    ensure!(
+        path.is_file(),
+        "{} is not there; build the agent with `--features other-layout` and name it in PORTREEVE_OTHER_BIN, as `cargo xtask test` does",
+        path.display()
+    );
+    Ok(path)
+}
+
 /// The root of the cgroup v2 hierarchy.
 pub fn cgroup2() -> Result<&'static Path> {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();

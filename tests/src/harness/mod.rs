@@ -14,6 +14,7 @@ pub mod expect;
 pub mod host;
 pub mod launch;
 pub mod links;
+pub mod map_sets;
 pub mod meddle;
 pub mod needs;
 pub mod neighbour;

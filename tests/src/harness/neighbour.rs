@@ -248,13 +248,26 @@ fn load_for(attach_type: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
 pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     let map = open(pin).with_context(|| pin.display().to_string())?;
     let mut value = vec![0u8; usize::try_from(field(&map, "value_size:")?)?];
-    on_first(BPF_MAP_LOOKUP_ELEM, &map, &mut value)?;
+    on_element(BPF_MAP_LOOKUP_ELEM, &map, 0, &mut value)?;
     change(&mut value);
-    on_first(BPF_MAP_UPDATE_ELEM, &map, &mut value)
+    on_element(BPF_MAP_UPDATE_ELEM, &map, 0, &mut value)
 }
 
-/// Reads or changes the first element of an array, which is as long as `value`.
-fn on_first(command: libc::c_long, map: &OwnedFd, value: &mut [u8]) -> Result<()> {
+/// The words of element `index` of an array that has one for each processor.
+pub fn per_cpu(map: &OwnedFd, index: u32) -> Result<Vec<u64>> {
+    let possible = fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    let last = possible.trim().rsplit(['-', ',']).next();
+    let processors: usize = last.unwrap_or_default().parse::<usize>()? + 1;
+    let mut value = vec![0u8; 8 * processors];
+    on_element(BPF_MAP_LOOKUP_ELEM, map, index, &mut value)?;
+    let words = value.chunks_exact(8);
+    words
+        .map(|word| Ok(u64::from_ne_bytes(word.try_into()?)))
+        .collect()
+}
+
+/// Reads or changes element `key` of an array, which is as long as `value`.
+fn on_element(command: libc::c_long, map: &OwnedFd, key: u32, value: &mut [u8]) -> Result<()> {
     #[repr(C)]
     struct Attr {
         map_fd: u32,
@@ -263,7 +276,6 @@ fn on_first(command: libc::c_long, map: &OwnedFd, value: &mut [u8]) -> Result<()
         value: u64,
         flags: u64,
     }
-    let key = 0u32;
     let mut attr = Attr {
         map_fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
@@ -300,7 +312,7 @@ pub fn verified(link: &Path) -> Result<Option<u64>> {
 pub fn verified_in(table: &Path) -> Result<Option<u64>> {
     let table = open(table).with_context(|| table.display().to_string())?;
     let mut id = [0; 4];
-    on_first(BPF_MAP_LOOKUP_ELEM, &table, &mut id)?;
+    on_element(BPF_MAP_LOOKUP_ELEM, &table, 0, &mut id)?;
     verified_of(u32::from_ne_bytes(id))
 }
 

@@ -164,7 +164,16 @@ impl Sandbox {
 
     /// Runs a verb of the agent's command line.
     pub fn portreeve(&self, arguments: &[&str]) -> Result<Finished> {
-        let mut command = Command::new(host::agent()?);
+        self.run(host::agent()?, arguments)
+    }
+
+    /// The same, of the agent that was built with another layout of its maps.
+    pub fn other_portreeve(&self, arguments: &[&str]) -> Result<Finished> {
+        self.run(&host::other_agent()?, arguments)
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> Result<Finished> {
+        let mut command = Command::new(program);
         command.env_clear().args(arguments).args(self.places());
         command::finish(&mut command)
     }
