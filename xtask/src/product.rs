@@ -1,5 +1,6 @@
 //! Building our own packages, and where cargo put the result.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,13 +22,52 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// What the kernel tests take.
+pub struct UnderTest {
+    /// The agent.
+    pub agent: PathBuf,
+    /// The same, but its maps have another layout; not every test needs it.
+    pub other: Option<PathBuf>,
+    /// The tests.
+    pub tests: PathBuf,
+}
+
+impl UnderTest {
+    /// Builds all of it.
+    pub fn build(release: bool, with_other: bool) -> Result<Self> {
+        let other = match with_other {
+            true => Some(build_other_layout(release)?),
+            false => None,
+        };
+        Ok(Self {
+            other,
+            agent: build("portreeve", release)?,
+            tests: build("portreeve-tests", release)?,
+        })
+    }
+}
+
+/// Builds an agent whose maps have another layout, and puts it beside the agent.
+fn build_other_layout(release: bool) -> Result<PathBuf> {
+    let agent = build_with("portreeve", release, &["--features", "other-layout"])?;
+    let other = agent.with_file_name("portreeve-other-layout");
+    // Cargo is about to put the agent in its place.
+    fs::copy(&agent, &other).with_context(|| other.display().to_string())?;
+    Ok(other)
+}
+
 /// Builds a package and returns its executable of the same name.
 pub fn build(package: &str, release: bool) -> Result<PathBuf> {
+    build_with(package, release, &[])
+}
+
+fn build_with(package: &str, release: bool, arguments: &[&str]) -> Result<PathBuf> {
     let mut cargo = cargo();
     cargo.args(["build", "--package", package]);
     if release {
         cargo.arg("--release");
     }
+    cargo.args(arguments);
     eprintln!("+ {}", command::show(&cargo));
     // Only cargo knows where it puts things; it says so in JSON.
     cargo

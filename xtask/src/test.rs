@@ -11,7 +11,7 @@ use portreeve_toolchain::command::run as succeed;
 
 use crate::host;
 use crate::privilege::{as_root, available};
-use crate::product;
+use crate::product::{self, UnderTest};
 use crate::setup;
 use crate::tools;
 use crate::vm::{self, Quick};
@@ -118,8 +118,11 @@ fn unit(arguments: &Arguments) -> Result<()> {
 }
 
 fn kernel(arguments: &Arguments) -> Result<()> {
-    let agent = product::build("portreeve", false)?;
-    let tests = product::build("portreeve-tests", false)?;
+    let UnderTest {
+        agent,
+        other,
+        tests,
+    } = UnderTest::build(false, true)?;
     if !available() {
         list(&tests);
     }
@@ -129,6 +132,9 @@ fn kernel(arguments: &Arguments) -> Result<()> {
     host::cgroup2()?;
     host::mount_bpffs()?;
     let mut variables = vec![("PORTREEVE_BIN", agent.as_os_str())];
+    if let Some(other) = &other {
+        variables.push(("PORTREEVE_OTHER_BIN", other.as_os_str()));
+    }
     if arguments.long {
         variables.push((LONG, OsStr::new("1")));
     }

@@ -363,7 +363,7 @@ fn load_object(
     }
     loader.load(object).map_err(|error| {
         // A map that can't be pinned doesn't say where.
-        let place = options.pins.base().join("maps");
+        let place = options.pins.base();
         let message = format!("{} (its maps are in {})", chain(&error), place.display());
         KernelError::Load { message }
     })

@@ -169,7 +169,12 @@ impl Pins {
             set.in_force()?;
             return Ok(Found::Nothing);
         };
-        debug_assert_eq!(head.abi, ABI_VERSION);
+        if head.abi != ABI_VERSION {
+            return Err(KernelError::Damaged {
+                path: self.base.clone(),
+                what: names::INFO,
+            });
+        }
         let pinned = names::SHARED_MAPS.iter().chain(&names::PINNED_MAPS);
         for name in pinned {
             if !self.map(name).exists() {

@@ -18,6 +18,7 @@ use crate::{
     harness::{
         Agent, Binder, Case, Need, Sandbox, Settings, Spinner, Want,
         expect::expect,
+        map_sets::map_set,
         neighbour::{Always, Neighbour, change_first},
         pace::limit,
         refusal,
@@ -231,7 +232,7 @@ fn the_whole_directory_is_removed(s: &Sandbox) -> Result<()> {
 fn pins_of_maps_are_put_back(s: &Sandbox) -> Result<()> {
     let agent = s.agent(PROFILE, QUIET)?.start()?;
     for map in ["INFO", "SLOTS", "EVENTS"] {
-        fs::remove_file(s.bpffs.join("maps").join(map))?;
+        fs::remove_file(map_set(s)?.join(map))?;
     }
     agent.wait_for_log(&["maps:", "the pins of INFO SLOTS EVENTS; pinned again"])?;
     let told = drift(&agent.status()?, "maps")?;
@@ -370,7 +371,7 @@ fn written_maps_are_noticed(s: &Sandbox) -> Result<()> {
         ),
     ];
     for (number, (map, spoil, words)) in deeds.into_iter().enumerate() {
-        change_first(&s.bpffs.join("maps").join(map), spoil)?;
+        change_first(&map_set(s)?.join(map), spoil)?;
         let begins = ["error: policy:", "somebody wrote the maps", words];
         agent
             .wait_for_log(&begins)
@@ -424,7 +425,7 @@ fn a_policy_that_is_switched_off_is_noticed(s: &Sandbox) -> Result<()> {
     let agent = start.start()?;
     told("READY=1")?;
     told("STATUS=the mode asked for is proven")?;
-    change_first(&s.bpffs.join("maps/ACTIVE"), |word| word.fill(0))?;
+    change_first(&map_set(s)?.join("ACTIVE"), |word| word.fill(0))?;
     ensure_eq!(wrong_bind(s)?, Ok(()), "switched off");
     let message = told("STATUS=NOT PROVEN since")?;
     ensure!(message.contains("ACTIVE names nothing"), "{message}");

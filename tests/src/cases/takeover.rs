@@ -269,13 +269,13 @@ fn listen_is_judged_all_along(s: &Sandbox) -> Result<()> {
     let want = tcp(5000).listening();
     let mut agent = s.agent(deny, QUIET)?.start()?;
     let mut wrong = Spinner::start(&s.caller("wrong"), std::slice::from_ref(&want))?;
-    for turn in 0..4 {
+    for is_back in [false, true] {
         wrong.wait_for(100)?;
         agent.kill()?;
         let start = s.agent_again()?;
-        agent = match turn % 2 {
-            0 => start.of_other_layout()?.start()?,
-            _ => start.start()?,
+        agent = match is_back {
+            false => start.of_other_layout()?.start()?,
+            true => start.start()?,
         };
     }
     let wrong = wrong.stop()?;

@@ -13,6 +13,7 @@ use portreeve_toolchain::command::{in_path, output, quote};
 use super::distribution::Distribution;
 use super::kernels::Kernel;
 use super::machine::UNIT;
+use crate::product::UnderTest;
 
 /// Modules that tests need, with what those depend on. What a kernel has built in or
 /// not at all is left out.
@@ -35,19 +36,19 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Collects the agent, the tests and busybox, with their libraries, in `folder`.
+    /// Collects agents, tests and busybox, with their libraries, in `folder`.
     ///
     /// # Errors
     ///
     /// If one isn't there.
-    pub fn collect(folder: &Path, agent: &Path, tests: &Path) -> Result<Self> {
+    pub fn collect(folder: &Path, under_test: &UnderTest) -> Result<Self> {
         for place in ["bin", "dev", "etc", "proc", "run", "sys", "tmp"] {
             fs::create_dir_all(folder.join(place))?;
         }
-        let busybox = add_programs(folder, agent, tests)?;
+        let busybox = add_programs(folder, under_test)?;
         symlink("busybox", folder.join("bin/sh"))?;
         let mut libraries = BTreeSet::new();
-        for program in [agent, tests, &busybox] {
+        for program in [&under_test.agent, &under_test.tests, &busybox] {
             libraries.extend(libraries_of(program)?);
         }
         for library in libraries {
@@ -74,13 +75,12 @@ impl Programs {
     pub fn among(
         distribution: &Distribution,
         folder: &Path,
-        agent: &Path,
-        tests: &Path,
+        under_test: &UnderTest,
     ) -> Result<Self> {
         let mut copy = Command::new("cp");
         copy.args(["-a", "--no-preserve=ownership"]);
         output(copy.arg(distribution.folder.join(".")).arg(folder))?;
-        add_programs(folder, agent, tests)?;
+        add_programs(folder, under_test)?;
         for name in PROGRAMS {
             // A static program is none of the loader's business.
             if !libraries_of(&folder.join("bin").join(name))?.is_empty() {
@@ -145,9 +145,19 @@ impl Programs {
 /// The names of what is added to every machine.
 const PROGRAMS: [&str; 3] = ["portreeve", "portreeve-tests", "busybox"];
 
+/// The agent with another layout of its maps, where it is needed.
+const OTHER_LAYOUT: &str = "portreeve-other-layout";
+
 /// Adds the programs, and the script that runs the tests; where busybox is here.
-fn add_programs(folder: &Path, agent: &Path, tests: &Path) -> Result<PathBuf> {
-    for (program, name) in [agent, tests].into_iter().zip(PROGRAMS) {
+fn add_programs(folder: &Path, under_test: &UnderTest) -> Result<PathBuf> {
+    let UnderTest {
+        agent,
+        other,
+        tests,
+    } = under_test;
+    let other = other.as_ref().map(|other| (other, OTHER_LAYOUT));
+    let all = [agent, tests].into_iter().zip(PROGRAMS).chain(other);
+    for (program, name) in all {
         // Debug information would fill most of the machine's memory.
         let mut strip = Command::new("strip");
         strip.arg("-o").arg(folder.join("bin").join(name));

@@ -20,7 +20,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
-use crate::product;
+use crate::product::UnderTest;
 use crate::setup;
 use apt::Mirror;
 use distribution::Distribution;
@@ -124,9 +124,8 @@ pub enum Quick {
 /// Builds, boots, reports; whether all is well.
 fn test(arguments: &Arguments, ingredients: &Ingredients) -> Result<bool> {
     // Optimized: emulated, the difference is minutes.
-    let agent = product::build("portreeve", true)?;
-    let tests = product::build("portreeve-tests", true)?;
-    let runs = matrix(arguments, ingredients, &agent, &tests)?;
+    let under_test = UnderTest::build(true, !arguments.quick)?;
+    let runs = matrix(arguments, ingredients, &under_test)?;
     println!("\n{}", report::render(&runs));
     Ok(summarize(&runs))
 }
@@ -165,17 +164,16 @@ fn get(arguments: &Arguments) -> Result<Ingredients> {
 fn matrix(
     arguments: &Arguments,
     ingredients: &Ingredients,
-    agent: &Path,
-    tests: &Path,
+    under_test: &UnderTest,
 ) -> Result<Vec<Run>> {
     let plans = arguments.plans();
     ensure!(!plans.is_empty(), "no machine is as you want it");
     let scratch = Scratch::new()?;
-    let programs = Programs::collect(&scratch.folder("root")?, agent, tests)?;
+    let programs = Programs::collect(&scratch.folder("root")?, under_test)?;
     let with_systemd = match &ingredients.distribution {
         Some(distribution) => {
             let folder = scratch.folder("systemd")?;
-            Some(Programs::among(distribution, &folder, agent, tests)?)
+            Some(Programs::among(distribution, &folder, under_test)?)
         }
         None => None,
     };

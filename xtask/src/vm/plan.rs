@@ -52,26 +52,22 @@ const CORE: [&str; 30] = [
 ];
 
 /// What more there is to say of them.
-const MORE: [&str; 19] = [
+const MORE: [&str; 15] = [
     "cgroups::a_reload_changes",
     "cgroups::a_process_without_its_leader",
     "kernel_threads::",
     "users::the_effective_user",
-    "users::permitted_by_user",
     "users::root_of_a_user",
     "low_ports::the_capability",
     "sharing::listeners_of",
     "sharing::acknowledgements_come",
     "given_ports::a_reserved_port",
-    "pool::detach_gives_back",
     "listen::multipath",
     "listen::other_network_",
-    "listen::killed",
+    "takeover::listen",
     "attacks::neighbours::a_program_behind",
     "attacks::protocols::shared_memory",
     "attacks::kernel_ways::",
-    "remembered::a_killed",
-    "survival::killed_and_restarted",
 ];
 
 /// What one processor, or no BPF among the security modules, could change: who waits for
