@@ -106,9 +106,12 @@ fn a_file_that_is_edited_in_place(s: &Sandbox) -> Result<()> {
             "{job}"
         );
     }
-    // By who never closes it.
+    // By who takes his time to close it: until then it may be half a policy.
     let mut file = File::create(s.profile())?;
     file.write_all(profile("four").as_bytes())?;
+    agent.wait_until("the refusal", |agent| agent.log().contains("not reloaded"))?;
+    ensure!(has(s, "three")?, "it was read while it was written");
+    drop(file);
     belongs_to(s, "four")
 }
 
