@@ -32,7 +32,6 @@ tests![
     a_bpffs_that_is_not_there_any_more,
     a_bpffs_that_goes_while_the_agent_runs,
     a_bpffs_that_becomes_read_only,
-    pins_that_are_removed,
     maps_that_are_refused,
     programs_that_are_refused,
     hooks_that_are_refused,
@@ -253,24 +252,6 @@ fn a_bpffs_that_becomes_read_only(s: &Sandbox) -> Result<()> {
     ensure_eq!(code, 0, "{answer}");
     let (code, answer) = reload(&agent, PROFILE)?;
     ensure_eq!(code, 0, "{answer}");
-    as_before(&agent)
-}
-
-/// The hooks live by their pins: nothing is enforced then, and nothing claims that it is.
-fn pins_that_are_removed(s: &Sandbox) -> Result<()> {
-    let agent = s.agent(PROFILE, QUIET)?.start()?;
-    as_before(&agent)?;
-    for link in fs::read_dir(s.bpffs.join("links"))? {
-        fs::remove_file(link?.path())?;
-    }
-    let status = s.portreeve(&["status"])?.ended_with(1)?;
-    has(&status.stdout, &["bind4"])?;
-    let (code, answer) = reload(&agent, OTHER)?;
-    ensure_eq!(code, 1, "{answer}");
-    has(&answer["refused"].to_string(), &["bind4", "not attached"])?;
-    agent.terminate()?;
-    s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
-    let agent = s.agent(PROFILE, QUIET)?.start()?;
     as_before(&agent)
 }
 
