@@ -33,8 +33,6 @@ pub struct Launch {
     pub bpffs: Option<PathBuf>,
     /// Commands of bpf(2) that are refused, each with the number of its error.
     pub refused: Vec<(u32, i32)>,
-    /// Limits of its resources, by their numbers.
-    pub limits: Vec<(u32, u64)>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.
