@@ -53,9 +53,6 @@ pub fn perform(launch: &Launch) -> Result<()> {
         setresgid(group, group, group)?;
         setresuid(user, user, user)?;
     }
-    for (resource, limit) in &launch.limits {
-        restrict(*resource, *limit)?;
-    }
     // A test that is killed can't end its agent. Behind the change of user,
     // which would undo it.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -125,17 +122,6 @@ pub fn forbid_writing(folder: &Path) -> Result<()> {
     mount(Some(folder), folder, none, MsFlags::MS_BIND, none)
         .and_then(|()| mount(none, folder, none, flags, none))
         .with_context(|| format!("{} can't be made read-only", folder.display()))
-}
-
-fn restrict(resource: u32, limit: u64) -> Result<()> {
-    let limits = libc::rlimit {
-        rlim_cur: limit,
-        rlim_max: limit,
-    };
-    // SAFETY: the kernel only reads the limits, which outlive the call.
-    let done = unsafe { libc::setrlimit(resource as _, &raw const limits) };
-    Errno::result(done).context("a resource can't be limited")?;
-    Ok(())
 }
 
 /// Lets system calls fail from now on, and after exec.

@@ -34,8 +34,6 @@ pub struct Launch {
     pub bpffs: Option<PathBuf>,
     /// System calls that fail.
     pub failing: Vec<Failing>,
-    /// Limits of its resources, by their numbers.
-    pub limits: Vec<(u32, u64)>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.

@@ -51,7 +51,7 @@ pub fn limit_descriptors(agent: &Agent<'_>, more: Option<usize>) -> Result<()> {
     }
     // The limit is on the numbers, and the lowest that is free is taken.
     let free = |more| (0..).filter(|number| !used.contains(number)).nth(more);
-    limit(agent, libc::RLIMIT_NOFILE, more.and_then(free))
+    limit(agent, libc::RLIMIT_NOFILE.into(), more.and_then(free))
 }
 
 /// Leaves `agent` room for no more than so many bytes of addresses more.
@@ -60,22 +60,24 @@ pub fn limit_addresses(agent: &Agent<'_>, more: u64) -> Result<()> {
     let pages = pages.split(' ').next().context("statm")?.parse::<u64>()?;
     let page = sysconf(SysconfVar::PAGE_SIZE)?.context("no page size")?;
     let used = pages * page.cast_unsigned();
-    limit(agent, libc::RLIMIT_AS, Some(used + more))
+    limit(agent, libc::RLIMIT_AS.into(), Some(used + more))
 }
 
 /// Sets the limit of a resource of `agent`; without a number, to the highest it may have.
-fn limit(agent: &Agent<'_>, resource: libc::__rlimit_resource_t, to: Option<u64>) -> Result<()> {
+fn limit(agent: &Agent<'_>, resource: libc::c_long, to: Option<u64>) -> Result<()> {
     let pid = i32::try_from(agent.pid())?;
-    let mut limits = libc::rlimit {
+    let mut limits = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
     };
+    let none = std::ptr::null_mut::<libc::rlimit64>();
+    // By its number: C libraries don't agree on the type of a resource.
     // SAFETY: the kernel writes the limits there, which outlive the call.
-    let asked = unsafe { libc::prlimit(pid, resource, std::ptr::null(), &raw mut limits) };
+    let asked = unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, none, &raw mut limits) };
     Errno::result(asked)?;
     limits.rlim_cur = to.unwrap_or(limits.rlim_max);
     // SAFETY: the kernel only reads the limits, which outlive the call.
-    let set = unsafe { libc::prlimit(pid, resource, &raw const limits, std::ptr::null_mut()) };
+    let set = unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limits, none) };
     Errno::result(set)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! start or an end can be the last one.
 
 use std::{
+    fs,
     mem::forget,
     os::unix::net::UnixStream,
     path::Path,
@@ -71,26 +72,33 @@ impl Call {
             || is_legacy_file_call(self.number)
     }
 
-    /// Whether the call can fail for want of something and is about files or BPF; what is
-    /// about memory, time and talking is not.
-    pub fn can_be_denied(self) -> bool {
-        let files = [
-            libc::SYS_bpf,
-            libc::SYS_openat,
-            libc::SYS_statx,
+    /// Whether the call, by process `pid`, can fail for want of something and is about
+    /// files or BPF; what is about memory, time and talking is not.
+    pub fn can_be_denied(self, pid: Pid) -> bool {
+        let paths = [libc::SYS_bpf, libc::SYS_openat, libc::SYS_statx];
+        let descriptors = [
             libc::SYS_read,
+            libc::SYS_write,
             libc::SYS_fcntl,
             libc::SYS_getdents64,
-            libc::SYS_write,
         ];
         self.changes_something()
-            || files.contains(&self.number) && !(self.number == libc::SYS_write && self.first <= 2)
+            || paths.contains(&self.number)
+            || descriptors.contains(&self.number) && self.is_on_file(pid)
     }
 
-    /// Whether the call changes something, or a file on the way to it.
-    pub fn is_a_step(self) -> bool {
-        let steps = [libc::SYS_openat, libc::SYS_write];
-        self.changes_something() || steps.contains(&self.number) && self.first > 2
+    /// Whether the call, by process `pid`, changes something, or a file on the way to it.
+    pub fn is_a_step(self, pid: Pid) -> bool {
+        self.changes_something()
+            || self.number == libc::SYS_openat
+            || self.number == libc::SYS_write && self.is_on_file(pid)
+    }
+
+    /// Whether its first argument is the descriptor of a file: by others the threads of a
+    /// process wake each other, which never fails.
+    fn is_on_file(self, pid: Pid) -> bool {
+        let file = fs::read_link(format!("/proc/{pid}/fd/{}", self.first));
+        file.is_ok_and(|file| file.starts_with("/") && self.first > 2)
     }
 
     fn prints(self) -> bool {
@@ -221,7 +229,7 @@ pub fn strike<T: Send>(
     agent: &Agent<'_>,
     nth: usize,
     fault: Fault,
-    counts: fn(Call) -> bool,
+    counts: fn(Call, Pid) -> bool,
     ask: impl FnOnce() -> T + Send,
 ) -> Result<(Option<Call>, T)> {
     let pid = Pid::from_raw(i32::try_from(agent.pid())?);
@@ -244,7 +252,8 @@ pub fn strike<T: Send>(
             let _ = ptrace::detach(pid, None);
         }
         let answer = asking.join().map_err(|_| anyhow!("who asked panicked"))?;
-        Ok((struck?, answer))
+        let struck = struck.with_context(|| format!("it logged: {}", agent.log()))?;
+        Ok((struck, answer))
     })
 }
 
@@ -257,7 +266,7 @@ fn watch(
     pid: Pid,
     nth: usize,
     fault: Fault,
-    counts: fn(Call) -> bool,
+    counts: fn(Call, Pid) -> bool,
     answered: &AtomicBool,
 ) -> Result<Option<Call>> {
     let (mut seen, mut struck) = (0, None);
@@ -282,7 +291,7 @@ fn watch(
                 number: libc::c_long::try_from(entry.nr)?,
                 first: entry.args[0],
             };
-            if struck.is_none() && counts(call) {
+            if struck.is_none() && counts(call, pid) {
                 if seen == nth {
                     entered = Some(call);
                     if let Fault::Fail(_) = fault {
