@@ -6,6 +6,7 @@
 //! force and again after it; which of the two policies the kernel has, if an agent is
 //! killed in between, the hash in its tables tells.
 
+mod folder;
 mod moment;
 mod record;
 mod store;
