@@ -78,10 +78,10 @@ pub struct Agent {
     pub(super) store: Store,
     /// A change that waits to be confirmed.
     pub(super) pending: RefCell<Option<Pending>>,
-    /// The files that a reload reads.
-    pub(super) files: FileKeeper,
     /// Why it could not be taken back when its time was over.
     pub(super) not_taken_back: RefCell<Option<String>>,
+    /// The files that a reload reads.
+    pub(super) files: FileKeeper,
     /// Why the policy is not what the files say, if they are to be read again.
     pub(super) waiting: RefCell<Option<Why>>,
     pub(super) policy: RefCell<Rc<Policy>>,
@@ -116,8 +116,8 @@ impl Agent {
             source,
             store,
             pending: RefCell::new(None),
-            files: FileKeeper::default(),
             not_taken_back: RefCell::new(None),
+            files: FileKeeper::default(),
             waiting: RefCell::new(None),
             policy: RefCell::new(Rc::clone(policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),

@@ -9,7 +9,6 @@
 use std::os::fd::AsFd as _;
 
 use aya::programs::ProgramFd;
-use portreeve_common::abi::names;
 
 use super::{
     KernelError,
@@ -74,10 +73,7 @@ impl Handover {
         }
         if let Some(judge) = &self.judge {
             self.judge_before = listen::judge_of(&self.pins);
-            listen::set_judge(&self.pins, judge).map_err(|message| KernelError::Map {
-                map: names::LISTENING,
-                message,
-            })?;
+            listen::set_judge(&self.pins, judge)?;
         }
         Ok(())
     }
@@ -104,10 +100,7 @@ impl Handover {
 
     fn give_back(&mut self) -> Result<(), KernelError> {
         if let Some(judge) = self.judge_before.take() {
-            listen::set_judge(&self.pins, &judge).map_err(|message| KernelError::Map {
-                map: names::LISTENING,
-                message,
-            })?;
+            listen::set_judge(&self.pins, &judge)?;
         }
         while let Some((name, program)) = self.before.pop() {
             replace(&self.pins, name, &program)?;

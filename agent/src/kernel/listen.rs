@@ -17,7 +17,7 @@ use aya::{
 use portreeve_common::abi::names;
 use thiserror::Error;
 
-use super::{btf::Offsets, error::chain, hooks, lsm::BpfLsm, pins::Pins, sys};
+use super::{KernelError, btf::Offsets, error::chain, hooks, lsm::BpfLsm, pins::Pins, sys};
 
 /// The kernel's name of it.
 const HOOK: &str = "socket_listen";
@@ -106,9 +106,16 @@ pub(super) fn judge_of(pins: &Pins) -> Option<ProgramFd> {
 }
 
 /// Lets `judge` judge.
-pub(super) fn set_judge(pins: &Pins, judge: &ProgramFd) -> Result<(), String> {
-    let mut table = table(pins).map_err(|error| chain(&error))?;
-    table.set(0, judge, 0).map_err(|error| chain(&error))
+///
+/// # Errors
+///
+/// [`KernelError::Map`] if the table can't be written.
+pub(super) fn set_judge(pins: &Pins, judge: &ProgramFd) -> Result<(), KernelError> {
+    let set = table(pins).and_then(|mut table| table.set(0, judge, 0));
+    set.map_err(|error| KernelError::Map {
+        map: names::LISTENING,
+        message: chain(&error),
+    })
 }
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Lsm, Failure> {
