@@ -257,26 +257,24 @@ fn a_bpffs_that_becomes_read_only(s: &Sandbox) -> Result<()> {
     as_before(&agent)
 }
 
-fn maps_that_are_refused(s: &Sandbox) -> Result<()> {
+/// What `command` of bpf(2) makes is denied for each reason there is; `what` is said of it.
+fn refused_at_both_starts(s: &Sandbox, command: u32, what: &str) -> Result<()> {
     for errno in [Errno::EPERM, Errno::ENOMEM] {
         let refused = |start: &mut Start<'_>| {
-            start.launch.failing = vec![Failing::bpf(MAP_CREATE, errno)];
+            start.launch.failing = vec![Failing::bpf(command, errno)];
         };
-        at_both_starts(s, &refused, &["map", &words_of(errno)])?;
+        at_both_starts(s, &refused, &[what, &words_of(errno)])?;
         s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
     }
     Ok(())
 }
 
+fn maps_that_are_refused(s: &Sandbox) -> Result<()> {
+    refused_at_both_starts(s, MAP_CREATE, "map")
+}
+
 fn programs_that_are_refused(s: &Sandbox) -> Result<()> {
-    for errno in [Errno::EPERM, Errno::ENOMEM] {
-        let refused = |start: &mut Start<'_>| {
-            start.launch.failing = vec![Failing::bpf(PROG_LOAD, errno)];
-        };
-        at_both_starts(s, &refused, &["prog", &words_of(errno)])?;
-        s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
-    }
-    Ok(())
+    refused_at_both_starts(s, PROG_LOAD, "prog")
 }
 
 /// A first start makes links, one that takes over changes them.
