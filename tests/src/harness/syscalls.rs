@@ -169,21 +169,10 @@ fn trace(pid: Pid, nth: usize) -> Result<End> {
             WaitStatus::Exited(_, code) => return Ok(End::Ended(code)),
             status => bail!("the traced process ended so: {status:?}"),
         }
-        let info = ptrace::syscall_info(pid)?;
-        match info.op {
-            libc::PTRACE_SYSCALL_INFO_ENTRY => {
-                // SAFETY: the kernel has said that this is the entry's part.
-                let entry = unsafe { info.u.entry };
-                let call = Call {
-                    number: libc::c_long::try_from(entry.nr)?,
-                    first: entry.args[0],
-                };
-                if call.prints() {
-                    return Ok(End::Printed);
-                }
-                entered = Some(call);
-            }
-            _ => {
+        match begun(pid)? {
+            Some(call) if call.prints() => return Ok(End::Printed),
+            Some(call) => entered = Some(call),
+            None => {
                 if entered.take().is_some_and(Call::changes_something) {
                     if seen == nth {
                         return Ok(End::Killed);
@@ -261,6 +250,20 @@ fn wake(socket: &Path) {
     drop(UnixStream::connect(socket));
 }
 
+/// The call at whose begin the traced process stands; `None` at its end.
+fn begun(pid: Pid) -> Result<Option<Call>> {
+    let info = ptrace::syscall_info(pid)?;
+    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return Ok(None);
+    }
+    // SAFETY: the kernel has said that this is the entry's part.
+    let entry = unsafe { info.u.entry };
+    Ok(Some(Call {
+        number: libc::c_long::try_from(entry.nr)?,
+        first: entry.args[0],
+    }))
+}
+
 /// Comes back when `answered` or killed, with the agent standing still.
 fn watch(
     pid: Pid,
@@ -283,14 +286,7 @@ fn watch(
             WaitStatus::PtraceEvent(..) => continue,
             status => bail!("the agent ended so: {status:?}"),
         }
-        let info = ptrace::syscall_info(pid)?;
-        if info.op == libc::PTRACE_SYSCALL_INFO_ENTRY {
-            // SAFETY: the kernel has said that this is the entry's part.
-            let entry = unsafe { info.u.entry };
-            let call = Call {
-                number: libc::c_long::try_from(entry.nr)?,
-                first: entry.args[0],
-            };
+        if let Some(call) = begun(pid)? {
             if struck.is_none() && counts(call, pid) {
                 if seen == nth {
                     entered = Some(call);
