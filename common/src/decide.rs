@@ -8,11 +8,11 @@
 //! (`PRT-37`), so the first match is the answer.
 
 use crate::abi::{
-    BindAddress, Entry, MAX_ENTRIES_PER_PORT, Matcher, Mode, NO_ENTRY, Protocol, Slot, Unreserved,
-    Who, jobs::Place,
+    BindAddress, Entry, MAX_ENTRIES_PER_PORT, Matcher, Protocol, Slot, Unreserved, Who, jobs::Place,
 };
 use crate::jobname::{Glob, Name};
 use crate::reason::Reason;
+use crate::verdict::{Rewrite, Verdict};
 
 /// The first port that is not a low one (port-control section 1).
 pub const FIRST_HIGH_PORT: u16 = 1024;
@@ -116,80 +116,6 @@ pub trait PolicyView {
     }
 }
 
-/// The address that a wildcard is replaced by (port-control 4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rewrite {
-    /// None: the address stays as asked for.
-    Keep,
-    /// The address with this index, in the socket's own family.
-    To(u32),
-    /// The IPv4 address with this index, as an IPv4-mapped IPv6 address (`PRT-24`).
-    Mapped(u32),
-}
-
-/// The answer to one request, and what goes with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Why; says whether it is a refusal.
-    pub reason: Reason,
-    /// Index of the entry that decided, or the port's first one when none admits
-    /// the caller; [`NO_ENTRY`] when no entry did.
-    pub entry: u32,
-    /// The entry's line in its file, or 0.
-    pub line: u32,
-    /// The bind goes on without `CAP_NET_BIND_SERVICE`.
-    pub grant: bool,
-    /// What becomes of the address.
-    pub rewrite: Rewrite,
-    /// The port may be shared by several listeners (`PRT-14`).
-    pub shared: bool,
-    /// Acknowledgements are sent at once (`PRT-13`).
-    pub no_delay_acks: bool,
-    /// The rules that made it are in audit: a refusal is told and not made, and a bind
-    /// that is permitted is given nothing.
-    pub audited: bool,
-}
-
-impl Verdict {
-    #[inline(always)]
-    const fn new(reason: Reason, entry: u32, line: u32) -> Self {
-        Self {
-            reason,
-            entry,
-            line,
-            grant: false,
-            rewrite: Rewrite::Keep,
-            shared: false,
-            no_delay_acks: false,
-            audited: false,
-        }
-    }
-
-    /// The same verdict by rules that are in audit, or not.
-    #[inline(always)]
-    const fn in_audit(mut self, audited: bool) -> Self {
-        self.audited = audited;
-        self
-    }
-
-    /// A verdict that no entry made.
-    #[inline(always)]
-    pub const fn without_entry(reason: Reason) -> Self {
-        Self::new(reason, NO_ENTRY, 0)
-    }
-
-    /// Whether the bind is refused.
-    pub const fn refuses(&self) -> bool {
-        self.reason.refuses()
-    }
-
-    /// How it is treated under a policy in `mode`.
-    #[inline(always)]
-    pub const fn mode(&self, mode: Mode) -> Mode {
-        if self.audited { Mode::Audit } else { mode }
-    }
-}
-
 /// Judges `request` by `subject` under `policy`.
 #[inline(always)]
 pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: &P) -> Verdict {
@@ -208,8 +134,7 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
         && goes_on
         && subject.in_scope();
     if restricted && !subject.is_permitted(slot.restriction()) {
-        return Verdict::new(Reason::OtherUser, verdict.entry, verdict.line)
-            .in_audit(slot.is_audited());
+        return Verdict::new(Reason::OtherUser, verdict.entry).in_audit(slot.is_audited());
     }
     verdict
 }
@@ -238,8 +163,7 @@ fn by_job<S: Subject, P: PolicyView>(
     }
     let (offset, proven) = if entries.needs_name() {
         let Some(identity) = subject.identity() else {
-            return of_first_entry(Reason::NoIdentity, entries, policy)
-                .in_audit(entries.is_audited());
+            return of_first_entry(Reason::NoIdentity, entries).in_audit(entries.is_audited());
         };
         let by_name = policy.first_meant(entries, identity.name());
         let place = by_definition(entries, &identity, policy);
@@ -263,14 +187,14 @@ fn by_job<S: Subject, P: PolicyView>(
         Reason::UnreservedOther
     };
     if offset >= entries.count() {
-        return of_first_entry(nobody_meant, entries, policy).in_audit(entries.is_audited());
+        return of_first_entry(nobody_meant, entries).in_audit(entries.is_audited());
     }
     let index = entries.first() + offset;
     let Some(entry) = policy.entry(index) else {
         return Verdict::without_entry(Reason::BadTable);
     };
     if !is_whole(entry, policy) {
-        return of_first_entry(Reason::BadTable, entries, policy);
+        return of_first_entry(Reason::BadTable, entries);
     }
     let reason = match entry.who() {
         Who::Nobody => nobody_meant,
@@ -282,7 +206,7 @@ fn by_job<S: Subject, P: PolicyView>(
         Who::Anyone | Who::Job(_) if is_reserved => Reason::Permitted,
         Who::Anyone | Who::Job(_) => Reason::UnreservedPermitted,
     };
-    let mut verdict = Verdict::new(reason, index, entry.line()).in_audit(entries.is_audited());
+    let mut verdict = Verdict::new(reason, index).in_audit(entries.is_audited());
     if is_reserved && !reason.refuses() && !verdict.audited {
         verdict.grant = entry.grants(proven) && request.port < FIRST_HIGH_PORT;
         verdict.rewrite = rewrite(entry, subject, policy);
@@ -408,10 +332,6 @@ fn rewrite<S: Subject, P: PolicyView>(entry: &Entry, subject: &S, policy: &P) ->
 
 /// A refusal that no entry in particular made: the first one stands for all.
 #[inline(always)]
-fn of_first_entry<P: PolicyView>(reason: Reason, slot: Slot, policy: &P) -> Verdict {
-    let line = match policy.entry(slot.first()) {
-        Some(entry) => entry.line(),
-        None => 0,
-    };
-    Verdict::new(reason, slot.first(), line)
+fn of_first_entry(reason: Reason, slot: Slot) -> Verdict {
+    Verdict::new(reason, slot.first())
 }

@@ -1,16 +1,15 @@
 //! `cgroup/bind4` and `bind6`: what a socket asks for, before the kernel looks at it.
 
-use core::marker::PhantomData;
+use core::{hint::black_box, marker::PhantomData};
 
-use aya_ebpf::programs::SockAddrContext;
-use aya_log_ebpf::debug;
+use aya_ebpf::{bindings::bpf_sock_addr, programs::SockAddrContext};
 use portreeve_common::{
-    PolicyView as _, Reason, Verdict,
-    abi::{Event, Feature, Mode, Protocol},
-    decide::Rewrite,
+    PolicyView as _, Reason, Rewrite, Verdict,
+    abi::{Active, Event, Feature, Hook, Mode, Protocol},
 };
 
 use crate::{
+    cgroup_hook::{CgroupHook, cgroup_hook},
     judge::{ALLOW, ALLOW_WITHOUT_CAPABILITY, Call, Kind, MAPPED},
     maps::{OWN_NETNS, has},
     policy::{self, Half},
@@ -18,44 +17,138 @@ use crate::{
 };
 
 const AF_UNSPEC: u32 = 0;
-/// Judges the bind that `ctx` describes.
+
+cgroup_hook!(
+    Bind4,
+    bpf_sock_addr,
+    verdict_of_bind4,
+    tell_of_bind4,
+    trace_of_bind4
+);
+cgroup_hook!(
+    Bind6,
+    bpf_sock_addr,
+    verdict_of_bind6,
+    tell_of_bind6,
+    trace_of_bind6
+);
+
+impl CgroupHook for Bind4 {
+    type Context = bpf_sock_addr;
+
+    #[inline(always)]
+    fn call(ctx: *mut bpf_sock_addr, active: Active) -> Option<Call<Self>> {
+        call(ctx, active)
+    }
+
+    #[inline(always)]
+    fn bound(call: &Call<Self>, verdict: &Verdict, flags: u8) -> [u32; 4] {
+        bound(call, verdict, flags)
+    }
+}
+
+impl CgroupHook for Bind6 {
+    type Context = bpf_sock_addr;
+
+    #[inline(always)]
+    fn call(ctx: *mut bpf_sock_addr, active: Active) -> Option<Call<Self>> {
+        call(ctx, active)
+    }
+
+    #[inline(always)]
+    fn bound(call: &Call<Self>, verdict: &Verdict, flags: u8) -> [u32; 4] {
+        bound(call, verdict, flags)
+    }
+}
+
 #[inline(always)]
-pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
-    let active = policy::active();
-    let Some(mode) = active.mode() else {
-        return ALLOW;
-    };
+fn call<K: Kind>(ctx: *mut bpf_sock_addr, active: Active) -> Option<Call<K>> {
+    let mode = active.mode()?;
     // The socket's own protocol says which table judges; the address family in
     // the call can be AF_UNSPEC on an IPv4 socket.
     // SAFETY: the verifier checks this and the other loads from the context.
-    let Some(protocol) = Protocol::from_ip_protocol(unsafe { (*ctx.sock_addr).protocol }) else {
-        return ALLOW;
-    };
-    let mut call = Call::<K> {
-        ctx: ctx.sock_addr.cast(),
+    let protocol = Protocol::from_ip_protocol(unsafe { (*ctx).protocol })?;
+    Some(Call {
+        ctx: ctx.cast(),
         // SAFETY: a load from the context.
-        socket: Socket(unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }),
+        socket: Socket(unsafe { (*ctx).__bindgen_anon_1.sk }),
         address: address::<K>(ctx),
         protocol,
         port: port(ctx),
         active,
         mode,
         kind: PhantomData,
+    })
+}
+
+/// Judges the bind of an IPv4 socket that `ctx` describes.
+#[inline(always)]
+pub fn judge_v4(ctx: &SockAddrContext) -> i32 {
+    judge::<Bind4>(ctx.sock_addr, answer_of_bind4)
+}
+
+/// The same of an IPv6 socket.
+#[inline(always)]
+pub fn judge_v6(ctx: &SockAddrContext) -> i32 {
+    judge::<Bind6>(ctx.sock_addr, answer_of_bind6)
+}
+
+/// Keeps little of what it knows: all functions together have 512 bytes of stack.
+#[inline(always)]
+fn judge<K: CgroupHook<Context = bpf_sock_addr>>(
+    ctx: *mut bpf_sock_addr,
+    answer: extern "C" fn(*mut bpf_sock_addr, u64, u64, u32) -> u32,
+) -> i32 {
+    let Some(call) = K::call(ctx, policy::active()) else {
+        return ALLOW;
     };
     if call.is_selftest() {
         return call.selftest();
     }
-    let is_bound = begin_bind(ctx.sock_addr) != 0;
-    let mut verdict = call.decide();
-    debug!(
-        ctx,
-        "{} {} port {}: reason {} line {}",
-        K::HOOK.name(),
-        protocol.name(),
-        call.port,
-        verdict.reason as u16,
-        verdict.line
-    );
+    let is_bound = begin_bind(ctx);
+    let word = K::verdict(&call);
+    // The compiler knows that there is no other answer; the verifier must be shown.
+    let answer = black_box(answer(ctx, call.active.word(), word, is_bound)) as i32;
+    if has(Feature::Grant) {
+        answer & ALLOW_WITHOUT_CAPABILITY
+    } else {
+        answer & ALLOW
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn answer_of_bind4(
+    ctx: *mut bpf_sock_addr,
+    active: u64,
+    word: u64,
+    is_bound: u32,
+) -> u32 {
+    match Bind4::call(ctx, Active::from_word(active)) {
+        Some(call) => answer(ctx, call, word, is_bound != 0) as u32,
+        None => ALLOW as u32,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn answer_of_bind6(
+    ctx: *mut bpf_sock_addr,
+    active: u64,
+    word: u64,
+    is_bound: u32,
+) -> u32 {
+    match Bind6::call(ctx, Active::from_word(active)) {
+        Some(call) => answer(ctx, call, word, is_bound != 0) as u32,
+        None => ALLOW as u32,
+    }
+}
+
+/// What becomes of a bind, and what goes with it, when the verdict of which `word` is the
+/// word is known.
+#[inline(always)]
+fn answer<K: Kind>(ctx: *mut bpf_sock_addr, mut call: Call<K>, word: u64, is_bound: bool) -> i32 {
+    let mut verdict = call.judged(word);
     let gives = verdict.reason == Reason::Permitted && call.mode == Mode::Enforce && !is_bound;
     let replacement = if gives {
         replacement(&call, &verdict)
@@ -63,31 +156,33 @@ pub fn judge<K: Kind>(ctx: &SockAddrContext) -> i32 {
         None
     };
     // SAFETY: a load from the context.
-    if replacement.is_some() && unsafe { (*ctx.sock_addr).user_family } == AF_UNSPEC {
+    if replacement.is_some() && unsafe { (*ctx).user_family } == AF_UNSPEC {
         // The kernel takes no address but the wildcard with this family, and a
         // listener on every address is not what the entry says.
         verdict.reason = Reason::AddressFamily;
     }
     if !is_bound && tells(&call, &verdict) {
         let granted = u32::from(gives && verdict.grant && has(Feature::Grant));
-        note_judged(ctx.sock_addr, u32::from(call.port), granted);
+        note_judged(ctx, u32::from(call.port), granted);
     }
     if verdict.refuses() {
         return call.refuse(&verdict);
     }
-    let (mut flags, mut bound) = (0, call.address);
+    let mut flags = 0;
     if gives {
-        if let Some(address) = replacement {
-            set_address::<K>(ctx, address);
-            bound = address;
+        if replacement.is_some() {
             flags |= Event::REWRITTEN;
         }
-        flags |= set_options(ctx.sock_addr, wanted(&call, &verdict)) as u8;
+        flags |= set_options(ctx, wanted(&call, &verdict)) as u8;
         if verdict.grant && has(Feature::Grant) {
             flags |= Event::GRANTED;
         }
     }
-    call.allow(&verdict, flags, bound);
+    call.allow(&verdict, flags);
+    // What was asked for has been told.
+    if let Some(address) = replacement {
+        set_address::<K>(ctx, address);
+    }
     // Also for a socket that has a port: it fails by the kernel's own error then.
     if verdict.grant && call.mode == Mode::Enforce && has(Feature::Grant) {
         ALLOW_WITHOUT_CAPABILITY
@@ -151,42 +246,52 @@ fn replacement<K: Kind>(call: &Call<K>, verdict: &Verdict) -> Option<[u32; 4]> {
 }
 
 #[inline(always)]
-fn port(ctx: &SockAddrContext) -> u16 {
+fn bound<K: Kind>(call: &Call<K>, verdict: &Verdict, flags: u8) -> [u32; 4] {
+    let replacement = if flags & Event::REWRITTEN != 0 {
+        replacement(call, verdict)
+    } else {
+        None
+    };
+    replacement.unwrap_or(call.address)
+}
+
+#[inline(always)]
+fn port(ctx: *mut bpf_sock_addr) -> u16 {
     // SAFETY: a load from the context.
-    u16::from_be(unsafe { (*ctx.sock_addr).user_port } as u16)
+    u16::from_be(unsafe { (*ctx).user_port } as u16)
 }
 
 /// The address asked for, as in [`Event::address`]. The words of `user_ip6` are
 /// read one by one: copying the array makes the compiler do arithmetic on the
 /// context pointer, which the verifier refuses.
 #[inline(always)]
-fn address<K: Kind>(ctx: &SockAddrContext) -> [u32; 4] {
+fn address<K: Kind>(ctx: *mut bpf_sock_addr) -> [u32; 4] {
     // SAFETY: loads from the context; bind6 may read user_ip6, bind4 user_ip4.
     unsafe {
         if K::HOOK.is_v6() {
             [
-                (*ctx.sock_addr).user_ip6[0],
-                (*ctx.sock_addr).user_ip6[1],
-                (*ctx.sock_addr).user_ip6[2],
-                (*ctx.sock_addr).user_ip6[3],
+                (*ctx).user_ip6[0],
+                (*ctx).user_ip6[1],
+                (*ctx).user_ip6[2],
+                (*ctx).user_ip6[3],
             ]
         } else {
-            [(*ctx.sock_addr).user_ip4, 0, 0, 0]
+            [(*ctx).user_ip4, 0, 0, 0]
         }
     }
 }
 
 #[inline(always)]
-fn set_address<K: Kind>(ctx: &SockAddrContext, words: [u32; 4]) {
+fn set_address<K: Kind>(ctx: *mut bpf_sock_addr, words: [u32; 4]) {
     // SAFETY: stores to the context, which the same hooks may make.
     unsafe {
         if K::HOOK.is_v6() {
-            (*ctx.sock_addr).user_ip6[0] = words[0];
-            (*ctx.sock_addr).user_ip6[1] = words[1];
-            (*ctx.sock_addr).user_ip6[2] = words[2];
-            (*ctx.sock_addr).user_ip6[3] = words[3];
+            (*ctx).user_ip6[0] = words[0];
+            (*ctx).user_ip6[1] = words[1];
+            (*ctx).user_ip6[2] = words[2];
+            (*ctx).user_ip6[3] = words[3];
         } else {
-            (*ctx.sock_addr).user_ip4 = words[0];
+            (*ctx).user_ip4 = words[0];
         }
     }
 }

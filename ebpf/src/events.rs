@@ -7,9 +7,9 @@ use aya_ebpf::{
     helpers::generated::bpf_ktime_get_boot_ns,
 };
 use portreeve_common::{
-    Verdict,
+    PolicyView as _, Verdict,
     abi::{
-        Doomed, EVENT_RING_BYTES, Event, Field, MAX_ENTRIES, Mode, RepeatKey, Repeats,
+        Doomed, EVENT_RING_BYTES, Entry, Event, Field, MAX_ENTRIES, Mode, RepeatKey, Repeats,
         TOLD_PER_SECOND, counter,
     },
 };
@@ -18,6 +18,7 @@ use crate::{
     judge::{Call, Kind},
     listen::netns_of,
     maps::{COUNTERS, DOOMED, EVENTS, OWN_NETNS, REFUSALS, REPEATS},
+    policy::Half,
     socket::Socket,
     subject::id_of_cgroup,
     task::{self, read_field},
@@ -199,7 +200,9 @@ fn event<K: Kind>(
         uid: task::euid(),
         generation: call.active.generation(),
         entry: verdict.entry,
-        line: verdict.line,
+        line: Half(call.active.half())
+            .entry(verdict.entry)
+            .map_or(0, Entry::line),
         port: call.port,
         reason: verdict.reason as u16,
         hook: K::HOOK as u8,

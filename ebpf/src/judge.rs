@@ -5,6 +5,7 @@ use core::{ffi::c_void, marker::PhantomData, ptr};
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_retval, bpf_get_socket_cookie, bpf_set_retval,
 };
+use aya_log_ebpf::debug;
 use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
@@ -64,6 +65,25 @@ pub trait Kind: Sized {
         REFUSE
     }
 
+    /// [`Call::decide`]'s word. The bind hooks have it from a function of their own.
+    #[inline(always)]
+    fn verdict(call: &Call<Self>) -> u64 {
+        call.decide().word()
+    }
+
+    /// [`Call::trace`]. The bind hooks have a function of their own for it too.
+    #[inline(always)]
+    fn trace(protocol: Protocol, port: u16, verdict: &Verdict) {
+        Call::<Self>::trace(protocol, port, verdict);
+    }
+
+    /// [`Call::tell`]; of a call that goes on, `flags` say what becomes of it. The bind
+    /// hooks have another one for it.
+    #[inline(always)]
+    fn tell(call: &Call<Self>, verdict: &Verdict, flags: u8) {
+        call.tell(verdict, flags, call.address);
+    }
+
     /// Whether the policy governs the socket's network namespace.
     #[inline(always)]
     fn in_scope(call: &Call<Self>) -> bool {
@@ -108,15 +128,42 @@ impl<K: Kind> Call<K> {
     /// What the policy says. From then on the call is in the mode of the rules that
     /// said it.
     #[inline(always)]
-    pub fn decide(&mut self) -> Verdict {
+    pub fn judge(&mut self) -> Verdict {
+        self.judged(K::verdict(self))
+    }
+
+    /// The same, where it is known that `word` is the verdict's.
+    #[inline(always)]
+    pub fn judged(&mut self, word: u64) -> Verdict {
+        let verdict = Verdict::from_word(word);
+        K::trace(self.protocol, self.port, &verdict);
+        self.mode = verdict.mode(self.mode);
+        verdict
+    }
+
+    /// The verdict of the policy.
+    #[inline(always)]
+    pub fn decide(&self) -> Verdict {
         let request = Request {
             protocol: self.protocol,
             port: self.port,
             operation: K::OPERATION,
         };
-        let verdict = decide(request, self, &Half(self.active.half()));
-        self.mode = verdict.mode(self.mode);
-        verdict
+        decide(request, self, &Half(self.active.half()))
+    }
+
+    /// Puts a judged call into the log of traces, if there is one.
+    #[inline(always)]
+    pub fn trace(protocol: Protocol, port: u16, verdict: &Verdict) {
+        debug!(
+            (),
+            "{} {} port {}: reason {} entry {}",
+            K::HOOK.name(),
+            protocol.name(),
+            port,
+            verdict.reason as u16,
+            verdict.entry
+        );
     }
 
     /// A refusal: counted, told, and in enforce mode made.
@@ -126,27 +173,39 @@ impl<K: Kind> Call<K> {
         if K::is_refused() {
             return K::GOES_ON;
         }
-        events::count(counter::of(verdict.reason, self.mode));
-        events::report_refusal(self, verdict);
+        K::tell(self, verdict, 0);
         match self.mode {
-            Mode::Enforce => {
-                events::count_refusal(self.active.half(), verdict.entry);
-                K::fail_with(errno(verdict.reason))
-            }
+            Mode::Enforce => K::fail_with(errno(verdict.reason)),
             Mode::Audit => K::GOES_ON,
         }
     }
 
-    /// Counts and tells a bind that goes on. `flags` say what becomes of it, and
-    /// `bound` is the address it gets.
+    /// A bind that goes on: counted and told. `flags` say what becomes of it.
     #[inline(always)]
-    pub fn allow(&self, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
-        if !matches!(verdict.reason, Reason::NotJudged | Reason::Unreserved) {
+    pub fn allow(&self, verdict: &Verdict, flags: u8) {
+        let is_told = self.active.report_all() && verdict.reason != Reason::NotJudged;
+        if is_told || is_counted(verdict.reason) {
+            K::tell(self, verdict, flags);
+        }
+    }
+
+    /// Counts a verdict, and makes an event of it if it is one that is told. A call
+    /// that goes on gets the address `bound`.
+    #[inline(always)]
+    pub fn tell(&self, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
+        if is_counted(verdict.reason) {
             events::count(counter::of(verdict.reason, self.mode));
+        }
+        if verdict.refuses() {
+            if matches!(self.mode, Mode::Enforce) {
+                events::count_refusal(self.active.half(), verdict.entry);
+            }
+            events::report_refusal(self, verdict);
+            return;
         }
         // Somebody who set SO_REUSEPORT should find out why it isn't.
         let is_news = flags & (Event::UNSHARED | Event::SHARING_FAILED) != 0;
-        if is_news || (self.active.report_all() && verdict.reason != Reason::NotJudged) {
+        if is_news || self.active.report_all() {
             events::report_allowed(self, verdict, flags, bound);
         }
     }
@@ -198,6 +257,13 @@ impl<K: Kind> Call<K> {
 pub fn netns_inode(network: u64) -> u64 {
     let common = network + u64::from(offset(Field::NetCommon));
     u64::from(read_field::<u32>(common, Field::NamespaceInode))
+}
+
+/// Whether verdicts of this reason are counted. Only a port with rules has news to tell
+/// that aren't asked for.
+#[inline(always)]
+fn is_counted(reason: Reason) -> bool {
+    !matches!(reason, Reason::NotJudged | Reason::Unreserved)
 }
 
 /// What the caller sees, where the kernel lets us choose.

@@ -7,7 +7,6 @@
 use core::marker::PhantomData;
 
 use aya_ebpf::{EbpfContext, programs::LsmContext};
-use aya_log_ebpf::debug;
 use portreeve_common::{
     abi::{Feature, Field, Hook, NO_ENTRY, Protocol},
     decide::Operation,
@@ -109,22 +108,13 @@ pub fn judge_socket<K: Kind, C: EbpfContext>(ctx: &C, socket: Socket, address: u
     if !K::in_scope(&call) {
         return K::GOES_ON;
     }
-    let verdict = call.decide();
-    debug!(
-        ctx,
-        "{} {} port {}: reason {} line {}",
-        K::HOOK.name(),
-        call.protocol.name(),
-        port,
-        verdict.reason as u16,
-        verdict.line
-    );
+    let verdict = call.judge();
     if verdict.refuses() {
         return call.refuse(&verdict);
     }
     // What no UNRSV entry is about was told at bind.
     if verdict.entry != NO_ENTRY {
-        call.allow(&verdict, 0, call.address);
+        call.allow(&verdict, 0);
     }
     K::GOES_ON
 }

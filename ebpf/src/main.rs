@@ -20,6 +20,7 @@
 )]
 
 mod bind;
+mod cgroup_hook;
 mod events;
 mod identify;
 mod judge;
@@ -32,52 +33,22 @@ mod socket;
 mod subject;
 mod task;
 
+use crate::post_bind::{PostBind4, PostBind6};
 use aya_ebpf::{
     macros::{cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
     programs::{LsmContext, RawTracePointContext, SockAddrContext, SockContext, SockOpsContext},
 };
-use portreeve_common::abi::Hook;
-
-use crate::judge::Kind;
-
-/// [`Hook::Bind4`]
-struct Bind4;
-
-/// [`Hook::Bind6`]
-struct Bind6;
-
-/// [`Hook::PostBind4`]
-struct PostBind4;
-
-/// [`Hook::PostBind6`]
-struct PostBind6;
-
-impl Kind for Bind4 {
-    const HOOK: Hook = Hook::Bind4;
-}
-
-impl Kind for Bind6 {
-    const HOOK: Hook = Hook::Bind6;
-}
-
-impl Kind for PostBind4 {
-    const HOOK: Hook = Hook::PostBind4;
-}
-
-impl Kind for PostBind6 {
-    const HOOK: Hook = Hook::PostBind6;
-}
 
 /// Judges binds of IPv4 sockets.
 #[cgroup_sock_addr(bind4)]
 pub fn bind4(ctx: SockAddrContext) -> i32 {
-    bind::judge::<Bind4>(&ctx)
+    bind::judge_v4(&ctx)
 }
 
 /// Judges binds of IPv6 sockets, v4-mapped and dual-stack ones included.
 #[cgroup_sock_addr(bind6)]
 pub fn bind6(ctx: SockAddrContext) -> i32 {
-    bind::judge::<Bind6>(&ctx)
+    bind::judge_v6(&ctx)
 }
 
 /// Judges the ports that IPv4 sockets have got.

@@ -5,85 +5,124 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::programs::SockContext;
+use aya_ebpf::{bindings::bpf_sock, programs::SockContext};
 use portreeve_common::{
-    Reason, Subject as _,
-    abi::{Mode, Protocol, Remembered},
+    Reason, Subject as _, Verdict,
+    abi::{Active, Hook, Mode, Protocol, Remembered},
     decide::FIRST_HIGH_PORT,
 };
 
 use crate::{
+    cgroup_hook::{CgroupHook, cgroup_hook},
     judge::{ALLOW, Call, Kind},
     policy::{self, Half},
     socket::Socket,
 };
 
+cgroup_hook!(
+    PostBind4,
+    bpf_sock,
+    verdict_of_post_bind4,
+    tell_of_post_bind4,
+    trace_of_post_bind4
+);
+cgroup_hook!(
+    PostBind6,
+    bpf_sock,
+    verdict_of_post_bind6,
+    tell_of_post_bind6,
+    trace_of_post_bind6
+);
+
+impl CgroupHook for PostBind4 {
+    type Context = bpf_sock;
+
+    #[inline(always)]
+    fn call(ctx: *mut bpf_sock, active: Active) -> Option<Call<Self>> {
+        call(ctx, active)
+    }
+}
+
+impl CgroupHook for PostBind6 {
+    type Context = bpf_sock;
+
+    #[inline(always)]
+    fn call(ctx: *mut bpf_sock, active: Active) -> Option<Call<Self>> {
+        call(ctx, active)
+    }
+}
+
+#[inline(always)]
+fn call<K: Kind>(ctx: *mut bpf_sock, active: Active) -> Option<Call<K>> {
+    let mode = active.mode()?;
+    // SAFETY: this and the other loads are from the context, checked by the verifier.
+    let protocol = Protocol::from_ip_protocol(unsafe { (*ctx).protocol })?;
+    Some(Call {
+        ctx: ctx.cast(),
+        socket: Socket(ctx),
+        address: address::<K>(ctx),
+        protocol,
+        // SAFETY: as above. Unlike in the bind hooks, it is in host order.
+        port: unsafe { (*ctx).src_port } as u16,
+        active,
+        mode,
+        kind: PhantomData,
+    })
+}
+
 /// Judges the port in `ctx`, unless it was judged before the bind.
 #[inline(always)]
-pub fn judge<K: Kind>(ctx: &SockContext) -> i32 {
-    let active = policy::active();
-    let Some(mode) = active.mode() else {
+pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
+    let Some(mut call) = K::call(ctx.sock, policy::active()) else {
         return ALLOW;
     };
-    // SAFETY: this and the other loads are from the context, checked by the verifier.
-    let Some(protocol) = Protocol::from_ip_protocol(unsafe { (*ctx.sock).protocol }) else {
-        return ALLOW;
-    };
-    // SAFETY: as above. Unlike in the bind hooks, it is in host order.
-    let port = unsafe { (*ctx.sock).src_port } as u16;
-    let socket = Socket(ctx.sock);
-    let remembered = socket.remembered().map_or(Remembered::default(), |it| *it);
+    let remembered = call
+        .socket
+        .remembered()
+        .map_or(Remembered::default(), |it| *it);
     // The kernel's choice, where it isn't ours to guide, is told as port 0.
-    if remembered.judged == 1 || remembered.judged == 1 + u32::from(port) {
+    if remembered.judged == 1 || remembered.judged == 1 + u32::from(call.port) {
         return ALLOW;
     }
     let is_moved = remembered.judged != 0;
     // Ports that the kernel chose are open to everybody, unless the policy names
     // them (`EPH-10`). One in audit is still in the kernel's pool.
-    if !is_moved && !Half(active.half()).keeps(protocol, port) {
+    if !is_moved && !Half(call.active.half()).keeps(call.protocol, call.port) {
         return ALLOW;
     }
-    let mut call = Call::<K> {
-        ctx: ctx.sock.cast(),
-        socket,
-        address: address::<K>(ctx),
-        protocol,
-        port,
-        active,
-        mode,
-        kind: PhantomData,
-    };
-    let mut verdict = call.decide();
+    let mode = call.mode;
+    let mut verdict = call.judge();
     // A grant is for the port that was judged, and nobody asked for a capability.
     let takes_grant_along = remembered.changed & Remembered::GRANTED != 0
-        && port < FIRST_HIGH_PORT
+        && call.port < FIRST_HIGH_PORT
         && !verdict.grant
         && (!verdict.refuses() || call.mode == Mode::Audit);
     if takes_grant_along && !call.is_privileged() {
         verdict.reason = Reason::LowPort;
         // The grant was made, so it is taken back whatever the port's own rules are in.
+        verdict.audited = false;
         call.mode = mode;
     }
     if verdict.refuses() {
         return call.refuse(&verdict);
     }
-    call.allow(&verdict, 0, call.address);
+    call.allow(&verdict, 0);
     ALLOW
 }
 
 #[inline(always)]
-fn address<K: Kind>(ctx: &SockContext) -> [u32; 4] {
+fn address<K: Kind>(ctx: *mut bpf_sock) -> [u32; 4] {
     // SAFETY: loads from the context, word by word as in the bind hooks.
     unsafe {
         if K::HOOK.is_v6() {
             [
-                (*ctx.sock).src_ip6[0],
-                (*ctx.sock).src_ip6[1],
-                (*ctx.sock).src_ip6[2],
-                (*ctx.sock).src_ip6[3],
+                (*ctx).src_ip6[0],
+                (*ctx).src_ip6[1],
+                (*ctx).src_ip6[2],
+                (*ctx).src_ip6[3],
             ]
         } else {
-            [(*ctx.sock).src_ip4, 0, 0, 0]
+            [(*ctx).src_ip4, 0, 0, 0]
         }
     }
 }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use portreeve_common::{
-    PolicyView as _, Reason, Request, Subject, Verdict,
+    PolicyView as _, Reason, Request, Rewrite, Subject, Verdict,
     abi::{Feature, Mode, Protocol, jobs::Place},
     decide,
-    decide::{Asked, Identity, Operation, Rewrite},
+    decide::{Asked, Identity, Operation},
     jobname::Name,
     reason::{EACCES, EAFNOSUPPORT},
 };

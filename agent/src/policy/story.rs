@@ -1,9 +1,8 @@
 //! An answer of `explain` in sentences, with what would have to change.
 
 use portreeve_common::{
-    Reason, Verdict,
+    Reason, Rewrite, Verdict,
     abi::{Mode, Protocol},
-    decide::Rewrite,
     jobname::ZOS_NAME_CHARS,
 };
 
