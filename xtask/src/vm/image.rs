@@ -10,9 +10,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use portreeve_toolchain::command::{in_path, output, quote};
 
-use super::distribution::Distribution;
 use super::kernels::Kernel;
 use super::machine::UNIT;
+use super::tree::Tree;
 use crate::product::UnderTest;
 
 /// Modules that tests need, with what those depend on. What a kernel has built in or
@@ -72,11 +72,7 @@ impl Programs {
     /// # Errors
     ///
     /// If the distribution's C library is older than the one they were built with.
-    pub fn among(
-        distribution: &Distribution,
-        folder: &Path,
-        under_test: &UnderTest,
-    ) -> Result<Self> {
+    pub fn among(distribution: &Tree, folder: &Path, under_test: &UnderTest) -> Result<Self> {
         let mut copy = Command::new("cp");
         copy.args(["-a", "--no-preserve=ownership"]);
         output(copy.arg(distribution.folder.join(".")).arg(folder))?;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use crate::signals;
 
+use super::emulator::Emulator;
 use super::kernels::Kernel;
 
 /// What the machine is given besides its kernel.
@@ -35,10 +36,14 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// Emulated, so that it is the same everywhere: not every machine that has KVM can
 /// use it.
-fn command(kernel: &Kernel, image: &Path, equipment: Equipment, console: &Path) -> Result<Command> {
-    // However we end, the machine ends with us.
-    let mut qemu = Command::new("setpriv");
-    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+fn command(
+    emulator: &Emulator,
+    kernel: &Kernel,
+    image: &Path,
+    equipment: Equipment,
+    console: &Path,
+) -> Result<Command> {
+    let mut qemu = emulator.command();
     qemu.args([
         "-machine",
         "pc",
@@ -88,13 +93,14 @@ pub enum End {
 ///
 /// If QEMU can't be run.
 pub fn run(
+    emulator: &Emulator,
     kernel: &Kernel,
     image: &Path,
     equipment: Equipment,
     console: &Path,
     mut line: impl FnMut(&str),
 ) -> Result<End> {
-    let mut qemu = command(kernel, image, equipment, console)?;
+    let mut qemu = command(emulator, kernel, image, equipment, console)?;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut machine = Machine(signals::spawn(&mut qemu)?);
     let stdout = machine.0.stdout.take().context("QEMU has no stdout")?;

@@ -2,6 +2,7 @@
 
 mod apt;
 mod distribution;
+mod emulator;
 mod image;
 mod kernels;
 mod machine;
@@ -9,6 +10,7 @@ mod plan;
 mod record;
 mod report;
 pub mod tools;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -23,21 +25,22 @@ use clap::Args;
 use crate::product::UnderTest;
 use crate::setup;
 use apt::Mirror;
-use distribution::Distribution;
+use emulator::Emulator;
 use image::Programs;
 use kernels::{Kernel, Series};
 use machine::{End, Equipment};
 use plan::Plan;
 use record::{Outcome, Record};
 use report::Run;
+use tree::Tree;
 
 /// Run the kernel tests on Debian's kernels, in virtual machines.
 ///
 /// The kernels are the newest of each series on the mirror that this machine's apt
-/// sources name, kept in your cache folder; nothing of the machine is changed, but
-/// QEMU, busybox and cpio are installed if they are missing. The machines are
-/// emulated: what takes a second here takes many in there. Without a Debian source,
-/// name a mirror in PORTREEVE_DEBIAN_MIRROR.
+/// sources name, kept in your cache folder, as is QEMU if you have none; nothing of the
+/// machine is changed, but busybox and cpio are installed if they are missing. The
+/// machines are emulated: what takes a second here takes many in there. Without a Debian
+/// source, name a mirror in PORTREEVE_DEBIAN_MIRROR.
 #[derive(Args)]
 pub struct Arguments {
     /// Which kernels [default: all]
@@ -133,13 +136,15 @@ fn test(arguments: &Arguments, ingredients: &Ingredients) -> Result<bool> {
 /// What machines are made of.
 struct Ingredients {
     kernels: Vec<Kernel>,
-    distribution: Option<Distribution>,
+    distribution: Option<Tree>,
+    emulator: Emulator,
 }
 
-/// Gets what booting takes: programs of this machine, kernels, and a systemd.
+/// Gets what booting takes: programs of this machine, QEMU, kernels, and a systemd.
 fn get(arguments: &Arguments) -> Result<Ingredients> {
     tools::get()?;
     let mirror = Mirror::of_this_machine();
+    let emulator = emulator::get(&mirror)?;
     let mut kernels = Vec::new();
     for series in Series::ALL {
         if arguments.plans().iter().any(|plan| plan.series == series) {
@@ -158,6 +163,7 @@ fn get(arguments: &Arguments) -> Result<Ingredients> {
     Ok(Ingredients {
         kernels,
         distribution,
+        emulator,
     })
 }
 
@@ -201,6 +207,7 @@ fn matrix(
         );
         let run = boot(
             &scratch,
+            &ingredients.emulator,
             programs,
             kernel,
             plan.equipment,
@@ -219,6 +226,7 @@ fn matrix(
 
 fn boot(
     scratch: &Scratch,
+    emulator: &Emulator,
     programs: &Programs,
     kernel: &Kernel,
     equipment: Equipment,
@@ -239,7 +247,7 @@ fn boot(
     let mut record = Record::default();
     let mut told = BTreeSet::new();
     let console = scratch.console();
-    let end = machine::run(kernel, &image, equipment, &console, |line| {
+    let end = machine::run(emulator, kernel, &image, equipment, &console, |line| {
         let seconds = began.elapsed().as_secs();
         if let Some((name, outcome)) = record.read(line) {
             let done = record.outcomes.len();

@@ -6,8 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::tools::{self, Tool};
 
-const TOOLS: [Tool; 6] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
+const TOOLS: [Tool; 5] = [
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("xz", "xz-utils"),
