@@ -208,6 +208,13 @@ fn a_name_that_changes_during_the_call(s: &Sandbox) -> Result<()> {
     let after = agent.status()?["counters"]["other-job"].as_u64();
     let refused = before.zip(after).map(|(before, after)| after - before);
     ensure_eq!(refused, Some((SOCKETS - free) as u64), "refusals");
+    // What repeats is told a second later, in sums.
+    agent.wait_until("the last sum", |agent| {
+        let suppressed = agent.status().map(|it| it["events"]["suppressed"].as_u64());
+        let events = agent.events().unwrap_or_default();
+        let repeated = events.iter().map(|event| event["repeated"].as_u64()).sum();
+        suppressed.is_ok_and(|suppressed| suppressed == repeated)
+    })?;
     let owner = Case::permitted(&s.caller("right"), udp(PORT), "4321 UDP RIGHT");
     expect(&agent, PROFILE, Settings::DEFAULT, &[owner])
 }
