@@ -6,6 +6,7 @@ pub mod one_port;
 pub mod ports;
 pub mod refusals;
 pub mod restrictions;
+pub mod sentence;
 pub mod status;
 pub mod suggestion;
 
