@@ -1,6 +1,7 @@
 //! The agent's life: start up, prove, serve, end. Enforcement outlives it.
 
 use std::{
+    future::pending,
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
@@ -16,13 +17,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc::UnboundedReceiver},
     task::LocalSet,
-    time::Instant,
+    time::{Instant, Interval, MissedTickBehavior},
 };
 
 use super::{
     agent::{Agent, KernelSide, own_netns, scope_netns},
-    control, destroyer, events,
-    protocol::EventRecord,
+    control, destroyer, events, outputs,
     start::{Start, Why},
 };
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
         features::Features,
         load::{Kernel, Options, Up, take_away},
         pins::{Found, Pins},
+        privileges::{self, capabilities::Plan},
         stream,
     },
     policy::source::Source,
@@ -75,8 +76,12 @@ pub struct RunOptions {
     pub bpffs: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
-    /// Whether events are printed to standard output, and how.
-    pub print: Option<fn(&EventRecord) -> String>,
+    /// Whether events are printed, and so are to be told before the agent ends.
+    pub prints: bool,
+    /// What it keeps of its privileges.
+    pub plan: Plan,
+    /// What can't be done for want of a capability.
+    pub lacking: Vec<String>,
     /// Whether the programs write debug traces to the log.
     pub trace: bool,
 }
@@ -143,11 +148,17 @@ async fn main(options: RunOptions) -> Result<()> {
         options.source,
         options.store,
         &first.policy,
+        options.lacking,
     ));
     agent.begin(first)?;
-    let told = destroyer::start(pinned, began, own_netns, Arc::clone(&agent.tally))
-        .context("can't start the thread that destroys listeners")?;
-    agent.log.borrow_mut().print = options.print;
+    let told = destroyer::start(
+        pinned,
+        began,
+        own_netns,
+        Arc::clone(&agent.tally),
+        options.plan,
+    )
+    .context("can't start the thread that destroys listeners")?;
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));
     tokio::task::spawn_local(read_destroyed(told, Rc::clone(&agent)));
     if let Some(traces) = traces {
@@ -162,6 +173,9 @@ async fn main(options: RunOptions) -> Result<()> {
         return Err(error);
     }
     undo.0 = None;
+    // Everything else that the agent does, it does with this.
+    options.plan.settle()?;
+    privileges::filter(agent.policy().config.privileges.syscalls)?;
     if let Some(why) = why {
         tell(why, &agent);
     }
@@ -172,6 +186,7 @@ async fn main(options: RunOptions) -> Result<()> {
         Rc::clone(&agent),
         Rc::clone(&detached),
     ));
+    let mut pings = watchdog();
     let mut proofs = tokio::time::interval_at(Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     let mut confirmations = tokio::time::interval(CONFIRM_INTERVAL);
@@ -180,7 +195,10 @@ async fn main(options: RunOptions) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => agent.reload_and_log(),
+            _ = hangup.recv() => {
+                outputs::reopen();
+                agent.reload_and_log();
+            }
             () = detached.notified() => break,
             _ = looks.tick() => {
                 agent.tend_pool();
@@ -195,6 +213,7 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_watched();
             }
             _ = files.tick() => agent.tend_files(),
+            () = tick(&mut pings) => notify(&[sd_notify::NotifyState::Watchdog]),
             _ = proofs.tick() => drop(agent.prove().await),
         }
     }
@@ -204,7 +223,7 @@ async fn main(options: RunOptions) -> Result<()> {
     agent.remember_end();
     // What has no pin ends with the agent.
     agent.tend_hooks();
-    if options.print.is_some() {
+    if options.prints {
         // Else the next agent has them.
         agent.catch_up().await;
         agent.take_in_repeats();
@@ -295,7 +314,7 @@ fn ready(agent: &Agent, found: &Found) {
     agent.tend_hooks();
     match agent.status() {
         Ok(status) => {
-            report::line(&format!(
+            outputs::announce(&format!(
                 "ready: mode {}, generation {}, {} from {}, hooks {} on {}{}",
                 status.mode,
                 status.generation,
@@ -319,10 +338,26 @@ fn ready(agent: &Agent, found: &Found) {
     agent.tell_systemd();
 }
 
+/// When systemd is to be told that the loop goes round; `None` if it doesn't ask
+/// (`WatchdogSec=`).
+fn watchdog() -> Option<Interval> {
+    let limit = sd_notify::watchdog_enabled()?;
+    let mut pings = tokio::time::interval(limit / 2);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Some(pings)
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => pending().await,
+    }
+}
+
 /// Tells systemd. Without it there is nobody to tell, which is no error.
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        log::warn!("systemd could not be told that the agent is ready: {error}");
+        log::warn!("systemd could not be told how the agent is: {error}");
     }
 }
 

@@ -3,7 +3,10 @@
 use portreeve_common::Reason;
 
 use super::events::{asked, fate, why};
-use crate::{daemon::protocol::EventRecord, diagnostics::{escaped, quoted}};
+use crate::{
+    daemon::protocol::EventRecord,
+    diagnostics::{escaped, quoted},
+};
 
 /// The sentence for `event`, whose user is called `user`, if he has a name. Whatever the
 /// process calls itself, it is one line of harmless characters.

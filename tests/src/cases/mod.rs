@@ -29,8 +29,10 @@ mod listeners;
 mod low_ports;
 mod neighbours;
 mod obey;
+mod outputs;
 mod policies;
 mod pool;
+mod privileges;
 mod publishing;
 mod register;
 mod reload;
@@ -150,6 +152,8 @@ const SUBJECTS: &[Subject] = &[
     ("register", HOOKS, register::TESTS),
     ("suggest", HOOKS, suggest::TESTS),
     ("traces", HOOKS, traces::TESTS),
+    ("outputs", HOOKS, outputs::TESTS),
+    ("privileges", HOOKS, privileges::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
     ("degraded", HOOKS, degraded::TESTS),
     ("requirements", &[], requirements::TESTS),

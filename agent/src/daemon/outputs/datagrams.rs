@@ -1,12 +1,6 @@
 //! Datagrams to a socket that somebody listens on, who may be started again.
 
-use std::{
-    collections::VecDeque,
-    io,
-    os::unix::net::UnixDatagram,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::VecDeque, io, os::unix::net::UnixDatagram, path::PathBuf, time::Duration};
 
 use nix::errno::Errno;
 
@@ -52,7 +46,7 @@ impl Datagrams {
         while let Some(datagram) = self.waiting.front() {
             match self.socket.send_to(datagram, &self.path) {
                 Ok(_) => {}
-                // It would never be taken.
+                // It would never be taken. Those that are made here are never so long.
                 Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {}
                 Err(error) => return Err(error),
             }

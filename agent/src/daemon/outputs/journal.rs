@@ -13,11 +13,7 @@ use super::{
     message::Message,
     sink::{Names, Sink},
 };
-use crate::{
-    daemon::protocol::EventRecord,
-    diagnostics::escaped,
-    report::sentence::unit,
-};
+use crate::{daemon::protocol::EventRecord, diagnostics::escaped, report::sentence::unit};
 
 /// Where journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";

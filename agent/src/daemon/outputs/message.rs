@@ -103,12 +103,18 @@ impl Message {
 
     /// The word for how grave it is.
     pub fn level(&self) -> &'static str {
-        match self.priority() {
-            3 => "error",
-            4 => "warn",
-            5 => "notice",
-            6 => "info",
-            _ => "debug",
+        match self {
+            Self::Log { level, .. } => match level {
+                Level::Error => "error",
+                Level::Warn => "warn",
+                Level::Info => "info",
+                Level::Debug => "debug",
+                Level::Trace => "trace",
+            },
+            Self::Event(_) => match self.kind() {
+                Kind::Refusal => "notice",
+                _ => "info",
+            },
         }
     }
 

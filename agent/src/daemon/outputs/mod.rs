@@ -12,8 +12,7 @@ mod streams;
 mod syslog;
 
 use std::{
-    env, fs,
-    io,
+    env, fs, io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::Path,
     sync::{Arc, OnceLock},
@@ -22,6 +21,7 @@ use std::{
 
 use thiserror::Error;
 
+pub use self::streams::Wording;
 use self::{
     journal::Journal,
     message::Message,
@@ -30,7 +30,6 @@ use self::{
     streams::{Console, LogFile},
     syslog::Syslog,
 };
-pub use self::streams::Wording;
 use super::protocol::{EventRecord, OutputStatus};
 use crate::config::{Log, Place};
 
@@ -45,6 +44,9 @@ pub struct Unwritable {
     error: io::Error,
     help: &'static str,
 }
+
+/// What standard output is called where it has lines of JSON.
+const JSON: &str = "standard output (JSON)";
 
 /// All outputs of this agent.
 static OUTPUTS: OnceLock<Vec<Output>> = OnceLock::new();
@@ -98,7 +100,11 @@ pub fn open(log: &Log, printed: Option<fn(&EventRecord) -> String>) -> Result<()
     }
     if let Some(word) = printed {
         let console = Console::new(anstream::stdout(), Wording::Events(word));
-        outputs.push(start("standard output".into(), Takes::Events, Box::new(console))?);
+        outputs.push(start(
+            "standard output".into(),
+            Takes::Events,
+            Box::new(console),
+        )?);
     }
     // There is one agent in a process.
     let _ = OUTPUTS.set(outputs);
@@ -137,7 +143,7 @@ fn of_place(place: Place) -> Result<Opened, Unwritable> {
         Place::Stderr => stderr(Takes::All),
         Place::Json => {
             let console = Console::new(io::stdout(), Wording::Json);
-            ("standard output".into(), Takes::All, Box::new(console))
+            (JSON.into(), Takes::All, Box::new(console))
         }
         Place::Journald => {
             let help = "; is systemd-journald running? `auto` does without it";
@@ -187,6 +193,17 @@ fn tell(outputs: &[Output], message: Message) {
     let message = Arc::new(message);
     for output in outputs.iter().filter(|output| output.takes(&message)) {
         output.queue.push(&message);
+    }
+}
+
+/// Says something to whoever has started the agent: a line on standard output, unless that
+/// is for lines of another kind.
+pub fn announce(text: &str) {
+    match OUTPUTS.get() {
+        Some(outputs) if outputs.iter().any(|output| output.name == JSON) => {
+            say(log::Level::Info, text.to_owned());
+        }
+        _ => crate::report::line(text),
     }
 }
 

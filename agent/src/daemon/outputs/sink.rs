@@ -5,6 +5,7 @@ use std::{collections::HashMap, io, sync::Arc, thread, time::Duration};
 use nix::unistd::{Uid, User};
 
 use super::{message::Message, queue::Queue};
+use crate::kernel::privileges::capabilities::give_up_all;
 
 /// Messages that are handed over at once.
 const BATCH: usize = 64;
@@ -61,6 +62,9 @@ impl Names {
 /// If no thread can be had.
 pub fn start(name: String, mut sink: Box<dyn Sink>, queue: Arc<Queue>) -> io::Result<()> {
     let work = move || {
+        if let Err(error) = give_up_all() {
+            log::warn!("the thread of {name}: {error}");
+        }
         hand_over(&name, sink.as_mut(), &queue);
         queue.finish();
     };
@@ -185,7 +189,10 @@ mod tests {
         let written = written.lock().unwrap();
         assert_eq!(written[0], "first");
         assert_eq!(written.len(), 1 + ROOM + 1);
-        let lost: Vec<_> = written.iter().filter(|line| line.contains("LOST")).collect();
+        let lost: Vec<_> = written
+            .iter()
+            .filter(|line| line.contains("LOST"))
+            .collect();
         assert!(lost[0].starts_with("5 messages were LOST here"), "{lost:?}");
         assert_eq!(queue.status().2, None);
     }

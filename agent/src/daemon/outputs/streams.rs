@@ -123,8 +123,12 @@ impl LogFile {
 
 impl Sink for LogFile {
     fn put(&mut self, message: &Message, names: &mut Names) {
-        self.waiting
-            .extend_from_slice(Wording::Json.line(message, names).unwrap_or_default().as_bytes());
+        self.waiting.extend_from_slice(
+            Wording::Json
+                .line(message, names)
+                .unwrap_or_default()
+                .as_bytes(),
+        );
         self.waiting.push(b'\n');
     }
 
@@ -138,7 +142,9 @@ impl Sink for LogFile {
         let before = self.file.metadata()?.len();
         self.file.write_all(&self.waiting).inspect_err(|_| {
             // Half a line would spoil the next one, too.
-            let _ = self.file.set_len(before);
+            if self.file.metadata().is_ok_and(|now| now.len() > before) {
+                let _ = self.file.set_len(before);
+            }
         })?;
         self.waiting.clear();
         Ok(())
@@ -157,7 +163,9 @@ fn open(path: &Path) -> io::Result<File> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     if let Some(why) = writable_by_others(&fs::metadata(folder)?) {
         let folder = folder.display();
-        return Err(refused(format!("others could replace it in {folder}: {why}")));
+        return Err(refused(format!(
+            "others could replace it in {folder}: {why}"
+        )));
     }
     let file = OpenOptions::new()
         .append(true)
@@ -200,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("a"), folder.path().join("b"));
         let mut file = LogFile::open(&path).unwrap();
-        let mut write = |file: &mut LogFile, text: &str| {
+        let write = |file: &mut LogFile, text: &str| {
             file.put(&message(text), &mut Names::default());
             file.flush().unwrap();
         };
@@ -234,7 +242,10 @@ mod tests {
         fs::create_dir(path("shared")).unwrap();
         fs::set_permissions(path("shared"), fs::Permissions::from_mode(0o777)).unwrap();
         let error = LogFile::open(&path("shared/file")).err().unwrap();
-        assert!(error.to_string().contains("others could replace it"), "{error}");
+        assert!(
+            error.to_string().contains("others could replace it"),
+            "{error}"
+        );
         assert!(!path("shared/file").exists());
     }
 

@@ -67,9 +67,6 @@ mod tests {
         assert!(text.starts_with(begin), "{text}");
         assert!(!text.contains('\n'), "{text}");
         let log = Message::log(log::Level::Error, "one\ntwo\n".into());
-        assert_eq!(
-            line(&log, None, "T", 7),
-            "<27>T portreeve[7]: one\\u{a}two"
-        );
+        assert_eq!(line(&log, None, "T", 7), "<27>T portreeve[7]: one\\u{a}two");
     }
 }
