@@ -167,15 +167,19 @@ async fn main(options: RunOptions) -> Result<()> {
     tokio::task::spawn_local(follow_executables(Rc::clone(&agent)));
     tokio::task::spawn_local(Rc::clone(&agent).watch_files());
 
-    if let Err(error) = prove(&agent, then).await {
+    // What is proven is proven under the filter.
+    let proven = match privileges::filter(agent.policy().config.privileges.syscalls) {
+        Ok(()) => prove(&agent, then).await,
+        Err(error) => Err(error.into()),
+    };
+    // Nothing has to be given back to another version any more.
+    let settled = proven.and_then(|()| Ok(options.plan.settle()?));
+    if let Err(error) = settled {
         agent.give_back();
         let _ = std::fs::remove_file(&options.socket);
         return Err(error);
     }
     undo.0 = None;
-    // Everything else that the agent does, it does with this.
-    options.plan.settle()?;
-    privileges::filter(agent.policy().config.privileges.syscalls)?;
     if let Some(why) = why {
         tell(why, &agent);
     }

@@ -1,5 +1,6 @@
 //! The tests, one file per subject.
 
+mod agent_unit;
 mod attacks;
 mod audit;
 mod audited_ports;
@@ -159,6 +160,8 @@ const SUBJECTS: &[Subject] = &[
     ("requirements", &[], requirements::TESTS),
     ("binders", HOOKS, binders::TESTS),
     ("systemd_units", HOOKS, systemd_units::TESTS),
+    ("systemd_units", HOOKS, agent_unit::FIRST),
+    ("agent_unit", &[], agent_unit::TESTS),
     ("neighbours", HOOKS, neighbours::TESTS),
 ];
 

@@ -59,7 +59,10 @@ fn parsed<'l>(lines: impl IntoIterator<Item = &'l str>) -> Result<Vec<Value>> {
 }
 
 fn refusals(lines: &[Value]) -> Vec<&Value> {
-    lines.iter().filter(|line| line["kind"] == "refusal").collect()
+    lines
+        .iter()
+        .filter(|line| line["kind"] == "refusal")
+        .collect()
 }
 
 /// The sentence for a refusal of port 4321 says who, what, by which rule, and what to do.
@@ -102,7 +105,10 @@ fn json_on_standard_output(s: &Sandbox) -> Result<()> {
     is_sentence(s, event["message"].as_str().context("no message")?)?;
     ensure_eq!(agent.log(), "", "standard error");
     let ready = lines.iter().find(|line| line["kind"] == "log");
-    ensure!(ready.is_some_and(|line| line["level"] == "info"), "{lines:?}");
+    ensure!(
+        ready.is_some_and(|line| line["level"] == "info"),
+        "{lines:?}"
+    );
     Ok(())
 }
 
@@ -313,7 +319,10 @@ fn the_journal_gets_fields(s: &Sandbox) -> Result<()> {
     let pid = told[0]["pid"].to_string();
     ensure_eq!(value(&event, "OBJECT_PID"), Some(pid.as_str()), "{event:?}");
     let text = value(&event, "MESSAGE").context("no message")?;
-    ensure!(text.starts_with("refused tcp/4321 on 127.0.0.1 to wrong"), "{text}");
+    ensure!(
+        text.starts_with("refused tcp/4321 on 127.0.0.1 to wrong"),
+        "{text}"
+    );
     // Of what the agent says itself only the words are fields.
     s.write("profile.tcpip", "PORT nonsense\n")?;
     agent.reload(&[])?;
@@ -337,11 +346,25 @@ fn names_never_become_fields(s: &Sandbox) -> Result<()> {
     for name in ["a\n_UID=1", "b\nMESSAGE=x", "\u{1b}[2J", "c\n<0>d"] {
         let below = s.cgroup_below("evil\nPRIORITY=0")?;
         let caller = s.caller(name).cgroup(below);
-        ensure_eq!(Binder::attempt(&caller, &tcp(4322))?, Err(refusal()), "{name:?}");
+        ensure_eq!(
+            Binder::attempt(&caller, &tcp(4322))?,
+            Err(refusal()),
+            "{name:?}"
+        );
         let event = next(&journal, REFUSAL)?;
         for (field, value) in &event {
-            let known = ["MESSAGE", "PRIORITY", "SYSLOG_", "OBJECT_PID", "ERRNO", "PORTREEVE_"];
-            ensure!(known.iter().any(|known| field.starts_with(known)), "{field:?}");
+            let known = [
+                "MESSAGE",
+                "PRIORITY",
+                "SYSLOG_",
+                "OBJECT_PID",
+                "ERRNO",
+                "PORTREEVE_",
+            ];
+            ensure!(
+                known.iter().any(|known| field.starts_with(known)),
+                "{field:?}"
+            );
             ensure!(!value.contains(char::is_control), "{field}: {value:?}");
         }
         ensure_eq!(value(&event, "PRIORITY"), Some("5"), "{event:?}");
@@ -359,7 +382,11 @@ fn syslog_gets_lines(s: &Sandbox) -> Result<()> {
     start.launch.replaced = vec![(devices, "/dev".into())];
     let agent = start.start()?;
     let caller = s.caller("a\n<0>b");
-    ensure_eq!(Binder::attempt(&caller, &tcp(4321))?, Err(refusal()), "bind");
+    ensure_eq!(
+        Binder::attempt(&caller, &tcp(4321))?,
+        Err(refusal()),
+        "bind"
+    );
     let mut datagram = vec![0; 1 << 16];
     loop {
         let length = daemon.recv(&mut datagram).context("nothing came")?;
@@ -421,7 +448,10 @@ fn a_journal_that_reads_nothing(s: &Sandbox) -> Result<()> {
         let asked = Instant::now();
         is_refused(s)?;
         agent.status()?;
-        ensure!(asked.elapsed() < patience() / 4, "the agent waits for the journal");
+        ensure!(
+            asked.elapsed() < patience() / 4,
+            "the agent waits for the journal"
+        );
     }
     spinner.stop()?;
     let lost = lost(&agent)?;
@@ -491,7 +521,9 @@ impl Drop for Journald {
 fn journalctl(run: &Run, words: &[&str]) -> Result<String> {
     let mut command = Command::new(program("/usr/bin/journalctl")?);
     command.env_clear().arg("--no-pager").arg("--quiet");
-    command.arg("--directory").arg(run.folder.join("log/journal"));
+    command
+        .arg("--directory")
+        .arg(run.folder.join("log/journal"));
     Ok(command::finish(command.args(words))?.stdout)
 }
 
@@ -521,7 +553,10 @@ fn a_real_journal(s: &Sandbox) -> Result<()> {
     }
     is_sentence(s, line["MESSAGE"].as_str().context("no message")?)?;
     let text = find(&["-t", "portreeve", "PORTREEVE_PORT=4321"])?;
-    ensure!(text.contains("refused tcp/4321 on 127.0.0.1 to wrong"), "{text}");
+    ensure!(
+        text.contains("refused tcp/4321 on 127.0.0.1 to wrong"),
+        "{text}"
+    );
     ensure_eq!(find(&["PORTREEVE_PORT=4323"])?, "", "another port");
 
     // Started again, it goes on, and nothing is missing.
@@ -538,10 +573,7 @@ fn a_real_journal(s: &Sandbox) -> Result<()> {
 fn what_can_not_be_had_is_an_error(s: &Sandbox) -> Result<()> {
     let shared = s.dir.join("shared");
     fs::create_dir(&shared)?;
-    fs::set_permissions(
-        &shared,
-        std::os::unix::fs::PermissionsExt::from_mode(0o777),
-    )?;
+    fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
     let run = Run::new(s)?;
     for (log, words) in [
         ("to = [\"journald\"]", "/run/systemd/journal/socket"),
@@ -555,6 +587,10 @@ fn what_can_not_be_had_is_an_error(s: &Sandbox) -> Result<()> {
         ensure!(!s.is_pinned(), "something is left");
     }
     let ended = logging(s, "to = [\"jornald\"]")?.finish()?.ended_with(1)?;
-    ensure!(ended.stderr.contains("did you mean `journald`?"), "{}", ended.stderr);
+    ensure!(
+        ended.stderr.contains("did you mean `journald`?"),
+        "{}",
+        ended.stderr
+    );
     Ok(())
 }

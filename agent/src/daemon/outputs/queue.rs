@@ -8,8 +8,8 @@ use std::{
 
 use super::message::Message;
 
-/// Messages that may wait; about as many as the kernel's ring has events.
-pub const ROOM: usize = 8192;
+/// Messages that may wait: more than the events that the kernel's ring has room for.
+pub const ROOM: usize = 16_384;
 
 /// A bounded queue between those who say something and the thread that writes it.
 #[derive(Debug, Default)]

@@ -164,6 +164,7 @@ mod tests {
             libc::SYS_process_vm_writev,
             libc::SYS_setuid,
             libc::SYS_setresuid,
+            libc::SYS_setgroups,
             libc::SYS_chmod,
             libc::SYS_fchmodat,
             libc::SYS_fchownat,

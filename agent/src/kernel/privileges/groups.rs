@@ -238,6 +238,7 @@ const TIME: Group = Group {
 const IDENTITY: Group = Group {
     calls: &[
         libc::SYS_capget,
+        libc::SYS_capset,
         libc::SYS_getcpu,
         libc::SYS_getegid,
         libc::SYS_geteuid,
