@@ -18,5 +18,6 @@ mod register;
 pub mod run;
 pub mod selftest;
 pub mod start;
+mod systemd;
 pub mod watched;
 mod wishes;

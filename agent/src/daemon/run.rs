@@ -1,7 +1,6 @@
 //! The agent's life: start up, prove, serve, end. Enforcement outlives it.
 
 use std::{
-    future::pending,
     path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
@@ -12,18 +11,20 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use portreeve_common::abi::names;
+use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc::UnboundedReceiver},
     task::LocalSet,
-    time::{Instant, Interval, MissedTickBehavior},
+    time::Instant,
 };
 
 use super::{
     agent::{Agent, KernelSide, own_netns, scope_netns},
     control, destroyer, events, outputs,
     start::{Start, Why},
+    systemd,
 };
 use crate::{
     kernel::{
@@ -190,7 +191,7 @@ async fn main(options: RunOptions) -> Result<()> {
         Rc::clone(&agent),
         Rc::clone(&detached),
     ));
-    let mut pings = watchdog();
+    let mut pings = systemd::watchdog();
     let mut proofs = tokio::time::interval_at(Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     let mut confirmations = tokio::time::interval(CONFIRM_INTERVAL);
@@ -217,7 +218,7 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_watched();
             }
             _ = files.tick() => agent.tend_files(),
-            () = tick(&mut pings) => notify(&[sd_notify::NotifyState::Watchdog]),
+            () = systemd::tick(&mut pings) => systemd::notify(&[NotifyState::Watchdog]),
             _ = proofs.tick() => drop(agent.prove().await),
         }
     }
@@ -286,8 +287,8 @@ pub fn stand_by(why: &str, bpffs: &Path) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         report::line(&format!("standing by: nothing is enforced, {why}"));
-        let status = sd_notify::NotifyState::Status("nothing is enforced: break-glass");
-        notify(&[sd_notify::NotifyState::Ready, status]);
+        let status = NotifyState::Status("nothing is enforced: break-glass");
+        systemd::notify(&[NotifyState::Ready, status]);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -338,31 +339,8 @@ fn ready(agent: &Agent, found: &Found) {
         }
         Err(error) => log::error!("the status can't be read: {error}"),
     }
-    notify(&[sd_notify::NotifyState::Ready]);
+    systemd::notify(&[NotifyState::Ready]);
     agent.tell_systemd();
-}
-
-/// When systemd is to be told that the loop goes round; `None` if it doesn't ask
-/// (`WatchdogSec=`).
-fn watchdog() -> Option<Interval> {
-    let limit = sd_notify::watchdog_enabled()?;
-    let mut pings = tokio::time::interval(limit / 2);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Some(pings)
-}
-
-async fn tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => pending().await,
-    }
-}
-
-/// Tells systemd. Without it there is nobody to tell, which is no error.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        log::warn!("systemd could not be told how the agent is: {error}");
-    }
 }
 
 async fn read_events(ring: RingBuf<MapData>, agent: Rc<Agent>) {

@@ -216,7 +216,7 @@ fn without_the_right_to_look_into_folders(s: &Sandbox) -> Result<()> {
 
 /// Programs of another version are found by their numbers.
 fn without_the_right_to_take_over(s: &Sandbox) -> Result<()> {
-    drop(lacking(s, SYS_ADMIN, "CAP_SYS_ADMIN")?.terminate()?);
+    lacking(s, SYS_ADMIN, "CAP_SYS_ADMIN")?.terminate()?;
     let mut start = s.agent_again()?.of_other_layout()?;
     start.launch.without = vec![SYS_ADMIN];
     let ended = start.finish()?;
