@@ -344,7 +344,8 @@ fn names_never_become_fields(s: &Sandbox) -> Result<()> {
     let journal = run.listen()?;
     let _agent = run.start(s)?;
     for name in ["a\n_UID=1", "b\nMESSAGE=x", "\u{1b}[2J", "c\n<0>d"] {
-        let below = s.cgroup_below("evil\nPRIORITY=0")?;
+        // The kernel takes everything else in a cgroup's name.
+        let below = s.cgroup_below("evil\u{1b}[0m PRIORITY=0")?;
         let caller = s.caller(name).cgroup(below);
         ensure_eq!(
             Binder::attempt(&caller, &tcp(4322))?,
