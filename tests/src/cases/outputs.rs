@@ -490,9 +490,13 @@ impl Journald {
             ..Launch::default()
         };
         run.launch(&mut launch);
-        let usual = Path::new("/etc/systemd/journald.conf");
-        ensure!(usual.exists(), "{} is not there", usual.display());
-        launch.replaced.push((config, usual.to_owned()));
+        // Its own, or where newer releases have it.
+        let usual =
+            ["/etc/systemd", "/usr/lib/systemd"].map(|at| Path::new(at).join("journald.conf"));
+        let usual = usual.into_iter().find(|file| file.exists());
+        launch
+            .replaced
+            .push((config, usual.context("there is no journald.conf")?));
         let process = launch
             .command()?
             .stdin(Stdio::null())
