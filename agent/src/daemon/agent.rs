@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -86,7 +85,7 @@ pub struct Agent {
     pub(super) files: FileKeeper,
     /// Why the policy is not what the files say, if they are to be read again.
     pub(super) waiting: RefCell<Option<Why>>,
-    pub(super) policy: RefCell<Rc<Policy>>,
+    pub(super) policy: RefCell<Arc<Policy>>,
     /// Events seen lately.
     pub log: RefCell<EventLog>,
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
@@ -111,7 +110,7 @@ impl Agent {
         side: KernelSide,
         source: Source,
         store: Store,
-        policy: &Rc<Policy>,
+        policy: &Arc<Policy>,
         lacking: Vec<String>,
     ) -> Self {
         let features = side.kernel.features;
@@ -129,7 +128,7 @@ impl Agent {
             not_taken_back: RefCell::new(None),
             files: FileKeeper::default(),
             waiting: RefCell::new(None),
-            policy: RefCell::new(Rc::clone(policy)),
+            policy: RefCell::new(Arc::clone(policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
             drift: RefCell::default(),
@@ -153,7 +152,7 @@ impl Agent {
     pub fn begin(&self, start: Start) -> Result<(), ChangeError> {
         let policy = start.policy;
         let kept = match &start.held {
-            Some(held) if Rc::ptr_eq(held, &policy) => every_entry(&policy),
+            Some(held) if Arc::ptr_eq(held, &policy) => every_entry(&policy),
             Some(held) => kept_entries(held, &policy),
             None => Vec::new(),
         };
@@ -193,8 +192,8 @@ impl Agent {
     }
 
     /// The policy in force.
-    pub fn policy(&self) -> Rc<Policy> {
-        Rc::clone(&self.policy.borrow())
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.borrow())
     }
 
     /// Whether enforcement was ended on request.
