@@ -132,8 +132,17 @@ mod tests {
     #[test]
     fn only_what_is_plain_is_a_place() {
         for text in [
-            "", "9464", ":9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536",
-            "unix:", "unix:run/metrics.sock", "/run/metrics.sock", "http://127.0.0.1:9464/",
+            "",
+            "9464",
+            ":9464",
+            "localhost:9464",
+            "127.0.0.1",
+            "127.0.0.1:0",
+            "127.0.0.1:65536",
+            "unix:",
+            "unix:run/metrics.sock",
+            "/run/metrics.sock",
+            "http://127.0.0.1:9464/",
         ] {
             assert!(read(text, true).is_err(), "{text}");
         }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use portreeve_common::abi::names;
+use prometheus::Histogram;
 use serde_json::Value;
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     events::EventLog,
     executables::ExecutableKeeper,
     held::Held,
+    metrics::MetricsKeeper,
     outputs,
     pool::PoolKeeper,
     protocol::{AttachStatus, Reply, SelftestStatus, Status},
@@ -101,6 +103,10 @@ pub struct Agent {
     lacking: Vec<String>,
     /// Whether the ring held more events when it was last looked at.
     pub backlog: Cell<bool>,
+    /// What is served over HTTP.
+    pub(super) metrics: MetricsKeeper,
+    /// How long it took to put policies in force, in seconds.
+    pub(super) publishing: Histogram,
 }
 
 impl Agent {
@@ -112,6 +118,7 @@ impl Agent {
         store: Store,
         policy: &Arc<Policy>,
         lacking: Vec<String>,
+        publishing: Histogram,
     ) -> Self {
         let features = side.kernel.features;
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
@@ -138,6 +145,8 @@ impl Agent {
             tally: Arc::default(),
             lacking,
             backlog: Cell::new(false),
+            metrics: MetricsKeeper::default(),
+            publishing,
         }
     }
 
@@ -310,6 +319,7 @@ impl Agent {
         status.missing.extend(self.executables.problems());
         status.missing.extend(self.waiting_for());
         status.missing.extend(self.files.problem());
+        status.missing.extend(self.metrics.problems());
         status.missing.extend(self.policy().low_ports_in_audit());
         status.pending_confirm = self.pending_confirm();
         let policy = self.policy();
@@ -319,6 +329,7 @@ impl Agent {
         status.profile.changes = Some(changes.map(|path| path.display().to_string()).collect());
         status.profile.dropped = Some(policy.dropped());
         status.reload = Some(self.files.status());
+        status.metrics = self.metrics_status();
         status.drift = self.drift.borrow().status();
         status.selftest = self.selftest.borrow().clone();
         status.outputs = outputs::status();

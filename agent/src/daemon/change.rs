@@ -106,6 +106,9 @@ impl Agent {
         {
             kernel.listened.detach();
         }
+        if done.is_ok() {
+            self.tend_metrics();
+        }
         done
     }
 
@@ -222,7 +225,8 @@ impl Agent {
         if let Some(message) = problem.clone().filter(|_| !lenient) {
             return Err(KernelError::Executables { message });
         }
-        let active = self.tables.borrow_mut().publish(&Publication {
+        let publishing = self.publishing.start_timer();
+        let published = self.tables.borrow_mut().publish(&Publication {
             image: compiled,
             jobs: &jobs,
             mode: policy.config.mode,
@@ -234,7 +238,15 @@ impl Agent {
             profile_hash: policy.files.profile_hash(),
             policy_hash: hash,
             kept,
-        })?;
+        });
+        let active = match published {
+            Ok(active) => active,
+            Err(error) => {
+                publishing.stop_and_discard();
+                return Err(error);
+            }
+        };
+        publishing.observe_duration();
         self.executables.settle(executables, problem);
         let mut log = self.log.borrow_mut();
         log.publish(active.generation(), Arc::clone(policy));

@@ -13,7 +13,7 @@ pub use events::{EventEntry, EventLine, EventRecord, Rewritten};
 pub use register::{PortHolder, PortRefusal, PortRow};
 pub use request::{Reply, Request};
 pub use status::{
-    AttachStatus, DriftStatus, EventStatus, ListenerStatus, OutputStatus, PendingConfirm,
+    AttachStatus, DriftStatus, EventStatus, ListenerStatus, MetricsStatus, OutputStatus, PendingConfirm,
     PoolDropped, PoolStatus, ProfileStatus, RefusedReload, ReloadStatus, SelftestStatus, Status,
 };
 
