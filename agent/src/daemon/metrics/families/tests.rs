@@ -180,7 +180,10 @@ fn refusals_are_told_by_entry() {
     });
     let series = text.matches("portreeve_entry_refusals_total{").count();
     assert_eq!(series, 8, "seven entries and the others");
-    has(&text, "portreeve_entry_refusals_total{jobname=\"\",port=\"other\",protocol=\"\"} 0");
+    has(
+        &text,
+        "portreeve_entry_refusals_total{jobname=\"\",port=\"other\",protocol=\"\"} 0",
+    );
     assert!(text.contains("{jobname=\"NAMED\",port=\"unreserved\",protocol=\"udp\"}"));
 }
 
@@ -232,7 +235,9 @@ fn read(path: &str) -> String {
 fn names(text: &str) -> BTreeSet<&str> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let words = text.split(|c| !is_part(c));
-    words.filter(|word| word.starts_with("portreeve_")).collect()
+    words
+        .filter(|word| word.starts_with("portreeve_"))
+        .collect()
 }
 
 /// Rules and dashboard ask for nothing that the agent doesn't tell.

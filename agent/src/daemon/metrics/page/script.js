@@ -175,8 +175,8 @@
       const axis = (kind, labels) => make("div", { class: `axis ${kind}`, "aria-hidden": "true" }, ...labels.map((label) => make("span", {}, String(label))));
       $("maps").append(make("div", { class: "map" },
         make("h3", {}, protocol.toUpperCase(), map.counts),
+        make("div", { class: "grid" }, axis("low", [0, 512, 1023]), map.low),
         make("div", { class: "grid" },
-          axis("low", [0, 512, 1023]), map.low,
           axis("", [0, 8192, 16384, 24576, 32768, 40960, 49152, 57344, 65535]), map.all),
         map.pointed));
       for (const [canvas, columns, rows] of [[map.low, LOW.columns, LOW.rows], [map.all, SIDE, SIDE]]) {
@@ -239,16 +239,16 @@
     const { ctx, width, height, scale } = fit(canvas);
     const cell = { x: width / columns, y: height / rows };
     const free = names.indexOf("free");
-    ctx.fillStyle = palette[free];
+    ctx.fillStyle = gaps ? color("--panel") : palette[free];
     ctx.fillRect(0, 0, width, height);
-    const gap = gaps ? Math.max(1, scale) : 0;
+    const gap = gaps ? Math.max(1, Math.round(scale)) : 0;
     const strong = [];
     // Runs within a row are one rectangle, so that a full map takes no longer.
     for (let y = 0; y < rows; y++) for (let x = 0; x < columns;) {
       const state = map.states[y * columns + x];
       let end = x + 1;
       if (!gaps) while (end < columns && map.states[y * columns + end] === state) end++;
-      if (state !== free) {
+      if (gaps || state !== free) {
         ctx.fillStyle = palette[state];
         const left = Math.round(x * cell.x), top = Math.round(y * cell.y);
         ctx.fillRect(left, top, Math.max(1, Math.round(end * cell.x) - left - gap), Math.max(1, Math.round((y + 1) * cell.y) - top - gap));
@@ -267,11 +267,15 @@
         ctx.beginPath(); ctx.arc(cx, cy, size / 2, 0, 7); ctx.fill();
       }
       if (name === "contradicted") {
-        const radius = Math.max(6 * scale, Math.max(cell.x, cell.y) * 0.9);
+        const radius = Math.max(6 * scale, Math.max(cell.x, cell.y) * 0.9), edge = radius + scale;
+        const within = (place, size) => Math.min(size - edge, Math.max(edge, place));
+        const [rx, ry] = [within(cx, width), within(cy, height)];
         ctx.strokeStyle = color("--panel"); ctx.lineWidth = 4 * scale;
-        ctx.beginPath(); ctx.arc(cx, cy, radius, 0, 7); ctx.stroke();
+        ctx.beginPath(); ctx.arc(rx, ry, radius, 0, 7); ctx.stroke();
         ctx.strokeStyle = palette[state]; ctx.lineWidth = 2 * scale;
-        ctx.beginPath(); ctx.arc(cx, cy, radius, 0, 7); ctx.stroke();
+        ctx.beginPath(); ctx.arc(rx, ry, radius, 0, 7); ctx.stroke();
+        ctx.fillStyle = palette[state];
+        ctx.beginPath(); ctx.arc(rx, ry, 2.5 * scale, 0, 7); ctx.fill();
       }
     }
     const port = map.cursor;
@@ -309,10 +313,10 @@
     $("wrong").hidden = answer.contradicted.length === 0;
     const rows = answer.contradicted.map((holder) => make("tr", {},
       make("td", { class: "port" }, portButton(holder.protocol, holder.port)),
-      make("td", {}, process(holder)),
-      make("td", {}, String(holder.uid)),
-      make("td", {}, make("bdi", {}, holder.unit ?? holder.container ?? "–")),
-      make("td", {}, holder.since ? ago(holder.since) : "–")));
+      make("td", { class: "c-process" }, process(holder)),
+      make("td", { class: "c-user" }, String(holder.uid)),
+      make("td", { class: "c-unit" }, make("bdi", {}, holder.unit ?? holder.container ?? "–")),
+      make("td", { class: "c-since" }, holder.since ? ago(holder.since) : "–")));
     if (answer.contradictions > rows.length) rows.push(make("tr", {}, make("td", { colspan: "5", class: "quiet" }, `and ${number(answer.contradictions - rows.length)} more: portreeve ports shows all`)));
     $("wrong-rows").replaceChildren(...rows);
   };
@@ -379,7 +383,7 @@
       make("td", { class: "c-state" }, state ? badge(state) : null),
       make("td", { class: "c-holder" }, row.holder ? process(row.holder) : null, more),
       make("td", { class: "number" }, row.refusals ? number(row.refusals) : null),
-      make("td", { class: "c-text" }, row.description ? make("bdi", {}, row.description) : null));
+      make("td", { class: "c-text" }, row.description ? make("bdi", { class: "plain" }, row.description) : null));
     if (!isOpen) return [cells];
     const facts = [
       ["Written in", `${row.file}:${row.line}`], ["Flags", row.flags], ["Address", row.address], ["SAF resource", row.saf],
