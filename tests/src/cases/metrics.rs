@@ -282,7 +282,7 @@ fn only_reading_and_only_by_own_names(s: &Sandbox) -> Result<()> {
 /// Silent, slow and greedy clients: the others are served, and the agent works on.
 fn bad_clients_disturb_nobody(s: &Sandbox) -> Result<()> {
     let agent = start(s, PROFILE)?;
-    let descriptors = agent.descriptors()?;
+    let (descriptors, memory) = (agent.descriptors()?, agent.memory()?);
     let mut silent = Vec::new();
     for number in 0..300 {
         let mut stream = http::connect(PORT)?;
@@ -313,6 +313,8 @@ fn bad_clients_disturb_nobody(s: &Sandbox) -> Result<()> {
     ensure!(waited < limit(10), "{waited:?}");
     let more = agent.descriptors()?.saturating_sub(descriptors);
     ensure!(more <= 80, "{more} more descriptors");
+    let more = agent.memory()?.saturating_sub(memory);
+    ensure!(more < 64 << 20, "{more} more bytes");
     let mut heard = [0; 1];
     let first = &mut silent[0];
     ensure_eq!(first.read(&mut heard)?, 0, "the oldest was hung up on");

@@ -12,7 +12,7 @@ use crate::{
     config::Listen,
     daemon::{agent::Agent, protocol::MetricsStatus},
     policy::own_port,
-    ports,
+    ports::{self, Holder},
 };
 
 /// What is served, and what keeps it from being.
@@ -142,7 +142,10 @@ impl Agent {
         }
         let policy = self.policy();
         let own = policy.config.metrics.as_ref().and_then(|_| ports::own());
-        let verdict = own.and_then(|own| own_port::refusal(&policy, &own));
+        let verdict = own.and_then(|own| {
+            let exe = self.exe_of(&own).or_else(|| own.exe.clone());
+            own_port::refusal(&policy, &Holder { exe, ..own })
+        });
         let refused = verdict.map(|verdict| own_port::sentence(&policy, &verdict));
         if let Some(why) = refused.as_ref().filter(|_| refused != before) {
             log::warn!("metrics: {}", stays(why.clone()));

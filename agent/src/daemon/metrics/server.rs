@@ -98,13 +98,13 @@ async fn serve(listener: Listener, asks: Asks, mut stopped: oneshot::Receiver<In
             Listener::Tcp(listener, _) => {
                 let listener = net::TcpListener::from_std(listener)?;
                 loop {
-                    accept(listener.accept().await, &connections, &site).await;
+                    accept(listener.accept().await, &connections, &site).await?;
                 }
             }
             Listener::Unix(listener, _file) => {
                 let listener = net::UnixListener::from_std(listener)?;
                 loop {
-                    accept(listener.accept().await, &connections, &site).await;
+                    accept(listener.accept().await, &connections, &site).await?;
                 }
             }
         }
@@ -117,7 +117,14 @@ async fn serve(listener: Listener, asks: Asks, mut stopped: oneshot::Receiver<In
     log::error!("metrics can't be served: {error}");
 }
 
-async fn accept<S, A>(accepted: io::Result<(S, A)>, connections: &Rc<Connections>, site: &Rc<Site>)
+/// # Errors
+///
+/// If the socket listens no more: it was destroyed, as the policy may ask for.
+async fn accept<S, A>(
+    accepted: io::Result<(S, A)>,
+    connections: &Rc<Connections>,
+    site: &Rc<Site>,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -126,6 +133,7 @@ where
             let connection = connections.admit();
             spawn_local(converse(stream, connection, Rc::clone(site)));
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
         Err(error) => {
             // Out of descriptors, most likely: others have to hang up first.
             log::debug!("metrics: {error}");
@@ -133,6 +141,7 @@ where
             sleep(RECOVERY).await;
         }
     }
+    Ok(())
 }
 
 async fn converse<S>(stream: S, connection: Connection, site: Rc<Site>)
