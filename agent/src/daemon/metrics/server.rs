@@ -5,7 +5,6 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     io,
-    pin::pin,
     rc::Rc,
     thread,
     time::Duration,
@@ -23,19 +22,17 @@ use tokio::{
 
 use super::{listener::Listener, observer::Observer, site::Site, snapshot::Asks};
 
-/// Most connections at a time. When there is another, the oldest that waits for a request
-/// has to go; if none does, the oldest.
+/// Most connections at a time. When there is another, the oldest for which nothing is
+/// worked out has to go; if there is none, the oldest.
 const MOST: usize = 64;
-/// Longest time for the head of a request, and between two on one connection.
+/// Longest time for the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
 /// Most bytes of a request's head, and of what is written at once.
 const BUFFER: usize = 16 << 10;
 /// Most headers.
 const HEADERS: usize = 64;
-/// How long a connection may be used for new requests.
-const LIFETIME: Duration = Duration::from_secs(120);
-/// How long it may take then to end the last.
-const ENDING: Duration = Duration::from_secs(30);
+/// Longest time for a request and its answer.
+const LIFETIME: Duration = Duration::from_secs(60);
 /// Wait after a connection that could not be accepted.
 const RECOVERY: Duration = Duration::from_millis(100);
 
@@ -153,31 +150,24 @@ where
         async move {
             is_busy.set(true);
             let response = site.respond(&request).await;
-            // What is left of it is written while the next one is waited for.
+            // Who doesn't read it waits for nobody.
             is_busy.set(false);
             Ok::<_, Infallible>(response)
         }
     };
+    // One request each: what isn't read piles up nowhere, and nobody lingers.
     let conversation = http1::Builder::new()
+        .keep_alive(false)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(BUFFER)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service_fn(answer));
-    let mut conversation = pin!(conversation);
-    let ended = tokio::select! {
-        ended = &mut conversation => ended,
-        () = connection.has_to_go.notified() => return,
-        () = sleep(LIFETIME) => {
-            conversation.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = timeout(ENDING, &mut conversation) => ended.unwrap_or(Ok(())),
-                () = connection.has_to_go.notified() => return,
-            }
-        }
-    };
-    if let Err(error) = ended {
-        log::debug!("metrics: {error}");
+    tokio::select! {
+        ended = timeout(LIFETIME, conversation) => if let Ok(Err(error)) = ended {
+            log::debug!("metrics: {error}");
+        },
+        () = connection.has_to_go.notified() => {}
     }
 }
 

@@ -402,6 +402,7 @@
   // ---- refusals -----------------------------------------------------------------------
   const showRefusals = ({ events, reasons }) => {
     $("no-refusals").hidden = events.length > 0;
+    events = events.slice(0, 30);
     say("refusals-count", events.length ? `the last ${events.length}` : "");
     const key = JSON.stringify(events.map((event) => [event.time, event.port, event.pid, event.repeated]));
     if ($("refusals").dataset.key === key) return;
