@@ -102,7 +102,8 @@
     say("where", `${location.host} · ${profile.path}`);
     document.title = `${proven ? "" : "⚠ "}portreeve · ${location.host}`;
     $("t-generation").replaceChildren(`#${status.generation}`, make("small", {}, `  ${number(profile.entries)} ${profile.entries === 1 ? "entry" : "entries"}`));
-    say("t-policy", `in force since ${ago(profile.published)}`);
+    const since = ago(profile.published);
+    say("t-policy", since.endsWith(" ago") ? `in force for ${since.slice(0, -4)}` : `in force since ${since}`);
     say("version", `portreeve ${status.version}${status.selftest ? ` · self-test ${ago(status.selftest.at)}` : ""}`);
 
     const refusing = (counts) => Object.entries(counts).filter(([reason]) => !ALLOWED.has(reason)).reduce((sum, [, n]) => sum + n, 0);
@@ -400,11 +401,19 @@
   $("more").addEventListener("click", () => { shown += 200; search(); });
 
   // ---- refusals -----------------------------------------------------------------------
+  // Who asks for the same port again and again is one line.
+  const together = (events) => events.reduce((groups, event) => {
+    const last = groups.at(-1), times = event.repeated || 1;
+    const alike = ["comm", "pid", "uid", "protocol", "port", "reason", "verdict"].every((key) => last?.[key] === event[key]);
+    if (alike) last.times += times;
+    else groups.push({ ...event, times });
+    return groups;
+  }, []);
   const showRefusals = ({ events, reasons }) => {
     $("no-refusals").hidden = events.length > 0;
-    events = events.slice(0, 30);
+    events = together(events).slice(0, 30);
     say("refusals-count", events.length ? `the last ${events.length}` : "");
-    const key = JSON.stringify(events.map((event) => [event.time, event.port, event.pid, event.repeated]));
+    const key = JSON.stringify(events.map((event) => [event.time, event.port, event.pid, event.times]));
     if ($("refusals").dataset.key === key) return;
     $("refusals").dataset.key = key;
     $("refusals").replaceChildren(...events.map((event) => {
@@ -415,7 +424,7 @@
             make("bdi", {}, event.comm ?? "unknown"), make("span", { class: "quiet" }, ` ${who}`)),
           make("time", { class: "quiet", datetime: event.time }, clock(event.time))),
         make("div", {}, ...(event.verdict === "would-deny" ? [make("span", { class: "tag" }, "audit"), " "] : []),
-          reasons[event.reason] ?? event.reason, ...(event.repeated ? [" ", make("span", { class: "tag" }, `${number(event.repeated)} more like it`)] : [])),
+          reasons[event.reason] ?? event.reason, ...(event.times > 1 ? [" ", make("span", { class: "tag" }, `${number(event.times)} times`)] : [])),
         make("div", { class: "quiet" }, make("bdi", {}, event.cgroup), ...(event.entry ? [" · ", make("bdi", {}, event.entry.text ? `line ${event.entry.line}: ${event.entry.text}` : `line ${event.entry.line}`)] : [])));
     }));
   };
