@@ -9,8 +9,8 @@ mod degraded;
 mod ephemeral;
 mod jobs;
 mod log;
-mod privileges;
 mod metrics;
+mod privileges;
 mod reload;
 mod table;
 #[cfg(test)]
@@ -31,8 +31,8 @@ pub use self::{
     ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
     log::{Log, Place},
-    privileges::{Capabilities, Privileges, Syscalls},
     metrics::{DEFAULT_ADDRESS, Listen, Metrics},
+    privileges::{Capabilities, Privileges, Syscalls},
     reload::Reload,
 };
 use crate::{

@@ -7,8 +7,7 @@ use crate::{
         pool::short,
         protocol::{
             DriftStatus, ListenerStatus, MetricsStatus, OutputStatus, PoolStatus, ProfileStatus,
-            ReloadStatus,
-            Status,
+            ReloadStatus, Status,
         },
     },
     diagnostics::escaped,
