@@ -194,7 +194,7 @@ impl<K: Kind> Call<K> {
     #[inline(always)]
     pub fn tell(&self, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
         if is_counted(verdict.reason) {
-            events::count(counter::of(verdict.reason, self.mode));
+            events::count(counter::of(verdict.reason, self.mode, self.protocol));
         }
         if verdict.refuses() {
             if matches!(self.mode, Mode::Enforce) {

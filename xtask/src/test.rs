@@ -21,9 +21,10 @@ use crate::vm::{self, Quick};
 ///
 /// Each kernel test has its own cgroup and network namespace; nothing on the
 /// host is changed, except that /sys/fs/bpf is mounted if it isn't, and that systemd
-/// (to bind, not to run the machine) is installed if it can be. Without QEMU or kernels
-/// for it, which are fetched into your cache folder, that part is skipped, and said to
-/// be; with CI=true it fails. With a filter only this machine is tested.
+/// (to bind, not to run the machine), Prometheus and Chromium are installed if they can
+/// be. Without QEMU or kernels for it, which are fetched into your cache folder, that part
+/// is skipped, and said to be; with CI=true it fails. With a filter only this machine is
+/// tested.
 #[derive(Args)]
 pub struct Arguments {
     /// Also the tests that take minutes

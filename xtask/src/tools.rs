@@ -8,14 +8,23 @@ use portreeve_toolchain::packages;
 pub type Tool = (&'static str, &'static str);
 
 /// What the kernel tests run besides the product.
-pub const OF_TESTS: [Tool; 1] = [("systemd-socket-activate", "systemd")];
+pub const OF_TESTS: [Tool; 4] = [
+    ("systemd-socket-activate", "systemd"),
+    // Who reads metrics, and the tool that checks them.
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    // Shows the status page.
+    ("chromium", "chromium"),
+];
 
 /// The packages that are missing.
 pub fn missing(tools: &[Tool]) -> Vec<&'static str> {
     let missing = tools
         .iter()
         .filter(|(program, _)| in_path(program).is_none());
-    missing.map(|(_, package)| *package).collect()
+    let mut packages: Vec<_> = missing.map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
 }
 
 /// Installs what is missing.

@@ -202,6 +202,7 @@ impl Paths {
             features: None,
             trust,
             purpose: Purpose::Enforce,
+            is_agent: false,
             leave_pool: false,
             bpffs: self.bpffs.clone(),
         }

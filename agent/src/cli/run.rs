@@ -84,6 +84,7 @@ impl Run {
         let source = Source {
             features: Some(features),
             audit: self.audit,
+            is_agent: true,
             leave_pool: self.leave_pool,
             ..paths.source(Trust::Policy, self.on_error)
         };

@@ -9,6 +9,7 @@ mod degraded;
 mod ephemeral;
 mod jobs;
 mod log;
+mod metrics;
 mod privileges;
 mod reload;
 mod table;
@@ -30,6 +31,7 @@ pub use self::{
     ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
     log::{Log, Place},
+    metrics::{DEFAULT_ADDRESS, Listen, Metrics},
     privileges::{Capabilities, Privileges, Syscalls},
     reload::Reload,
 };
@@ -145,6 +147,8 @@ pub struct Config {
     pub ephemeral: Ephemeral,
     /// Whether files that change are put in force by themselves.
     pub reload: Reload,
+    /// Where metrics and the status page are served, if they are.
+    pub metrics: Option<Metrics>,
     /// What the policy may do without where the kernel lacks it.
     pub degraded: Degraded,
 }
@@ -172,6 +176,7 @@ impl Default for Config {
             same_job: SameJob::default(),
             ephemeral: Ephemeral::default(),
             reload: Reload::default(),
+            metrics: None,
             degraded: Degraded::default(),
         }
     }
@@ -248,6 +253,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let same_job = reader.only(&mut top, "sharing", "same_job");
     let ephemeral = ephemeral::ephemeral(&mut top, reader);
     let reload = reload::reload(&mut top, reader);
+    let metrics = metrics::metrics(&mut top, reader);
     let degraded = degraded::degraded(&mut top, reader);
     let jobs = jobs::defined(&mut top, reader);
     let authport = jobs::authport(&mut top, reader);
@@ -284,6 +290,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         same_job: same_job.unwrap_or_default(),
         ephemeral,
         reload,
+        metrics,
         degraded,
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use portreeve_common::abi::names;
+use prometheus::Histogram;
 use serde_json::Value;
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     events::EventLog,
     executables::ExecutableKeeper,
     held::Held,
+    metrics::MetricsKeeper,
     outputs,
     pool::PoolKeeper,
     protocol::{AttachStatus, Reply, SelftestStatus, Status},
@@ -86,7 +87,7 @@ pub struct Agent {
     pub(super) files: FileKeeper,
     /// Why the policy is not what the files say, if they are to be read again.
     pub(super) waiting: RefCell<Option<Why>>,
-    pub(super) policy: RefCell<Rc<Policy>>,
+    pub(super) policy: RefCell<Arc<Policy>>,
     /// Events seen lately.
     pub log: RefCell<EventLog>,
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
@@ -102,6 +103,10 @@ pub struct Agent {
     lacking: Vec<String>,
     /// Whether the ring held more events when it was last looked at.
     pub backlog: Cell<bool>,
+    /// What is served over HTTP.
+    pub(super) metrics: MetricsKeeper,
+    /// How long it took to put policies in force, in seconds.
+    pub(super) publishing: Histogram,
 }
 
 impl Agent {
@@ -111,8 +116,9 @@ impl Agent {
         side: KernelSide,
         source: Source,
         store: Store,
-        policy: &Rc<Policy>,
+        policy: &Arc<Policy>,
         lacking: Vec<String>,
+        publishing: Histogram,
     ) -> Self {
         let features = side.kernel.features;
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
@@ -129,7 +135,7 @@ impl Agent {
             not_taken_back: RefCell::new(None),
             files: FileKeeper::default(),
             waiting: RefCell::new(None),
-            policy: RefCell::new(Rc::clone(policy)),
+            policy: RefCell::new(Arc::clone(policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
             drift: RefCell::default(),
@@ -139,6 +145,8 @@ impl Agent {
             tally: Arc::default(),
             lacking,
             backlog: Cell::new(false),
+            metrics: MetricsKeeper::default(),
+            publishing,
         }
     }
 
@@ -153,7 +161,7 @@ impl Agent {
     pub fn begin(&self, start: Start) -> Result<(), ChangeError> {
         let policy = start.policy;
         let kept = match &start.held {
-            Some(held) if Rc::ptr_eq(held, &policy) => every_entry(&policy),
+            Some(held) if Arc::ptr_eq(held, &policy) => every_entry(&policy),
             Some(held) => kept_entries(held, &policy),
             None => Vec::new(),
         };
@@ -193,8 +201,8 @@ impl Agent {
     }
 
     /// The policy in force.
-    pub fn policy(&self) -> Rc<Policy> {
-        Rc::clone(&self.policy.borrow())
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.borrow())
     }
 
     /// Whether enforcement was ended on request.
@@ -311,6 +319,7 @@ impl Agent {
         status.missing.extend(self.executables.problems());
         status.missing.extend(self.waiting_for());
         status.missing.extend(self.files.problem());
+        status.missing.extend(self.metrics.problems());
         status.missing.extend(self.policy().low_ports_in_audit());
         status.pending_confirm = self.pending_confirm();
         let policy = self.policy();
@@ -320,6 +329,7 @@ impl Agent {
         status.profile.changes = Some(changes.map(|path| path.display().to_string()).collect());
         status.profile.dropped = Some(policy.dropped());
         status.reload = Some(self.files.status());
+        status.metrics = self.metrics_status();
         status.drift = self.drift.borrow().status();
         status.selftest = self.selftest.borrow().clone();
         status.outputs = outputs::status();

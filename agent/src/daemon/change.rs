@@ -1,7 +1,7 @@
 //! How another policy comes into force: by reload, by a change file, by a file that
 //! was replaced, by a confirmation that doesn't come.
 
-use std::{borrow::Cow, cell::RefCell, path::Path, rc::Rc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, path::Path, sync::Arc, time::Duration};
 
 use portreeve_common::abi::{Active, Protocol, names};
 use thiserror::Error;
@@ -84,7 +84,7 @@ impl Agent {
     /// policy in force still is.
     pub(super) fn publish(
         &self,
-        policy: Rc<Policy>,
+        policy: Arc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
         occasion: Occasion,
@@ -106,6 +106,9 @@ impl Agent {
         {
             kernel.listened.detach();
         }
+        if done.is_ok() {
+            self.tend_metrics();
+        }
         done
     }
 
@@ -126,7 +129,7 @@ impl Agent {
 
     fn publish_on_hooks(
         &self,
-        policy: Rc<Policy>,
+        policy: Arc<Policy>,
         kept: &[(u32, u32)],
         until: Option<Moment>,
         occasion: Occasion,
@@ -139,7 +142,7 @@ impl Agent {
             .pending
             .borrow()
             .as_ref()
-            .map(|pending| Rc::clone(&pending.back_to));
+            .map(|pending| Arc::clone(&pending.back_to));
         let mut files = vec![&policy.files, &old.files];
         files.extend(back_to.iter().map(|policy| &policy.files));
         let hash = match self.store.prepare(record, &files, until.clone()) {
@@ -173,7 +176,7 @@ impl Agent {
     fn publish_as(
         &self,
         hash: Hash,
-        policy: Rc<Policy>,
+        policy: Arc<Policy>,
         kept: &[(u32, u32)],
     ) -> Result<Active, KernelError> {
         let mut pool = self.pool.borrow_mut();
@@ -201,7 +204,7 @@ impl Agent {
     /// What can't be recognised then is told if `lenient`, else it is an error.
     fn put_in_force(
         &self,
-        policy: &Rc<Policy>,
+        policy: &Arc<Policy>,
         hash: Hash,
         executables: Executables,
         kept: &[(u32, u32)],
@@ -222,7 +225,8 @@ impl Agent {
         if let Some(message) = problem.clone().filter(|_| !lenient) {
             return Err(KernelError::Executables { message });
         }
-        let active = self.tables.borrow_mut().publish(&Publication {
+        let publishing = self.publishing.start_timer();
+        let published = self.tables.borrow_mut().publish(&Publication {
             image: compiled,
             jobs: &jobs,
             mode: policy.config.mode,
@@ -234,10 +238,18 @@ impl Agent {
             profile_hash: policy.files.profile_hash(),
             policy_hash: hash,
             kept,
-        })?;
+        });
+        let active = match published {
+            Ok(active) => active,
+            Err(error) => {
+                publishing.stop_and_discard();
+                return Err(error);
+            }
+        };
+        publishing.observe_duration();
         self.executables.settle(executables, problem);
         let mut log = self.log.borrow_mut();
-        log.publish(active.generation(), Rc::clone(policy));
+        log.publish(active.generation(), Arc::clone(policy));
         Ok(active)
     }
 
@@ -269,9 +281,9 @@ impl Agent {
     /// Gives back what was kept back for `new`, which did not come into force. An
     /// agent that is just starting doesn't know what its predecessor's policy, which
     /// still holds, asks for, and leaves it to the record.
-    fn back_out(&self, pool: &mut PoolKeeper, new: &Rc<Policy>) {
+    fn back_out(&self, pool: &mut PoolKeeper, new: &Arc<Policy>) {
         let policy = self.policy();
-        if !Rc::ptr_eq(&policy, new) {
+        if !Arc::ptr_eq(&policy, new) {
             pool.back_to(policy.pool.kept.as_ref());
         }
     }
@@ -384,7 +396,7 @@ impl Agent {
             "can't tell how long to wait for the confirmation",
         ))?;
         let kept = kept_entries(old, &new);
-        self.publish(Rc::new(new), &kept, until, Occasion::Wanted)
+        self.publish(Arc::new(new), &kept, until, Occasion::Wanted)
     }
 }
 

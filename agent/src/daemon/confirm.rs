@@ -1,7 +1,7 @@
 //! A change that is taken back by itself unless somebody confirms it, so that nobody
 //! locks himself out.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ use crate::{
 /// A change that waits to be confirmed.
 pub struct Pending {
     /// The policy before it.
-    pub back_to: Rc<Policy>,
+    pub back_to: Arc<Policy>,
     /// How long it waits.
     pub until: Moment,
 }
@@ -43,7 +43,7 @@ impl Agent {
     pub fn tend_confirmation(&self, now: bool) {
         let is_due = |pending: &Pending| now || pending.until.left().is_zero();
         let back_to = match &*self.pending.borrow() {
-            Some(pending) if is_due(pending) && !self.is_detached() => Rc::clone(&pending.back_to),
+            Some(pending) if is_due(pending) && !self.is_detached() => Arc::clone(&pending.back_to),
             _ => return,
         };
         let kept = kept_entries(&self.policy(), &back_to);

@@ -8,6 +8,7 @@ use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
     rc::{Rc, Weak},
+    sync::Arc,
 };
 
 use nix::errno::Errno;
@@ -45,7 +46,7 @@ const GRACE: u64 = SECOND / 10;
 pub struct EventLog {
     kept: Queue,
     followers: Vec<Weak<Follower>>,
-    policies: VecDeque<(u32, Rc<Policy>)>,
+    policies: VecDeque<(u32, Arc<Policy>)>,
     cgroups: Cgroups,
     /// The last event of each key that can still get repetitions.
     told: HashMap<RepeatKey, EventRecord>,
@@ -70,7 +71,7 @@ impl EventLog {
     }
 
     /// Events of `generation` are about the entries of `policy`.
-    pub fn publish(&mut self, generation: u32, policy: Rc<Policy>) {
+    pub fn publish(&mut self, generation: u32, policy: Arc<Policy>) {
         self.policies.push_front((generation, policy));
         self.policies.truncate(GENERATIONS);
     }

@@ -84,6 +84,7 @@ impl Held<'_> {
             reload: None,
             outputs: Vec::new(),
             privileges: None,
+            metrics: None,
             agent: None,
             version: text(&self.info.head.agent),
         }

@@ -89,7 +89,7 @@ impl Agent {
 
     /// The executable as definitions of jobs name it: by the file, whatever its name is
     /// by now.
-    fn exe_of(&self, holder: &Holder) -> Option<PathBuf> {
+    pub(super) fn exe_of(&self, holder: &Holder) -> Option<PathBuf> {
         let executables = self.executables.in_force();
         let file = format!("/proc/{}/exe", holder.pid);
         executables.path_of(Path::new(&file)).map(Path::to_owned)

@@ -22,7 +22,9 @@ use tokio::{
 
 use super::{
     agent::{Agent, KernelSide, own_netns, scope_netns},
-    control, destroyer, events, outputs,
+    control, destroyer, events,
+    metrics::families,
+    outputs,
     start::{Start, Why},
     systemd,
 };
@@ -45,7 +47,7 @@ const BATCH: usize = 64;
 /// How often the refusals that made no event of their own are taken in.
 const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the hooks are proven to be alive.
-const PROOF_INTERVAL: Duration = Duration::from_secs(60);
+pub const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the kernel's pool of ports, the executables of jobs and watched files are
 /// looked at, whatever is told of them.
@@ -150,6 +152,7 @@ async fn main(options: RunOptions) -> Result<()> {
         options.store,
         &first.policy,
         options.lacking,
+        families::publishing()?,
     ));
     agent.begin(first)?;
     let told = destroyer::start(
@@ -184,6 +187,7 @@ async fn main(options: RunOptions) -> Result<()> {
     if let Some(why) = why {
         tell(why, &agent);
     }
+    agent.start_metrics();
     ready(&agent, &found);
     let detached = Rc::new(Notify::new());
     tokio::task::spawn_local(control::serve(
@@ -209,6 +213,7 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_pool();
                 agent.tend_executables();
                 agent.look_at_files();
+                agent.tend_metrics();
                 if agent.tend_hooks() {
                     agent.prove().await;
                 }
@@ -222,6 +227,7 @@ async fn main(options: RunOptions) -> Result<()> {
             _ = proofs.tick() => drop(agent.prove().await),
         }
     }
+    agent.stop_metrics();
     let _ = std::fs::remove_file(&options.socket);
     // Nobody would take it back when its time is over.
     agent.tend_confirmation(true);

@@ -1,7 +1,7 @@
 //! With which policy an agent begins: the one in force, if its predecessor was killed;
 //! else what the files say.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::confirm::Pending;
 use crate::{
@@ -19,9 +19,9 @@ use crate::{
 /// What an agent begins with.
 pub struct Start {
     /// The policy that is to be in force.
-    pub policy: Rc<Policy>,
+    pub policy: Arc<Policy>,
     /// The one that the kernel has, as far as it is known.
-    pub held: Option<Rc<Policy>>,
+    pub held: Option<Arc<Policy>>,
     /// A change that waits to be confirmed: the policy is it.
     pub pending: Option<Pending>,
     /// Why the policy is not what the files say.
@@ -33,10 +33,10 @@ impl Start {
     /// an agent that takes over from one with another layout begins with the same policy.
     pub fn held_first(self) -> (Self, Option<Self>) {
         match &self.held {
-            Some(held) if !Rc::ptr_eq(held, &self.policy) => {
+            Some(held) if !Arc::ptr_eq(held, &self.policy) => {
                 let first = Self {
-                    policy: Rc::clone(held),
-                    held: Some(Rc::clone(held)),
+                    policy: Arc::clone(held),
+                    held: Some(Arc::clone(held)),
                     pending: None,
                     why: None,
                 };
@@ -62,7 +62,7 @@ pub enum Why {
 struct Remembered {
     name: String,
     record: Record,
-    policy: Rc<Policy>,
+    policy: Arc<Policy>,
     diagnostics: Diagnostics,
 }
 
@@ -81,7 +81,7 @@ pub fn choose(
 ) -> Result<Option<Start>, ReadError> {
     let last = remembered(source, store, held);
     let known = last.as_ref().filter(|_| held.is_some());
-    let in_kernel = known.map(|last| Rc::clone(&last.policy));
+    let in_kernel = known.map(|last| Arc::clone(&last.policy));
     if let Some(last) = &last {
         if let Some(start) = unconfirmed(source, store, held.is_some(), last, &show) {
             return Ok(Some(start));
@@ -90,7 +90,7 @@ pub fn choose(
             log(store.found(&last.name, false));
             show(&last.diagnostics, &last.policy.sources);
             return Ok(Some(Start {
-                policy: Rc::clone(&last.policy),
+                policy: Arc::clone(&last.policy),
                 held: in_kernel,
                 pending: None,
                 why: Some(Why::Kept),
@@ -101,7 +101,7 @@ pub fn choose(
     show(&outcome.diagnostics, outcome.sources());
     match (outcome.policy, last) {
         (Ok(policy), _) => Ok(Some(Start {
-            policy: Rc::new(policy),
+            policy: Arc::new(policy),
             held: in_kernel,
             pending: None,
             why: None,
@@ -136,13 +136,13 @@ fn unconfirmed(
         log::error!("a change was not confirmed, but the policy before it is not known any more");
         return None;
     };
-    let in_kernel = is_held.then(|| Rc::clone(&last.policy));
+    let in_kernel = is_held.then(|| Arc::clone(&last.policy));
     let waits = is_held && !confirm.until.left().is_zero();
     if waits {
         log(store.found(&last.name, true));
         show(&last.diagnostics, &last.policy.sources);
         return Some(Start {
-            policy: Rc::clone(&last.policy),
+            policy: Arc::clone(&last.policy),
             held: in_kernel,
             pending: Some(Pending {
                 back_to: before.policy,
@@ -188,7 +188,7 @@ fn again(source: &Source, store: &Store, name: &str, record: Record) -> Option<R
     Some(Remembered {
         name: name.to_owned(),
         record,
-        policy: Rc::new(policy),
+        policy: Arc::new(policy),
         diagnostics,
     })
 }

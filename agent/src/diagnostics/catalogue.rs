@@ -218,6 +218,8 @@ codes! {
         "The kernel was built without INET_DIAG, or its module can't be loaded. What listens already is not compared with the policy.";
     SocketUnitRefused = "PRV535", None, "a socket unit listens on a port that its job doesn't get",
         "systemd binds in the cgroup of the .socket unit, not in that of the service. A job that has the service's only misses it, and the unit fails when it is started again.";
+    OwnPortRefused = "PRV536", None, "the policy refuses the agent the port of its own metrics",
+        "The agent binds the port that [metrics] names like any other process, and is judged like one. As long as it has the port already nothing happens; after its next start nobody can read its metrics.";
 }
 
 #[cfg(test)]

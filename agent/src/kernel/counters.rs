@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aya::maps::{Map, MapData, PerCpuArray};
 use portreeve_common::{
     Reason,
-    abi::{Mode, counter, names},
+    abi::{Mode, Protocol, counter, names},
 };
 use serde::Serialize;
 
@@ -18,6 +18,9 @@ pub struct Counters {
     pub enforced: BTreeMap<&'static str, u64>,
     /// The same in audit mode: what would have happened.
     pub audited: BTreeMap<&'static str, u64>,
+    /// Both, apart for each protocol.
+    #[serde(skip)]
+    pub judged: Vec<Judged>,
     /// Events of refusals that found no room in the ring.
     pub events_lost: u64,
     /// Refusals that were only counted, because the same second told enough like them.
@@ -28,6 +31,19 @@ pub struct Counters {
     pub listeners_late: u64,
     /// Those of them that the agent won't find: they stay.
     pub listeners_lost: u64,
+}
+
+/// Binds of one protocol that were judged for one reason in one mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// In audit mode a refusal was not made.
+    pub mode: Mode,
+    /// Of the sockets.
+    pub protocol: Protocol,
+    /// What came out.
+    pub reason: Reason,
+    /// How many there were.
+    pub count: u64,
 }
 
 /// Reads the counters.
@@ -45,13 +61,25 @@ pub fn read(map: &PerCpuArray<MapData, u64>) -> Result<Counters, KernelError> {
         listeners_lost: sum(counter::LISTENERS_LOST)?,
         ..Counters::default()
     };
-    for reason in Reason::ALL {
-        counters
-            .enforced
-            .insert(reason.id(), sum(counter::of(*reason, Mode::Enforce))?);
-        counters
-            .audited
-            .insert(reason.id(), sum(counter::of(*reason, Mode::Audit))?);
+    for mode in [Mode::Enforce, Mode::Audit] {
+        for reason in Reason::ALL.iter().copied() {
+            let mut all = 0;
+            for protocol in Protocol::ALL {
+                let count = sum(counter::of(reason, mode, protocol))?;
+                all += count;
+                counters.judged.push(Judged {
+                    mode,
+                    protocol,
+                    reason,
+                    count,
+                });
+            }
+            let sums = match mode {
+                Mode::Enforce => &mut counters.enforced,
+                Mode::Audit => &mut counters.audited,
+            };
+            sums.insert(reason.id(), all);
+        }
     }
     Ok(counters)
 }

@@ -11,7 +11,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -78,13 +78,13 @@ fn stat_key(metadata: &fs::Metadata) -> StatKey {
 /// What one path leads to.
 #[derive(Clone, Debug)]
 struct Found {
-    now: Result<Rc<Held>, Missing>,
+    now: Result<Arc<Held>, Missing>,
     /// Files that it led to before, and since when it doesn't.
-    former: Vec<(Rc<Held>, Instant)>,
+    former: Vec<(Arc<Held>, Instant)>,
 }
 
 impl Found {
-    fn inodes(&self) -> impl Iterator<Item = &Rc<Held>> {
+    fn inodes(&self) -> impl Iterator<Item = &Arc<Held>> {
         let former = self.former.iter().map(|(held, _)| held);
         self.now.iter().chain(former)
     }
@@ -114,15 +114,15 @@ impl Executables {
         let mut look = |path: &Path| {
             let now = Held::open(path, identifier);
             let mut former = Vec::new();
-            let mut now = now.map(Rc::new).map_err(|error| Missing {
+            let mut now = now.map(Arc::new).map_err(|error| Missing {
                 kind: error.kind(),
                 message: error.to_string(),
             });
             if let Some(before) = before.files.get(path) {
                 former.clone_from(&before.former);
                 match (&mut now, &before.now) {
-                    (Ok(new), Ok(old)) if new.inode == old.inode => *new = Rc::clone(old),
-                    (_, Ok(old)) => former.push((Rc::clone(old), Instant::now())),
+                    (Ok(new), Ok(old)) if new.inode == old.inode => *new = Arc::clone(old),
+                    (_, Ok(old)) => former.push((Arc::clone(old), Instant::now())),
                     (_, Err(_)) => {}
                 }
             }
@@ -182,7 +182,7 @@ impl Executables {
                     .iter()
                     .all(|(other, _)| other.inode != held.inode)
                 {
-                    file.former.push((Rc::new(held), Instant::now()));
+                    file.former.push((Arc::new(held), Instant::now()));
                 }
             }
         }

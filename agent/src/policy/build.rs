@@ -14,7 +14,7 @@ use super::{
     jobs::Jobs,
     lacking::Needs,
     lint::{Host, Lint},
-    listeners,
+    listeners, own_port,
     pool::{self, Plan},
     reservations::{Reservation, Rules, resolve},
     restrictions::{self, Restriction},
@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
     kernel::{features::Features, lsm::BpfLsm, sysctl::PortSettings},
-    ports::Listeners,
+    ports::{Holder, Listeners},
     profile::Profile,
 };
 
@@ -101,6 +101,8 @@ pub struct Ingredients<'a> {
     pub destroying: fn() -> Option<String>,
     /// Compare with what listens on this host.
     pub listeners: Option<&'a dyn Listeners>,
+    /// The agent that is to have the policy, if it runs already.
+    pub agent: Option<Holder>,
 }
 
 impl Ingredients<'_> {
@@ -122,6 +124,7 @@ impl Ingredients<'_> {
             features: None,
             destroying: || None,
             listeners: None,
+            agent: None,
         }
     }
 }
@@ -144,6 +147,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         features,
         destroying,
         listeners,
+        agent,
     } = ingredients;
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
     let servauth = ServAuth::new(
@@ -235,6 +239,9 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         sysname,
         accounts: FixedAccounts::default(),
     };
+    if purpose == Purpose::Enforce {
+        own_port::check(&policy, agent, diagnostics);
+    }
     if let Some(listeners) = listeners {
         let advice = lint.as_ref().map(|host| &host.ports);
         listeners::compare(&policy, listeners, host.as_ref(), advice, diagnostics);

@@ -17,6 +17,7 @@ pub mod lint;
 pub(crate) mod listeners;
 pub mod lists;
 mod operands;
+pub mod own_port;
 pub mod permits;
 pub mod pool;
 pub mod reservations;

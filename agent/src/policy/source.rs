@@ -18,7 +18,7 @@ use crate::{
     diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
     files::{Hash, PolicyFiles, ReadFile, Seen, Trust, combined},
     kernel::{features::Features, lsm::BpfLsm, pool::settings_without_ours},
-    ports::{HostListeners, Listeners, destroy},
+    ports::{self, HostListeners, Listeners, destroy},
     profile::{self, Opener as _, ReadError, ReadOptions},
 };
 
@@ -48,6 +48,8 @@ pub struct Source {
     pub trust: Trust,
     /// What the policy is for.
     pub purpose: Purpose,
+    /// Whether this process is the agent that is to enforce it.
+    pub is_agent: bool,
     /// Leave the kernel's pool of ports alone, whatever the config says.
     pub leave_pool: bool,
     /// Where the record is of what was changed in that pool.
@@ -294,6 +296,7 @@ impl Source {
                 destroying: destroy::problem,
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
+                agent: self.is_agent.then(ports::own).flatten(),
             },
             &mut diagnostics,
         );

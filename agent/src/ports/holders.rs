@@ -55,6 +55,11 @@ pub(super) fn of(inodes: &BTreeSet<u64>) -> HashMap<u64, Vec<Holder>> {
     found
 }
 
+/// This process, as others would see it; `None` if `/proc` doesn't show it.
+pub fn own() -> Option<Holder> {
+    holder(&Process::myself().ok()?).ok()
+}
+
 fn holder(process: &Process) -> ProcResult<Holder> {
     let status = process.status()?;
     let cgroups = process.cgroups().ok();

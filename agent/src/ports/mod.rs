@@ -13,6 +13,8 @@ use std::{collections::BTreeSet, io, net::IpAddr, path::PathBuf};
 
 use portreeve_common::abi::Protocol;
 
+pub use self::{holders::own, sockets::bound};
+
 /// A TCP socket that listens or is only bound, or a UDP socket that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket {
@@ -89,7 +91,7 @@ pub struct HostListeners;
 
 impl Listeners for HostListeners {
     fn of(&self, wanted: &dyn Fn(&Socket) -> bool) -> io::Result<Vec<Listener>> {
-        let mut sockets = sockets::bound()?;
+        let mut sockets = bound()?;
         sockets.retain(wanted);
         sockets.sort_by_key(|socket| (socket.port, socket.protocol as u8, socket.address));
         let inodes: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
@@ -103,7 +105,7 @@ impl Listeners for HostListeners {
     }
 }
 
-/// Listeners from a list, whatever the host has: for tests.
+/// Listeners from a list: what was found before, or what a test makes up.
 #[derive(Clone, Debug, Default)]
 pub struct FixedListeners(pub Vec<Listener>);
 

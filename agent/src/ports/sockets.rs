@@ -31,7 +31,7 @@ const LISTEN: u8 = 10;
 /// # Errors
 ///
 /// What the kernel says, such as `ENOENT` if it was built without `INET_DIAG`.
-pub(super) fn bound() -> io::Result<Vec<Socket>> {
+pub fn bound() -> io::Result<Vec<Socket>> {
     let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
     netlink.connect(&SocketAddr::new(0, 0))?;
     let mut found = Vec::new();

@@ -36,25 +36,31 @@ pub struct Observed {
 /// of its ports.
 pub fn rows(policy: &Policy, refusals: impl Fn(u32) -> u64, observed: &Observed) -> Vec<PortRow> {
     let indexes = 0..policy.compiled.image.entries.len() as u32;
-    let mut rows: Vec<PortRow> = Vec::with_capacity(indexes.len());
-    for index in indexes {
-        let Some(reservation) = policy.reservation_of(index) else {
-            continue;
-        };
-        let mut row = row(policy, reservation, refusals(index), observed);
-        // Entries of one port stand side by side, in the order of the search.
-        if let Some(previous) = rows.last()
-            && (&previous.protocol, previous.first, previous.last)
-                == (&row.protocol, row.first, row.last)
-        {
-            row.order = previous.order + 1;
-        }
-        rows.push(row);
-    }
-    rows
+    let row = |index| row(policy, index, refusals(index), observed);
+    indexes.filter_map(row).collect()
 }
 
-fn row(policy: &Policy, reservation: &Reservation, refusals: u64, observed: &Observed) -> PortRow {
+/// The row of entry `index` of the tables, which has refused so often. `None` if there is
+/// no such entry.
+pub fn row(policy: &Policy, index: u32, refusals: u64, observed: &Observed) -> Option<PortRow> {
+    let reservation = policy.reservation_of(index)?;
+    let mut row = of_reservation(policy, reservation, refusals, observed);
+    // Entries of one port stand side by side, in the order of the search.
+    let ports = |other: &Reservation| (other.protocol, other.first, other.last);
+    let before = (0..index).rev().map_while(|other| {
+        let other = policy.reservation_of(other)?;
+        (ports(other) == ports(reservation)).then_some(())
+    });
+    row.order += before.count() as u32;
+    Some(row)
+}
+
+fn of_reservation(
+    policy: &Policy,
+    reservation: &Reservation,
+    refusals: u64,
+    observed: &Observed,
+) -> PortRow {
     let place = policy.place_of(reservation);
     let has_ports = reservation.kind != Kind::Unreserved;
     let holdings = observed.holdings.as_deref().filter(|_| has_ports);
@@ -116,7 +122,8 @@ fn of_ports<'h>(holdings: &'h [Holding], reservation: &Reservation) -> Vec<&'h H
     holdings.iter().filter(is_there).collect()
 }
 
-fn holder(policy: &Policy, holding: &Holding) -> PortHolder {
+/// Who `holding` is, as the register shows him.
+pub fn holder(policy: &Policy, holding: &Holding) -> PortHolder {
     let socket = &holding.socket;
     let speaker = holding.speaker.as_ref();
     let process = speaker.map(|speaker| &speaker.holder);

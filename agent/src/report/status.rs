@@ -6,8 +6,8 @@ use crate::{
     daemon::{
         pool::short,
         protocol::{
-            DriftStatus, ListenerStatus, OutputStatus, PoolStatus, ProfileStatus, ReloadStatus,
-            Status,
+            DriftStatus, ListenerStatus, MetricsStatus, OutputStatus, PoolStatus, ProfileStatus,
+            ReloadStatus, Status,
         },
     },
     diagnostics::escaped,
@@ -96,6 +96,7 @@ pub fn text(status: &Status) -> String {
             }
         ));
     }
+    lines.extend(status.metrics.iter().map(metrics));
     lines.extend(status.drift.iter().map(drift));
     lines.extend(pool(&status.pool));
     for missing in &status.missing {
@@ -168,6 +169,14 @@ fn privileges(kept: &Kept) -> String {
         many => format!("{many} capabilities"),
     };
     format!("privileges  {capabilities}; {calls}")
+}
+
+/// Where metrics are served.
+fn metrics(metrics: &MetricsStatus) -> String {
+    match &metrics.serving {
+        Some(place) => format!("metrics     {}", escaped(place)),
+        None => format!("metrics     NOT SERVED at {}", escaped(&metrics.listen)),
+    }
 }
 
 /// What becomes of files that change.

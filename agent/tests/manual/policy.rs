@@ -138,6 +138,7 @@ fn make(
             modules: "lockdown,capability,yama".to_owned(),
         }),
         destroying: || None,
+        agent: None,
         listeners: None,
     };
     let policy = build(ingredients, &mut diagnostics);

@@ -43,9 +43,9 @@ use crate::jobname::{Glob, MaskedName};
 /// The version of this layout. An agent adopts pinned maps of this one only; from those of
 /// another it takes over, see [`Head`].
 pub const ABI_VERSION: u32 = if cfg!(feature = "other-layout") {
-    1006
+    1007
 } else {
-    6
+    7
 };
 
 /// Ports of one protocol, port 0 included so that a port is its own index.
@@ -187,9 +187,11 @@ mod tests {
     fn counters_do_not_meet() {
         let mut seen = vec![false; counter::COUNT as usize];
         for mode in [Mode::Enforce, Mode::Audit] {
-            for reason in Reason::ALL {
-                let index = counter::of(*reason, mode) as usize;
-                assert!(!core::mem::replace(&mut seen[index], true));
+            for protocol in Protocol::ALL {
+                for reason in Reason::ALL {
+                    let index = counter::of(*reason, mode, protocol) as usize;
+                    assert!(!core::mem::replace(&mut seen[index], true));
+                }
             }
         }
         for others in [

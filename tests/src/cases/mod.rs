@@ -28,6 +28,8 @@ mod listen;
 mod listen_fallback;
 mod listeners;
 mod low_ports;
+mod metrics;
+mod metrics_peers;
 mod neighbours;
 mod obey;
 mod outputs;
@@ -148,6 +150,8 @@ const SUBJECTS: &[Subject] = &[
     ("generated", OPTIONS, generated::TESTS),
     ("selftest", HOOKS, selftest::TESTS),
     ("drift", HOOKS, drift::TESTS),
+    ("metrics", HOOKS, metrics::TESTS),
+    ("metrics", HOOKS, metrics_peers::TESTS),
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),

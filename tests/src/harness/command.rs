@@ -5,6 +5,7 @@ use std::{
     process::{Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -44,6 +45,11 @@ impl Finished {
 
 /// Runs `command` without input.
 pub fn finish(command: &mut Command) -> Result<Finished> {
+    finish_within(command, patience())
+}
+
+/// The same for one that may take `time` to end.
+pub fn finish_within(command: &mut Command, time: Duration) -> Result<Finished> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -53,12 +59,12 @@ pub fn finish(command: &mut Command) -> Result<Finished> {
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let outputs = stdout
-        .recv_timeout(patience())
-        .and_then(|stdout| Ok((stdout, stderr.recv_timeout(patience())?)));
+        .recv_timeout(time)
+        .and_then(|stdout| Ok((stdout, stderr.recv_timeout(time)?)));
     let Ok((stdout, stderr)) = outputs else {
         child.kill()?;
         child.wait()?;
-        bail!("{command:?} did not end within {} s", patience().as_secs());
+        bail!("{command:?} did not end within {} s", time.as_secs());
     };
     Ok(Finished {
         code: child.wait()?.code(),

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use portreeve_common::{
     Reason,
-    abi::{Mode, counter},
+    abi::{Mode, Protocol, counter},
 };
 
 use super::{Sandbox, neighbour};
@@ -48,7 +48,10 @@ impl CounterMap {
 
     /// What was enforced for `reason`.
     pub fn of(&self, reason: Reason) -> Result<u64> {
-        let index = counter::of(reason, Mode::Enforce);
-        Ok(neighbour::per_cpu(&self.map, index)?.iter().sum())
+        let of_protocol = |protocol| -> Result<u64> {
+            let index = counter::of(reason, Mode::Enforce, protocol);
+            Ok(neighbour::per_cpu(&self.map, index)?.iter().sum())
+        };
+        Protocol::ALL.into_iter().map(of_protocol).sum()
     }
 }

@@ -12,6 +12,7 @@ pub mod draw;
 pub mod endpoints;
 pub mod expect;
 pub mod host;
+pub mod http;
 pub mod launch;
 pub mod links;
 pub mod map_sets;
@@ -30,6 +31,7 @@ pub mod snapshot;
 pub mod swarm;
 pub mod syscalls;
 pub mod systemd;
+pub mod tools;
 pub mod watch;
 
 use std::{fmt, panic, thread};

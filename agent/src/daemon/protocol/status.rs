@@ -48,6 +48,9 @@ pub struct Status {
     /// What the agent may do; `None` without one, or if that can't be told.
     #[serde(default)]
     pub privileges: Option<Kept>,
+    /// Where metrics and the status page are served; `None` if nowhere, or without an agent.
+    #[serde(default)]
+    pub metrics: Option<MetricsStatus>,
     /// The running agent's process id; `None` without one.
     pub agent: Option<u32>,
     /// Version of the agent that loaded the programs.
@@ -80,6 +83,15 @@ pub struct OutputStatus {
     pub dropped: u64,
     /// Why it can't be written at the moment.
     pub problem: Option<String>,
+}
+
+/// What is served over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsStatus {
+    /// Where it is to be: `http://ADDRESS:PORT/`, or `unix:PATH`.
+    pub listen: String,
+    /// Where it is; `None` if it could not be had, which is told as missing.
+    pub serving: Option<String>,
 }
 
 /// What becomes of files that change.

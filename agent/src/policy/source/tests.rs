@@ -18,6 +18,7 @@ impl Source {
             features: None,
             trust: Trust::Inspection,
             purpose: Purpose::Explain,
+            is_agent: false,
             leave_pool: true,
             bpffs: PathBuf::new(),
         }
