@@ -25,7 +25,15 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Needs no root. Exit status 0: the profile can be put in force; 1: it has errors."
+    after_help = "Needs no root.
+
+Exit status 0: the profile can be put in force; 1: it has errors.
+
+Examples:
+  portreeve check profile.tcpip                       is it right, on this host?
+  portreeve check profile.tcpip --config new.toml     ... with another config
+  portreeve check other.tcpip --other-host --strict   ... for another host, and for z/OS too
+  portreeve check --obey night.tcpip                  would this change file be obeyed?"
 )]
 pub struct Check {
     /// The profile to check [default: as for `run`]

@@ -19,6 +19,9 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portreeve policy diff old.tcpip new.tcpip   what changes from the one to the other?
+  portreeve policy restrictions               which ports are for which users?")]
 pub struct PolicyVerb {
     #[command(subcommand)]
     what: What,
@@ -31,6 +34,9 @@ enum What {
     /// Order, comments and layout don't count. Exit status 0: the two mean the same;
     /// 1: they differ; 2: one of them has errors or can't be read. With --obey, the
     /// change files are on top of the second profile.
+    #[command(after_help = "Examples:
+  portreeve policy diff old.tcpip new.tcpip             what changes?
+  portreeve policy diff today.tcpip --obey night.tcpip  ... by a change file?")]
     Diff {
         /// The profile to start from
         old: PathBuf,
@@ -44,6 +50,10 @@ enum What {
     ///
     /// To add one, write a [[restriction]] or an ADDTCPPORT line; to remove one, take it
     /// out of the config or write RMVTCPPORT.
+    #[command(after_help = "Examples:
+  portreeve policy restrictions                        for people
+  portreeve policy restrictions --config new.toml      of a config that is not in force
+  portreeve policy restrictions --format json          for programs")]
     Restrictions,
 }
 

@@ -72,7 +72,8 @@ impl Holding {
         speaker.map(|speaker| !speaker.verdict.refuses())
     }
 
-    fn state(&self) -> State {
+    /// What it makes of its port.
+    pub fn state(&self) -> State {
         match self.is_rightful() {
             Some(false) => State::Contradicted,
             _ if self.socket.is_open() => State::Open,

@@ -1,0 +1,506 @@
+//! The view, drawn into a buffer.
+
+use std::fmt::Write as _;
+
+use jiff::{Timestamp, Zoned};
+use ratatui::{
+    buffer::Buffer,
+    layout::{Constraint, Layout, Margin, Rect},
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+    widgets::{Block, Borders, Clear, List, ListState, Paragraph, StatefulWidget, Widget as _},
+};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::{
+    rates::WINDOW,
+    state::{Caller, Refused, Seen, State, rows},
+};
+use crate::{
+    daemon::protocol::Status,
+    diagnostics::escaped,
+    report::status::{entries, is_proven},
+};
+
+/// Lines of the header.
+const HEADER: u16 = 3;
+/// Columns of the verdicts beside the ports.
+const VERDICTS: u16 = 38;
+
+/// How it is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Theme {
+    /// Whether with colours.
+    pub color: bool,
+}
+
+impl Theme {
+    fn of(self, color: Color) -> Style {
+        match self.color {
+            true => Style::new().fg(color),
+            false => Style::new(),
+        }
+    }
+
+    fn good(self) -> Style {
+        self.of(Color::Green)
+    }
+
+    fn notice(self) -> Style {
+        self.of(Color::Yellow)
+    }
+
+    /// To be seen without colours, too.
+    fn bad(self) -> Style {
+        self.of(Color::Red).add_modifier(Modifier::BOLD)
+    }
+}
+
+/// The whole screen.
+pub fn screen(state: &State, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let (seen, time) = state.shown(now);
+    let lower = (area.height / 3).clamp(4, 12);
+    let [head, upper, lower, foot] = Layout::vertical([
+        Constraint::Length(HEADER),
+        Constraint::Min(3),
+        Constraint::Length(lower),
+        Constraint::Length(1),
+    ])
+    .areas(area);
+    header(seen, time, theme, head, buffer);
+    if state.paused.is_some() {
+        let paused = Line::styled(" PAUSED ", theme.notice().add_modifier(Modifier::REVERSED));
+        let [_, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(18)])
+            .areas(Rect { height: 1, ..head });
+        paused.render(right, buffer);
+    }
+    callers(state, now, theme, upper, buffer);
+    let [left, right] =
+        Layout::horizontal([Constraint::Length(VERDICTS + 1), Constraint::Min(0)]).areas(lower);
+    verdicts(seen, theme, left, buffer);
+    ports(seen, time, theme, right, buffer);
+    footer(state, theme, foot, buffer);
+    if state.help {
+        help(area, buffer);
+    }
+}
+
+/// All there is to see, as text of `width` columns at most.
+pub fn text(seen: &Seen, width: u16) -> String {
+    let now = Zoned::now();
+    let theme = Theme { color: false };
+    let length = |rows: usize| u16::try_from(rows.max(1)).unwrap_or(u16::MAX).min(1000) + 2;
+    let state = State {
+        live: seen.clone(),
+        ..State::default()
+    };
+    let counted = seen.verdicts.values().filter(|counted| counted.total() > 0);
+    let (upper, lower) = (
+        length(seen.callers.len()),
+        length(counted.count().max(seen.changes.len())),
+    );
+    let area = Rect::new(0, 0, width.max(40), HEADER + upper + lower);
+    let mut buffer = Buffer::empty(area);
+    let [head, upper, lower] = Layout::vertical([
+        Constraint::Length(HEADER),
+        Constraint::Length(upper),
+        Constraint::Length(lower),
+    ])
+    .areas(area);
+    header(seen, &now, theme, head, &mut buffer);
+    callers(&state, &now, theme, upper, &mut buffer);
+    let [left, right] =
+        Layout::horizontal([Constraint::Length(VERDICTS + 1), Constraint::Min(0)]).areas(lower);
+    verdicts(seen, theme, left, &mut buffer);
+    ports(seen, &now, theme, right, &mut buffer);
+    lines(&buffer).join("\n")
+}
+
+/// The lines of `buffer`, without the blanks at their ends, and without empty ones at the
+/// end.
+pub fn lines(buffer: &Buffer) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for y in buffer.area.rows() {
+        let mut line = String::new();
+        let mut hidden = 0;
+        for cell in y.columns().filter_map(|cell| buffer.cell(cell.as_position())) {
+            // What is wide hides the cell behind it.
+            match hidden {
+                0 => line.push_str(cell.symbol()),
+                _ => hidden -= 1,
+            }
+            hidden = hidden.max(cell.symbol().width().saturating_sub(1));
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    while lines.last().is_some_and(String::is_empty) {
+        lines.pop();
+    }
+    lines
+}
+
+fn header(seen: &Seen, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let title = Span::styled(
+        " portreeve top ",
+        Style::new().add_modifier(Modifier::REVERSED),
+    );
+    let mut first = vec![title];
+    let mut second = vec![];
+    let mut third = vec![];
+    if let Some(status) = &seen.status {
+        first.extend(in_force(status, now, theme));
+        second.push(Span::raw(format!(
+            "{}, {}, ",
+            escaped(&status.profile.path),
+            entries(&status.profile)
+        )));
+        let total = |refuses: bool| -> f64 {
+            let is_asked = |reason: &str| {
+                let reasons = portreeve_common::Reason::ALL.iter();
+                let mut reasons = reasons.filter(|known| known.id() == reason);
+                reasons.any(|reason| reason.refuses() == refuses)
+            };
+            let counted = seen.verdicts.iter();
+            let counted = counted.filter(|((audited, reason), _)| !audited && is_asked(reason));
+            counted.map(|(_, counted)| counted.rate()).sum()
+        };
+        third.push(Span::styled(
+            format!("refused {}/s", rate(total(true))),
+            Style::new().add_modifier(Modifier::BOLD),
+        ));
+        third.push(Span::raw(format!(", allowed {}/s", rate(total(false)))));
+        let mut states = String::new();
+        for (state, count) in seen.states() {
+            let _ = write!(states, ", {count} {state}");
+        }
+        third.push(Span::raw(match (&seen.taken, states.is_empty()) {
+            (None, _) => String::new(),
+            (_, true) => "; no reserved port is open".to_owned(),
+            (_, false) => format!("; reserved ports: {}", &states[2..]),
+        }));
+    }
+    match &seen.gone {
+        Some((since, why)) => {
+            let since = clock(since, now);
+            let said = format!("NO AGENT since {since}: {why}; trying again");
+            second = vec![Span::styled(said, theme.bad())];
+            third = vec![Span::raw("The policy stays in force without it.")];
+        }
+        None => second.extend(alarms(seen, theme)),
+    }
+    let lines = [first, second, third].map(Line::from);
+    Paragraph::new(lines.to_vec()).render(area, buffer);
+    let time = now.strftime("%H:%M:%S").to_string();
+    let [_, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(8)])
+        .areas(Rect { height: 1, ..area });
+    Line::raw(time).render(right, buffer);
+}
+
+/// Mode, number and proof.
+fn in_force(status: &Status, now: &Zoned, theme: Theme) -> Vec<Span<'static>> {
+    let mode = match status.mode.as_str() {
+        "enforce" => theme.good(),
+        "audit" => theme.notice(),
+        _ => theme.bad(),
+    };
+    let proof = match &status.selftest {
+        Some(test) if is_proven(status) => Span::styled(
+            format!("proven {}", ago(&test.at, now)),
+            theme.good(),
+        ),
+        Some(test) => {
+            let since = test.failing_since.as_deref().unwrap_or(&test.at);
+            Span::styled(format!("NOT PROVEN since {}", clock(since, now)), theme.bad())
+        }
+        None => Span::styled("not proven yet", theme.notice()),
+    };
+    vec![
+        Span::raw(" "),
+        Span::styled(status.mode.clone(), mode),
+        Span::raw(format!(", generation {}, ", status.generation)),
+        proof,
+    ]
+}
+
+/// What an operator should look at with `portreeve status`.
+fn alarms(seen: &Seen, theme: Theme) -> Vec<Span<'static>> {
+    let Some(status) = &seen.status else {
+        return Vec::new();
+    };
+    let mut alarms = Vec::new();
+    if let Some(pending) = &status.pending_confirm {
+        alarms.push(format!("UNCONFIRMED, {} s left", pending.seconds_left));
+    }
+    if status.profile.differs_from_file == Some(true) {
+        alarms.push("DIFFERS from its files".to_owned());
+    }
+    let lasting = status.drift.iter().filter(|drift| drift.until.is_none());
+    match lasting.count() {
+        0 => {}
+        count => alarms.push(format!("{count} DRIFTED")),
+    }
+    for (count, what) in [
+        (status.events.lost, "events LOST"),
+        (seen.missed, "events MISSED here"),
+    ] {
+        if count > 0 {
+            alarms.push(format!("{count} {what}"));
+        }
+    }
+    match alarms.is_empty() {
+        true => {
+            let agent = status.agent.map_or_else(String::new, |pid| format!("agent pid {pid}"));
+            vec![Span::raw(agent)]
+        }
+        false => vec![Span::styled(alarms.join(", "), theme.notice())],
+    }
+}
+
+/// A panel with a line above it.
+fn panel(title: String) -> Block<'static> {
+    Block::new().borders(Borders::TOP).title(format!(" {title} "))
+}
+
+fn callers(state: &State, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let (seen, time) = state.shown(now);
+    let rows = rows(seen, time, state.sort, &state.filter);
+    let shown = match state.filter.as_str() {
+        "" => format!("{}", rows.len()),
+        filter => format!("{} of {} with {filter:?}", rows.len(), seen.callers.len()),
+    };
+    let block = panel(format!("Refused, {}: {shown}", state.sort.words()));
+    let inner = block.inner(area);
+    block.render(area, buffer);
+    let [head, list, detail] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Min(0),
+        Constraint::Length(u16::from(state.chosen.is_some())),
+    ])
+    .areas(inner);
+    let columns = Columns::of(inner.width);
+    let heading = columns.line(["PORT", "WHO", "UID", "JOB", "/S", "COUNT", "LAST", "WHY", "CGROUP"]);
+    Line::styled(heading, Style::new().add_modifier(Modifier::BOLD)).render(head, buffer);
+    if rows.is_empty() {
+        let nothing = match state.filter.is_empty() {
+            true => "nobody was refused anything that is remembered",
+            false => "nothing has that in it; Escape shows all",
+        };
+        Line::raw(nothing).render(list, buffer);
+    }
+    let is_chosen = |(caller, _): &(&Caller, &Refused)| Some(*caller) == state.chosen.as_ref();
+    let chosen = rows.iter().position(is_chosen);
+    let lines = rows.iter().map(|(caller, refused)| {
+        let style = match caller.verdict.as_str() {
+            "deny" => Style::new(),
+            _ => theme.notice(),
+        };
+        let text = columns.line([
+            &caller.target(),
+            &caller.name(),
+            &caller.uid.to_string(),
+            &escaped(caller.job.as_deref().unwrap_or_default()),
+            &rate(refused.happened.rate(time.timestamp().as_second())),
+            &refused.count.to_string(),
+            &clock(&refused.last, time),
+            &caller.why(),
+            &escaped(&caller.cgroup),
+        ]);
+        Line::styled(text, style)
+    });
+    let highlight = Style::new().add_modifier(Modifier::REVERSED);
+    let mut place = ListState::default().with_selected(chosen);
+    let callers = List::new(lines).highlight_style(highlight);
+    StatefulWidget::render(callers, list, buffer, &mut place);
+    if let Some((caller, refused)) = chosen.and_then(|place| rows.get(place)) {
+        let entry = refused.entry.as_deref().unwrap_or("no entry");
+        let said = format!("{entry}  (cgroup {})", escaped(&caller.cgroup));
+        Line::styled(cut(&said, inner.width.into()), theme.notice()).render(detail, buffer);
+    }
+}
+
+/// How wide the columns of the callers are; those with a width of 0 are left out.
+struct Columns([usize; 9]);
+
+impl Columns {
+    /// Those that find room in `width`.
+    fn of(width: u16) -> Self {
+        let job = if width >= 100 { 12 } else { 0 };
+        let cgroup = if width >= 130 { 24 } else { 0 };
+        let mut columns = [9, 0, 6, job, 7, 9, 8, 0, cgroup];
+        let gaps = columns.iter().filter(|width| **width > 0).count() + 1;
+        let rest = usize::from(width).saturating_sub(columns.iter().sum::<usize>() + gaps);
+        columns[1] = (rest * 2 / 5).clamp(6, 24);
+        columns[7] = rest.saturating_sub(columns[1]).max(6);
+        Self(columns)
+    }
+
+    fn line<T: AsRef<str>>(&self, cells: [T; 9]) -> String {
+        let mut line = String::new();
+        for (index, (cell, width)) in cells.iter().zip(self.0).enumerate() {
+            if width == 0 {
+                continue;
+            }
+            let cell = cut(cell.as_ref(), width);
+            let blanks = " ".repeat(width.saturating_sub(cell.width()));
+            // Numbers stand to the right.
+            let (before, behind) = match index {
+                2 | 4 | 5 => (blanks.as_str(), ""),
+                _ => ("", blanks.as_str()),
+            };
+            let _ = write!(line, "{before}{cell}{behind} ");
+        }
+        line
+    }
+}
+
+fn verdicts(seen: &Seen, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let mut rows: Vec<_> = seen.verdicts.iter().filter(|(_, c)| c.total() > 0).collect();
+    rows.sort_by(|(_, a), (_, b)| b.rate().total_cmp(&a.rate()));
+    let block = panel("Verdicts by reason".into());
+    let inner = block.inner(area);
+    block.render(area, buffer);
+    if rows.is_empty() {
+        return Line::raw("no bind of a reserved port yet").render(inner, buffer);
+    }
+    let heading = format!("{:<21}{:>7} {:>8}", "REASON", "/S", "COUNT");
+    let heading = Line::styled(heading, Style::new().add_modifier(Modifier::BOLD));
+    let lines = rows.iter().map(|((audited, reason), counted)| {
+        let (name, style) = match audited {
+            true => (format!("{reason} (audit)"), theme.notice()),
+            false => (reason.clone(), Style::new()),
+        };
+        let (name, rate, total) = (cut(&name, 21), rate(counted.rate()), counted.total());
+        Line::styled(format!("{name:<21}{rate:>7} {total:>8}"), style)
+    });
+    let lines: Vec<Line<'_>> = [heading].into_iter().chain(lines).collect();
+    Paragraph::new(lines).render(inner, buffer);
+}
+
+fn ports(seen: &Seen, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    let block = panel("Ports changing state".into());
+    let inner = block.inner(area);
+    block.render(area, buffer);
+    if seen.changes.is_empty() {
+        let said = match &seen.taken {
+            None => "they were not looked at yet",
+            Some(_) => "none since the view began",
+        };
+        return Line::raw(said).render(inner, buffer);
+    }
+    let width = usize::from(inner.width);
+    let shows_before = width >= 55;
+    let line = |cells: [&str; 5]| {
+        let [time, port, is, was, who] = cells;
+        let was = match shows_before {
+            true => format!("{was:<13}"),
+            false => String::new(),
+        };
+        cut(&format!("{time:<8} {port:<9} {is:<13}{was}{who}"), width)
+    };
+    let heading = line(["TIME", "PORT", "NOW", "BEFORE", "WHO"]);
+    let heading = Line::styled(heading, Style::new().add_modifier(Modifier::BOLD));
+    let lines = seen.changes.iter().map(|change| {
+        let style = match change.is.as_str() {
+            "contradicted" => theme.bad(),
+            "open" => theme.good(),
+            _ => Style::new(),
+        };
+        let who = change.holder.as_deref().unwrap_or_default();
+        let time = clock(&change.time, now);
+        Line::styled(line([&time, &change.port, &change.is, &change.was, who]), style)
+    });
+    let lines: Vec<Line<'_>> = [heading].into_iter().chain(lines).collect();
+    Paragraph::new(lines).render(inner, buffer);
+}
+
+fn footer(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer) {
+    if state.is_typing {
+        let said = format!("show only what has this in it: {}_", state.filter);
+        return Line::styled(said, theme.notice()).render(area, buffer);
+    }
+    let keys = "q quit  p pause  s sort  / filter  arrows choose  ? help";
+    Line::styled(keys, Style::new().add_modifier(Modifier::DIM)).render(area, buffer);
+}
+
+fn help(area: Rect, buffer: &mut Buffer) {
+    let rates = format!("  /S       a second, over the last {WINDOW} seconds");
+    let text = [
+        "q, Ctrl-C  quit",
+        "p, blank   pause, go on",
+        "s          sort by the next column",
+        "/          show only what has this in it; Escape shows all",
+        "arrows     choose a caller; below is the entry that refuses it",
+        "",
+        "Refused: one line for each caller, port and reason.",
+        &rates,
+        "  COUNT    of the events that the agent keeps, and since then",
+        "Verdicts: all binds of reserved ports, since the hooks were attached.",
+        "Ports: reserved ones that are opened, closed or contradicted:",
+        "  had by somebody whom the policy would refuse now.",
+        "",
+        "Any key goes back.",
+    ];
+    let (width, height) = (74.min(area.width), (text.len() as u16 + 4).min(area.height));
+    let place = Rect::new(
+        area.x + (area.width - width) / 2,
+        area.y + (area.height - height) / 2,
+        width,
+        height,
+    );
+    Clear.render(place, buffer);
+    let block = Block::bordered().title(" Keys and columns ");
+    let inner = block.inner(place).inner(Margin::new(1, 1));
+    block.render(place, buffer);
+    Paragraph::new(text.map(Line::raw).to_vec()).render(inner, buffer);
+}
+
+/// A rate in a few digits.
+fn rate(rate: f64) -> String {
+    match rate {
+        0.0 => "-".into(),
+        ..10.0 => format!("{rate:.1}"),
+        _ => format!("{rate:.0}"),
+    }
+}
+
+/// The time of day of an RFC 3339 time, where `now` is.
+fn clock(time: &str, now: &Zoned) -> String {
+    let time = time.parse::<Timestamp>().ok();
+    let time = time.map(|time| time.to_zoned(now.time_zone().clone()));
+    time.map_or_else(String::new, |time| match time.date() == now.date() {
+        true => time.strftime("%H:%M:%S").to_string(),
+        false => time.strftime("%b %d").to_string(),
+    })
+}
+
+/// How long ago an RFC 3339 time is.
+fn ago(time: &str, now: &Zoned) -> String {
+    let Ok(time) = time.parse::<Timestamp>() else {
+        return String::new();
+    };
+    let seconds = (now.timestamp().as_second() - time.as_second()).max(0);
+    match seconds {
+        ..120 => format!("{seconds} s ago"),
+        ..7200 => format!("{} min ago", seconds / 60),
+        _ => format!("{} h ago", seconds / 3600),
+    }
+}
+
+/// `text` in `width` columns, with an ellipsis if it is longer.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = |letter: &char| {
+        let wide = letter.width().unwrap_or(0);
+        let fits = wide <= room;
+        room = room.saturating_sub(wide);
+        fits
+    };
+    let cut: String = text.chars().take_while(fits).collect();
+    match width {
+        0 => String::new(),
+        _ => cut + "…",
+    }
+}
