@@ -7,8 +7,15 @@ use portreeve_toolchain::packages;
 /// A program, and Debian's package that has it.
 pub type Tool = (&'static str, &'static str);
 
-/// What the kernel tests run besides the product.
-pub const OF_TESTS: [Tool; 1] = [("systemd-socket-activate", "systemd")];
+/// What the tests run besides the product.
+pub const OF_TESTS: [Tool; 5] = [
+    ("systemd-socket-activate", "systemd"),
+    // What reads the manual pages and the completions.
+    ("groff", "groff-base"),
+    ("mandoc", "mandoc"),
+    ("fish", "fish"),
+    ("zsh", "zsh"),
+];
 
 /// The packages that are missing.
 pub fn missing(tools: &[Tool]) -> Vec<&'static str> {

@@ -287,22 +287,4 @@ fn parse_port(text: &str) -> Result<(String, u16), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn ports_are_named_with_their_protocol() {
-        assert_eq!(parse_port("TCP/21"), Ok(("tcp".into(), 21)));
-        assert_eq!(parse_port("udp/65535"), Ok(("udp".into(), 65535)));
-        for wrong in ["21", "tcp/", "tcp/65536", "tcp/-1", "sctp/21", "/", ""] {
-            assert!(parse_port(wrong).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use unicode_width::UnicodeWidthStr as _;
+
+use super::paint;
 use crate::{
     daemon::{
         pool::short,
@@ -118,6 +121,46 @@ pub fn text(status: &Status) -> String {
     }
     lines.extend(listeners(&status.listeners));
     lines.join("\n")
+}
+
+/// The status as it is seen on a terminal: what is wrong is to be seen at once, and lines
+/// that are longer than `width` go on below their beginning.
+pub fn on_terminal(text: &str, width: Option<u16>) -> String {
+    let lines = text.lines().map(|line| {
+        let (label, said) = line.split_at_checked(LABEL).unwrap_or((line, ""));
+        let is_loud = |word: &str| word.len() >= 3 && word.chars().all(|c| c.is_ascii_uppercase());
+        let painted = match label.trim_end() {
+            "proven" => paint::good(label),
+            _ if label.split(' ').any(is_loud) => paint::bad(label),
+            "not proven" | "missing" | "neighbour" => paint::notice(label),
+            _ => label.to_owned(),
+        };
+        painted + &hanging(said, width)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Columns of the words in front of a fact.
+const LABEL: usize = 12;
+
+/// `text` in lines that fit `width`, each after the first below the label's end.
+fn hanging(text: &str, width: Option<u16>) -> String {
+    let room = width.map_or(usize::MAX, usize::from).saturating_sub(LABEL);
+    if room < 40 || text.width() <= room {
+        return text.to_owned();
+    }
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        if let Some(line) = lines.last_mut() {
+            if line.is_empty() || line.width() + 1 + word.width() <= room {
+                line.push_str(if line.is_empty() { "" } else { " " });
+                line.push_str(word);
+                continue;
+            }
+        }
+        lines.push(word.to_owned());
+    }
+    lines.join(&format!("\n{:LABEL$}", ""))
 }
 
 /// What becomes of files that change.
@@ -264,5 +307,26 @@ fn counts(counters: &BTreeMap<String, u64>) -> String {
         "no bind of a reserved port yet".into()
     } else {
         parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_shows_what_is_wrong_and_breaks_lines_below_their_beginning() {
+        let text = "agent       none\nNOT PROVEN  since noon, last tried at one: because of something\nproven      yes";
+        let shown = on_terminal(text, Some(54));
+        let plain = anstream::adapter::strip_str(&shown).to_string();
+        assert_eq!(
+            plain,
+            "agent       none\n\
+             NOT PROVEN  since noon, last tried at one: because of\n            something\n\
+             proven      yes"
+        );
+        assert_eq!(shown.matches("\u{1b}[").count(), 5, "{shown:?}");
+        let whole = on_terminal(text, None);
+        assert_eq!(anstream::adapter::strip_str(&whole).to_string(), text);
     }
 }

@@ -30,6 +30,7 @@ pub mod snapshot;
 pub mod swarm;
 pub mod syscalls;
 pub mod systemd;
+pub mod terminal;
 pub mod watch;
 
 use std::{fmt, panic, thread};

@@ -10,7 +10,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, Borders, Clear, List, ListState, Paragraph, StatefulWidget, Widget as _},
 };
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{
     rates::WINDOW,
@@ -19,7 +19,10 @@ use super::{
 use crate::{
     daemon::protocol::Status,
     diagnostics::escaped,
-    report::status::{entries, is_proven},
+    report::{
+        cut,
+        status::{entries, is_proven},
+    },
 };
 
 /// Lines of the header.
@@ -483,24 +486,5 @@ fn ago(time: &str, now: &Zoned) -> String {
         ..120 => format!("{seconds} s ago"),
         ..7200 => format!("{} min ago", seconds / 60),
         _ => format!("{} h ago", seconds / 3600),
-    }
-}
-
-/// `text` in `width` columns, with an ellipsis if it is longer.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut room = width.saturating_sub(1);
-    let fits = |letter: &char| {
-        let wide = letter.width().unwrap_or(0);
-        let fits = wide <= room;
-        room = room.saturating_sub(wide);
-        fits
-    };
-    let cut: String = text.chars().take_while(fits).collect();
-    match width {
-        0 => String::new(),
-        _ => cut + "…",
     }
 }

@@ -8,6 +8,8 @@ mod feed;
 mod keys;
 mod rates;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -84,7 +86,8 @@ impl Top {
         match (self.once, paths.format) {
             (true, Format::Text) => {
                 let seen = look(socket, self.interval)?;
-                report::line(&draw::text(&seen, width()));
+                let width = report::terminal_width().unwrap_or(WIDE);
+                report::line(&draw::text(&seen, width));
             }
             (true, Format::Json) => {
                 report::json(&look(socket, self.interval)?.report())?;
@@ -105,13 +108,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
     seconds
         .map(Duration::from_secs_f64)
         .ok_or_else(|| format!("{text:?} is not a number of seconds between 0.1 and 3600"))
-}
-
-/// How wide a frame is that is printed.
-fn width() -> u16 {
-    let terminal = io::stdout().is_terminal();
-    let size = terminal.then(ratatui::crossterm::terminal::size);
-    size.and_then(Result::ok).map_or(WIDE, |(width, _)| width)
 }
 
 /// What is to be seen within one interval.
