@@ -30,10 +30,10 @@ use crate::{
 Exit status 0: the profile can be put in force; 1: it has errors.
 
 Examples:
-  portreeve check profile.tcpip                       is it right, on this host?
-  portreeve check profile.tcpip --config new.toml     ... with another config
-  portreeve check other.tcpip --other-host --strict   ... for another host, and for z/OS too
-  portreeve check --obey night.tcpip                  would this change file be obeyed?"
+  portreeve check p.tcpip                         is it right, on this host?
+  portreeve check p.tcpip --config new.toml       ... with another config
+  portreeve check p.tcpip --other-host --strict   ... for another one, and z/OS
+  portreeve check --obey night.tcpip              would that be obeyed?"
 )]
 pub struct Check {
     /// The profile to check [default: as for `run`]

@@ -9,9 +9,8 @@ use crate::report;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples, for you alone or, in the folders of the packages, for everybody:
-  portreeve completions bash > ~/.local/share/bash-completion/completions/portreeve
-  portreeve completions bash > /usr/share/bash-completion/completions/portreeve
+    after_help = "Examples, for everybody or, in your own folders, for you alone:
+  portreeve completions bash > /etc/bash_completion.d/portreeve
   portreeve completions zsh > /usr/local/share/zsh/site-functions/_portreeve
   portreeve completions fish > ~/.config/fish/completions/portreeve.fish"
 )]

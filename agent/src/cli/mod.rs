@@ -66,10 +66,11 @@ const LONG_VERSION: &str = concat!(
     propagate_version = true
 )]
 #[command(after_help = "Examples:
-  portreeve check profile.tcpip               is this profile right?
-  portreeve run --profile profile.tcpip       enforce it
-  portreeve explain tcp/21 --job FTPD1        may FTPD1 have TCP port 21, and why?
-  portreeve status                            is it really enforced?
+  portreeve check profile.tcpip           is this profile right?
+  portreeve run --profile profile.tcpip   enforce it
+  portreeve explain tcp/21 --job FTPD1    may FTPD1 have TCP port 21, and why?
+  portreeve status                        is it really enforced?
+  portreeve top                           who is refused what at this moment?
 
 Exit status: 0 yes or done, 1 no or refused, 2 no answer (usage, unreadable file, no agent).")]
 struct Cli {
@@ -107,8 +108,8 @@ struct Paths {
     #[arg(long, global = true, value_name = "DIR", default_value = state::DEFAULT,
         value_hint = ValueHint::DirPath)]
     state: PathBuf,
-    /// How to answer
-    #[arg(long, global = true, value_enum, default_value_t)]
+    /// For people or for programs
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "How to answer")]
     format: Format,
 }
 
@@ -116,7 +117,8 @@ struct Paths {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How to answer")]
 struct Color {
-    /// Colour; auto is on a terminal, unless NO_COLOR is set or TERM is dumb
+    /// Colour: auto, always or never; auto is on a terminal, unless NO_COLOR is set or TERM
+    /// is dumb
     #[arg(
         long = "color",
         global = true,
@@ -175,8 +177,8 @@ Examples:
     /// Show live who is refused what, which ports change state, and how often
     Top(top::Top),
     /// Say what is in force, whether it is proven, and what is missing
-    #[command(after_help = "Exit status 0: an agent answers, and its mode is proven; 1: it is not; 2: no agent
-answers. What the kernel holds is shown all the same.
+    #[command(after_help = "Exit status 0: an agent answers, and its mode is proven; 1: it is not; \
+2: no agent answers. What the kernel holds is shown all the same.
 
 Examples:
   portreeve status                 for people

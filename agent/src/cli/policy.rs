@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  portreeve policy diff old.tcpip new.tcpip   what changes from the one to the other?
+  portreeve policy diff old.tcpip new.tcpip   what changes from one to the other?
   portreeve policy restrictions               which ports are for which users?")]
 pub struct PolicyVerb {
     #[command(subcommand)]
@@ -31,10 +31,12 @@ pub struct PolicyVerb {
 enum What {
     /// Show what changes from one profile to another, in ports and jobs
     ///
-    /// Order, comments and layout don't count. Exit status 0: the two mean the same;
-    /// 1: they differ; 2: one of them has errors or can't be read. With --obey, the
-    /// change files are on top of the second profile.
-    #[command(after_help = "Examples:
+    /// Order, comments and layout don't count. With --obey, the change files are on top of
+    /// the second profile.
+    #[command(after_help = "Exit status 0: the two mean the same; 1: they differ; 2: one of them has errors or can't be \
+read.
+
+Examples:
   portreeve policy diff old.tcpip new.tcpip             what changes?
   portreeve policy diff today.tcpip --obey night.tcpip  ... by a change file?")]
     Diff {
@@ -51,9 +53,9 @@ enum What {
     /// To add one, write a [[restriction]] or an ADDTCPPORT line; to remove one, take it
     /// out of the config or write RMVTCPPORT.
     #[command(after_help = "Examples:
-  portreeve policy restrictions                        for people
-  portreeve policy restrictions --config new.toml      of a config that is not in force
-  portreeve policy restrictions --format json          for programs")]
+  portreeve policy restrictions                     of the config that there is
+  portreeve policy restrictions --config new.toml   of another one
+  portreeve policy restrictions --format json       for programs")]
     Restrictions,
 }
 

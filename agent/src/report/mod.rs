@@ -128,6 +128,42 @@ fn widths(header: &[&str], rows: &[Vec<String>], less: &[&str], width: usize) ->
     widths
 }
 
+/// A terminal is broken lines for only if it is at least as wide.
+const LEAST_WIDTH: usize = 40;
+
+/// The line `text` broken between words where it is wider than `width`; what follows the
+/// first line begins with `indent` blanks.
+pub fn hanging(text: &str, width: Option<u16>, indent: usize) -> String {
+    let width = width.map_or(usize::MAX, usize::from);
+    if width < LEAST_WIDTH || text.width() <= width {
+        return text.to_owned();
+    }
+    let mut broken = String::with_capacity(text.len() + 2 * indent);
+    let mut column = 0;
+    for (index, word) in text.split(' ').enumerate() {
+        if index > 0 && column > indent && column + 1 + word.width() > width {
+            broken.push('\n');
+            broken.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if index > 0 {
+            broken.push(' ');
+            column += 1;
+        }
+        broken.push_str(word);
+        column += word.width();
+    }
+    broken
+}
+
+/// Prints the lines of `text`, broken between words as [`hanging`] says where a terminal
+/// shows them.
+pub fn prose(text: &str) {
+    let width = terminal_width();
+    for text in text.lines() {
+        line(&hanging(text, width, 2));
+    }
+}
+
 /// `text` in `width` columns of a terminal, with an ellipsis if it is longer.
 pub fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
@@ -196,6 +232,20 @@ mod tests {
             laid_out(&[], Some(200)),
             ["PORT NOTHING DESCRIPTION HOLDER"]
         );
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        let text = "label  some words and more of them that go on and on";
+        assert_eq!(hanging(text, None, 2), text);
+        assert_eq!(hanging(text, Some(39), 2), text, "too narrow for anything");
+        assert_eq!(
+            hanging(text, Some(40), 7),
+            "label  some words and more of them that\n       go on and on"
+        );
+        let word = "x".repeat(60);
+        let long = format!("{word} {word}");
+        assert_eq!(hanging(&long, Some(50), 2), format!("{word}\n  {word}"));
     }
 
     #[test]

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use unicode_width::UnicodeWidthStr as _;
-
-use super::paint;
+use super::{hanging, paint};
 use crate::{
     daemon::{
         pool::short,
@@ -127,41 +125,22 @@ pub fn text(status: &Status) -> String {
 /// that are longer than `width` go on below their beginning.
 pub fn on_terminal(text: &str, width: Option<u16>) -> String {
     let lines = text.lines().map(|line| {
-        let (label, said) = line.split_at_checked(LABEL).unwrap_or((line, ""));
+        let line = hanging(line, width, LABEL);
+        let (label, said) = line.split_at_checked(LABEL).unwrap_or((&line, ""));
         let is_loud = |word: &str| word.len() >= 3 && word.chars().all(|c| c.is_ascii_uppercase());
         let painted = match label.trim_end() {
             "proven" => paint::good(label),
-            _ if label.split(' ').any(is_loud) => paint::bad(label),
             "not proven" | "missing" | "neighbour" => paint::notice(label),
+            _ if label.split(' ').any(is_loud) => paint::bad(label),
             _ => label.to_owned(),
         };
-        painted + &hanging(said, width)
+        painted + said
     });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Columns of the words in front of a fact.
 const LABEL: usize = 12;
-
-/// `text` in lines that fit `width`, each after the first below the label's end.
-fn hanging(text: &str, width: Option<u16>) -> String {
-    let room = width.map_or(usize::MAX, usize::from).saturating_sub(LABEL);
-    if room < 40 || text.width() <= room {
-        return text.to_owned();
-    }
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        if let Some(line) = lines.last_mut() {
-            if line.is_empty() || line.width() + 1 + word.width() <= room {
-                line.push_str(if line.is_empty() { "" } else { " " });
-                line.push_str(word);
-                continue;
-            }
-        }
-        lines.push(word.to_owned());
-    }
-    lines.join(&format!("\n{:LABEL$}", ""))
-}
 
 /// What becomes of files that change.
 fn reload(reload: &ReloadStatus) -> Vec<String> {

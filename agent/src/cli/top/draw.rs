@@ -168,10 +168,10 @@ fn header(seen: &Seen, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffe
             counted.map(|(_, counted)| counted.rate()).sum()
         };
         third.push(Span::styled(
-            format!("refused {}/s", rate(total(true))),
+            format!("refused {:.1}/s", total(true)),
             Style::new().add_modifier(Modifier::BOLD),
         ));
-        third.push(Span::raw(format!(", allowed {}/s", rate(total(false)))));
+        third.push(Span::raw(format!(", allowed {:.1}/s", total(false))));
         let mut states = String::new();
         for (state, count) in seen.states() {
             let _ = write!(states, ", {count} {state}");

@@ -55,21 +55,21 @@ const WIDE: u16 = 120;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Refusals are those of the events that the agent keeps, and of new ones. Rates are of the
-last 10 seconds. Ports are looked at as often as everything else, but not more often than
+    after_help = "Refusals are those of the events that the agent keeps, and of new ones. Rates are of the \
+last 10 seconds. Ports are looked at as often as everything else, but not more often than \
 every two seconds, so that one which was open for a moment may be missed.
 
 Keys:
-  q       quit              s       sort by the next column
-  p       pause             /       show only what has this in it; Escape shows all
-  arrows  choose a caller   ?       what the columns mean
+  q       quit              s   sort by the next column
+  p       pause             /   show only what has this in it
+  arrows  choose a caller   ?   what the columns mean
 
 Exit status 2: no agent answers. One that goes away meanwhile is waited for.
 
 Examples:
-  portreeve top                                   watch
-  portreeve top --once                            one frame, as text
-  portreeve top --format json --interval 10       one JSON object every ten seconds"
+  portreeve top                               watch
+  portreeve top --once                        one frame, as text
+  portreeve top --format json --interval 10   a JSON object every ten seconds"
 )]
 pub struct Top {
     /// How often to look, in seconds

@@ -159,7 +159,7 @@ fn a_terminal_of_the_usual_size_has_all() {
     let expected = "\
  portreeve top  enforce, generation 3, proven 4 s ago                   12:00:00
 /etc/portreeve/profile.tcpip, 12 entries, agent pid 4711
-refused 50/s, allowed 2.0/s; reserved ports: 1 contradicted, 1 open
+refused 50.1/s, allowed 2.0/s; reserved ports: 1 contradicted, 1 open
  Refused, most often now first: 3 ──────────────────────────────────────────────
 PORT      WHO          UID      /S     COUNT LAST     WHY
 tcp/21    wrong          5      50       500 11:59:51 other-job
