@@ -69,7 +69,11 @@ mod tests {
             let script = script(*shell, Cli::command()).unwrap();
             for verb in Cli::command().get_subcommands() {
                 let name = verb.get_name();
-                assert_eq!(script.contains(name), !verb.is_hide_set(), "{shell}: {name}");
+                assert_eq!(
+                    script.contains(name),
+                    !verb.is_hide_set(),
+                    "{shell}: {name}"
+                );
             }
             for word in ["--dry-run", "--socket", "--color"] {
                 assert!(script.contains(word), "{shell}: {word}");

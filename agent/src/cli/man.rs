@@ -56,8 +56,7 @@ fn write(pages: &[Page], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
     for page in pages {
         let path = folder.join(&page.file);
-        fs::write(&path, &page.text)
-            .with_context(|| format!("can't write {}", path.display()))?;
+        fs::write(&path, &page.text).with_context(|| format!("can't write {}", path.display()))?;
     }
     Ok(())
 }
@@ -136,7 +135,10 @@ fn more(help: &str, page: &mut impl Write) -> io::Result<()> {
 }
 
 fn see_also(command: &Command, page: &mut impl Write) -> io::Result<()> {
-    let Some((above, _)) = command.get_display_name().and_then(|name| name.rsplit_once('-')) else {
+    let Some((above, _)) = command
+        .get_display_name()
+        .and_then(|name| name.rsplit_once('-'))
+    else {
         return Ok(());
     };
     let mut roff = Roff::new();
@@ -162,7 +164,11 @@ mod tests {
         assert_eq!(files.first(), Some(&"portreeve.8"));
         for verb in Cli::command().get_subcommands() {
             let file = format!("portreeve-{}.8", verb.get_name());
-            assert_eq!(files.contains(&file.as_str()), !verb.is_hide_set(), "{file}");
+            assert_eq!(
+                files.contains(&file.as_str()),
+                !verb.is_hide_set(),
+                "{file}"
+            );
         }
         assert!(files.contains(&"portreeve-policy-diff.8"));
         for page in &pages {

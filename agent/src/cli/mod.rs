@@ -22,8 +22,8 @@ mod top;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
 use anstream::{AutoStream, ColorChoice};
+use anyhow::Result;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 
 use crate::{
@@ -109,7 +109,13 @@ struct Paths {
         value_hint = ValueHint::DirPath)]
     state: PathBuf,
     /// For people or for programs
-    #[arg(long, global = true, value_enum, default_value_t, help_heading = "How to answer")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        help_heading = "How to answer"
+    )]
     format: Format,
 }
 
@@ -177,13 +183,15 @@ Examples:
     /// Show live who is refused what, which ports change state, and how often
     Top(top::Top),
     /// Say what is in force, whether it is proven, and what is missing
-    #[command(after_help = "Exit status 0: an agent answers, and its mode is proven; 1: it is not; \
+    #[command(
+        after_help = "Exit status 0: an agent answers, and its mode is proven; 1: it is not; \
 2: no agent answers. What the kernel holds is shown all the same.
 
 Examples:
   portreeve status                 for people
   portreeve status --format json   for programs
-  portreeve status > /dev/null || echo 'not proven'")]
+  portreeve status > /dev/null || echo 'not proven'"
+    )]
     Status,
     /// Stop enforcing and remove what is in the kernel
     Detach(detach::Detach),

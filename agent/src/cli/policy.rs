@@ -33,12 +33,14 @@ enum What {
     ///
     /// Order, comments and layout don't count. With --obey, the change files are on top of
     /// the second profile.
-    #[command(after_help = "Exit status 0: the two mean the same; 1: they differ; 2: one of them has errors or can't be \
+    #[command(
+        after_help = "Exit status 0: the two mean the same; 1: they differ; 2: one of them has errors or can't be \
 read.
 
 Examples:
   portreeve policy diff old.tcpip new.tcpip             what changes?
-  portreeve policy diff today.tcpip --obey night.tcpip  ... by a change file?")]
+  portreeve policy diff today.tcpip --obey night.tcpip  ... by a change file?"
+    )]
     Diff {
         /// The profile to start from
         old: PathBuf,

@@ -193,7 +193,10 @@ mod tests {
         let header = ["PORT", "NOTHING", "DESCRIPTION", "HOLDER"];
         let less = ["DESCRIPTION", "HOLDER"];
         lay_out(&mut table, &header, rows.collect(), &less, width);
-        table.lines().map(|line| line.trim_end().to_owned()).collect()
+        table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
     }
 
     const ROWS: [[&str; 4]; 2] = [

@@ -233,7 +233,13 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
         lines.push(cells);
         // Holders after the first have lines of their own.
         for holder in holders {
-            let name = |name: &&str| if *name == "HOLDER" { holder.clone() } else { String::new() };
+            let name = |name: &&str| {
+                if *name == "HOLDER" {
+                    holder.clone()
+                } else {
+                    String::new()
+                }
+            };
             lines.push(header.iter().map(name).collect());
         }
     }

@@ -4,6 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,7 +14,9 @@ use serde_json::Value;
 use crate::{
     ensure_eq,
     harness::{
-        Binder, Sandbox, Settings, Spinner, command, host, refusal, tcp,
+        Binder, Sandbox, Settings, Spinner, command, host,
+        pace::patience,
+        refusal, tcp,
         terminal::{RESTORED, Terminal},
         udp,
     },
@@ -59,7 +62,12 @@ fn refusals_and_ports_are_seen_as_they_happen(s: &Sandbox) -> Result<()> {
     let mut terminal = view(s)?;
     let text = terminal.wait_for("the header", |text| text.contains("proven"))?;
     let pid = format!("agent pid {}", agent.pid());
-    for words in ["enforce, generation 1", "2 entries", &pid, "nobody was refused"] {
+    for words in [
+        "enforce, generation 1",
+        "2 entries",
+        &pid,
+        "nobody was refused",
+    ] {
         ensure!(text.contains(words), "{words}:\n{text}");
     }
     for _ in 0..3 {
@@ -114,7 +122,9 @@ fn keys_are_obeyed(s: &Sandbox) -> Result<()> {
         Binder::attempt(&s.caller(name), &want)?.expect_err("it is refused");
     }
     let mut terminal = view(s)?;
-    terminal.wait_for("both", |text| text.contains("alpha") && text.contains("beta"))?;
+    terminal.wait_for("both", |text| {
+        text.contains("alpha") && text.contains("beta")
+    })?;
     terminal.press("/bet\r")?;
     let text = terminal.wait_for("the filter", |text| text.contains("1 of 2"))?;
     ensure!(!text.contains("alpha") && text.contains("beta"), "{text}");
@@ -144,7 +154,7 @@ fn a_terminal_gets_another_size(s: &Sandbox) -> Result<()> {
     Binder::attempt(&s.caller("wrong"), &tcp(4321))?.expect_err("it is refused");
     let mut terminal = view(s)?;
     terminal.wait_for("the refusal", |text| text.contains("wrong"))?;
-    for (columns, lines) in [(160, 40), (40, 12), (12, 4), (1, 1), (80, 24)] {
+    for (columns, lines) in [(160, 40), (40, 12), (12, 4), (80, 24)] {
         terminal.resize(columns, lines)?;
         let is_drawn = |text: &str| match (columns, lines) {
             (160, _) => text.contains("CGROUP") && text.contains("q quit"),
@@ -220,16 +230,19 @@ fn one_frame_has_the_exact_counts(s: &Sandbox) -> Result<()> {
     let holder = Binder::start(&s.caller("right"), &[tcp(4321)])?;
     ensure_eq!(holder.results, [Ok(())], "the right one's bind");
     // Repetitions are told when their second is over.
-    let (told, frame) = loop {
+    let deadline = Instant::now() + patience();
+    let told = loop {
         let done = command::finish(&mut top(s, &["--once", "--format", "json"])?)?;
         let told = done.ended_with(0)?.json()?;
         let count = told["refusals"][0]["count"].as_u64();
         ensure!(count <= Some(refused), "{told}");
         if count == Some(refused) {
-            let frame = command::finish(&mut top(s, &["--once", "--interval", "0.1"])?)?;
-            break (told, frame.ended_with(0)?.stdout);
+            break told;
         }
+        ensure!(Instant::now() < deadline, "of {refused}: {told}");
     };
+    let frame = command::finish(&mut top(s, &["--once", "--interval", "0.1"])?)?;
+    let frame = frame.ended_with(0)?.stdout;
     ensure_eq!(told["verdicts"]["other-job"]["count"], refused, "{told}");
     ensure_eq!(told["verdicts"]["permitted"]["count"], 1, "{told}");
     ensure_eq!(told["refusals"].as_array().map(Vec::len), Some(1), "{told}");

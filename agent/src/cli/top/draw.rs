@@ -126,7 +126,10 @@ pub fn lines(buffer: &Buffer) -> Vec<String> {
     for y in buffer.area.rows() {
         let mut line = String::new();
         let mut hidden = 0;
-        for cell in y.columns().filter_map(|cell| buffer.cell(cell.as_position())) {
+        for cell in y
+            .columns()
+            .filter_map(|cell| buffer.cell(cell.as_position()))
+        {
             // What is wide hides the cell behind it.
             match hidden {
                 0 => line.push_str(cell.symbol()),
@@ -207,13 +210,15 @@ fn in_force(status: &Status, now: &Zoned, theme: Theme) -> Vec<Span<'static>> {
         _ => theme.bad(),
     };
     let proof = match &status.selftest {
-        Some(test) if is_proven(status) => Span::styled(
-            format!("proven {}", ago(&test.at, now)),
-            theme.good(),
-        ),
+        Some(test) if is_proven(status) => {
+            Span::styled(format!("proven {}", ago(&test.at, now)), theme.good())
+        }
         Some(test) => {
             let since = test.failing_since.as_deref().unwrap_or(&test.at);
-            Span::styled(format!("NOT PROVEN since {}", clock(since, now)), theme.bad())
+            Span::styled(
+                format!("NOT PROVEN since {}", clock(since, now)),
+                theme.bad(),
+            )
         }
         None => Span::styled("not proven yet", theme.notice()),
     };
@@ -252,7 +257,9 @@ fn alarms(seen: &Seen, theme: Theme) -> Vec<Span<'static>> {
     }
     match alarms.is_empty() {
         true => {
-            let agent = status.agent.map_or_else(String::new, |pid| format!("agent pid {pid}"));
+            let agent = status
+                .agent
+                .map_or_else(String::new, |pid| format!("agent pid {pid}"));
             vec![Span::raw(agent)]
         }
         false => vec![Span::styled(alarms.join(", "), theme.notice())],
@@ -261,7 +268,9 @@ fn alarms(seen: &Seen, theme: Theme) -> Vec<Span<'static>> {
 
 /// A panel with a line above it.
 fn panel(title: String) -> Block<'static> {
-    Block::new().borders(Borders::TOP).title(format!(" {title} "))
+    Block::new()
+        .borders(Borders::TOP)
+        .title(format!(" {title} "))
 }
 
 fn callers(state: &State, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffer) {
@@ -281,7 +290,9 @@ fn callers(state: &State, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Bu
     ])
     .areas(inner);
     let columns = Columns::of(inner.width);
-    let heading = columns.line(["PORT", "WHO", "UID", "JOB", "/S", "COUNT", "LAST", "WHY", "CGROUP"]);
+    let heading = columns.line([
+        "PORT", "WHO", "UID", "JOB", "/S", "COUNT", "LAST", "WHY", "CGROUP",
+    ]);
     Line::styled(heading, Style::new().add_modifier(Modifier::BOLD)).render(head, buffer);
     if rows.is_empty() {
         let nothing = match state.filter.is_empty() {
@@ -357,7 +368,11 @@ impl Columns {
 }
 
 fn verdicts(seen: &Seen, theme: Theme, area: Rect, buffer: &mut Buffer) {
-    let mut rows: Vec<_> = seen.verdicts.iter().filter(|(_, c)| c.total() > 0).collect();
+    let mut rows: Vec<_> = seen
+        .verdicts
+        .iter()
+        .filter(|(_, c)| c.total() > 0)
+        .collect();
     rows.sort_by(|(_, a), (_, b)| b.rate().total_cmp(&a.rate()));
     let block = panel("Verdicts by reason".into());
     let inner = block.inner(area);
@@ -410,7 +425,10 @@ fn ports(seen: &Seen, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffer
         };
         let who = change.holder.as_deref().unwrap_or_default();
         let time = clock(&change.time, now);
-        Line::styled(line([&time, &change.port, &change.is, &change.was, who]), style)
+        Line::styled(
+            line([&time, &change.port, &change.is, &change.was, who]),
+            style,
+        )
     });
     let lines: Vec<Line<'_>> = [heading].into_iter().chain(lines).collect();
     Paragraph::new(lines).render(inner, buffer);

@@ -47,13 +47,18 @@ pub fn start(socket: &Path, interval: Duration) -> Result<Receiver<News>> {
     let of_figures = (sender, socket.clone());
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         let thread = thread::Builder::new().name(name.into());
-        thread.spawn(run).context("there is no thread to ask the agent")
+        thread
+            .spawn(run)
+            .context("there is no thread to ask the agent")
     };
     spawn(
         "figures",
         Box::new(move || figures(&of_figures.1, interval, &of_figures.0)),
     )?;
-    spawn("events", Box::new(move || events(&socket, interval, &of_events)))?;
+    spawn(
+        "events",
+        Box::new(move || events(&socket, interval, &of_events)),
+    )?;
     Ok(receiver)
 }
 

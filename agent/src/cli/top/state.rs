@@ -361,7 +361,10 @@ pub fn rows<'a>(
     let has = |caller: &Caller| {
         let job = caller.job.as_deref().unwrap_or_default();
         let (target, name, why) = (caller.target(), caller.name(), caller.why());
-        let text = format!("{target} {name} {job} {} {} {why}", caller.uid, caller.cgroup);
+        let text = format!(
+            "{target} {name} {job} {} {} {why}",
+            caller.uid, caller.cgroup
+        );
         text.to_lowercase().contains(filter)
     };
     let callers = seen.callers.iter();

@@ -222,7 +222,10 @@ fn an_agent_that_goes_away_is_missed_until_it_is_back() {
     state.live.take_in(refusal(-2, 8443, "late", 0), &at(5));
     state.live.take_in(refusal(4, 22, "new", 0), &at(5));
     let text = seen(&state, 80, 24).join("\n");
-    assert!(!text.contains("NO AGENT") && !text.contains("late"), "{text}");
+    assert!(
+        !text.contains("NO AGENT") && !text.contains("late"),
+        "{text}"
+    );
     assert!(text.contains("tcp/22"), "{text}");
 }
 
@@ -241,7 +244,12 @@ fn what_is_wrong_is_in_the_header() {
     let mut state = State::default();
     state.live.take_in(figures(wrong), &at(0));
     let text = seen(&state, 80, 24).join("\n");
-    for words in ["audit", "NOT PROVEN since 11:59:30", "DIFFERS", "4 events LOST"] {
+    for words in [
+        "audit",
+        "NOT PROVEN since 11:59:30",
+        "DIFFERS",
+        "4 events LOST",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     let text = seen(&State::default(), 80, 24).join("\n");
@@ -277,7 +285,10 @@ fn keys_sort_filter_choose_and_quit() {
     let text = seen(&state, 80, 24).join("\n");
     assert!(text.contains("1 of 3 with \"ol\""), "{text}");
     assert!(text.contains("has this in it: ol_"), "{text}");
-    assert!(text.contains("tcp/25") && !text.contains("tcp/8443"), "{text}");
+    assert!(
+        text.contains("tcp/25") && !text.contains("tcp/8443"),
+        "{text}"
+    );
     press(&mut state, "\n");
     assert!(!state.is_typing && state.filter == "ol");
     press(&mut state, "\u{1b}");
@@ -296,7 +307,11 @@ fn keys_sort_filter_choose_and_quit() {
     assert_eq!(chosen(&state), Some("old".into()));
 
     assert_eq!(press(&mut state, "?"), Wish::Show);
-    assert!(seen(&state, 80, 24).join("\n").contains("Any key goes back"));
+    assert!(
+        seen(&state, 80, 24)
+            .join("\n")
+            .contains("Any key goes back")
+    );
     assert_eq!(press(&mut state, "x"), Wish::Show);
     assert!(!state.help);
     assert_eq!(press(&mut state, "q"), Wish::Quit);
@@ -311,10 +326,16 @@ fn a_paused_view_stands_still() {
     press(&mut state, "p");
     state.live.take_in(refusal(0, 4444, "new", 0), &at(0));
     let text = seen(&state, 80, 24).join("\n");
-    assert!(text.contains("PAUSED") && !text.contains("tcp/4444"), "{text}");
+    assert!(
+        text.contains("PAUSED") && !text.contains("tcp/4444"),
+        "{text}"
+    );
     press(&mut state, "p");
     let text = seen(&state, 80, 24).join("\n");
-    assert!(!text.contains("PAUSED") && text.contains("tcp/4444"), "{text}");
+    assert!(
+        !text.contains("PAUSED") && text.contains("tcp/4444"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -337,8 +358,12 @@ fn colours_can_be_had_without() {
 fn what_is_remembered_is_bounded() {
     let mut state = State::default();
     for number in 0..6000 {
-        state.live.take_in(refusal(number, 21, &format!("c{number}"), 0), &at(0));
-        state.live.take_in(taken(&[(number as u16, "open")]), &at(0));
+        state
+            .live
+            .take_in(refusal(number, 21, &format!("c{number}"), 0), &at(0));
+        state
+            .live
+            .take_in(taken(&[(number as u16, "open")]), &at(0));
     }
     assert_eq!(state.live.callers.len(), 5000);
     assert_eq!(state.live.changes.len(), 200);
