@@ -5,6 +5,7 @@
 
 mod draw;
 mod feed;
+mod header;
 mod keys;
 mod rates;
 mod state;
