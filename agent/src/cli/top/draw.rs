@@ -7,7 +7,7 @@ use ratatui::{
     buffer::Buffer,
     layout::{Constraint, Layout, Margin, Rect},
     style::{Color, Modifier, Style},
-    text::{Line, Span},
+    text::Line,
     widgets::{Block, Borders, Clear, List, ListState, Paragraph, StatefulWidget, Widget as _},
 };
 use unicode_width::UnicodeWidthStr as _;
@@ -56,12 +56,19 @@ impl Theme {
 /// The whole screen.
 pub fn screen(state: &State, now: &Zoned, theme: Theme, area: Rect, buffer: &mut Buffer) {
     let (seen, time) = state.shown(now);
-    let lower = (area.height / 3).clamp(4, 12);
+    // Where there is no room for all, the beginning is more important than the end.
+    let head = header::LINES.min(area.height);
+    let below = area.height - head;
+    let foot = u16::from(below > 4);
+    let lower = match below {
+        ..10 => 0,
+        _ => (area.height / 3).clamp(4, 12),
+    };
     let [head, upper, lower, foot] = Layout::vertical([
-        Constraint::Length(header::LINES),
-        Constraint::Min(3),
+        Constraint::Length(head),
+        Constraint::Length(below - foot - lower),
         Constraint::Length(lower),
-        Constraint::Length(1),
+        Constraint::Length(foot),
     ])
     .areas(area);
     header(seen, time, theme, head, buffer);

@@ -77,6 +77,9 @@ pub fn header(seen: &Seen, now: &Zoned, theme: Theme, area: Rect, buffer: &mut B
     }
     let lines = [first, second, third].map(Line::from);
     Paragraph::new(lines.to_vec()).render(area, buffer);
+    if area.width < 40 {
+        return;
+    }
     let time = now.strftime("%H:%M:%S").to_string();
     let [_, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(8)])
         .areas(Rect { height: 1, ..area });

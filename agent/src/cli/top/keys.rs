@@ -18,8 +18,8 @@ pub enum Wish {
 }
 
 impl State {
-    /// Does what `key` is for.
-    pub fn press(&mut self, key: KeyEvent) -> Wish {
+    /// Does what `key` is for, which was pressed `now`.
+    pub fn press(&mut self, key: KeyEvent, now: &Zoned) -> Wish {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             // The terminal makes no signal of it while the view has it.
             return match key.code {
@@ -43,7 +43,7 @@ impl State {
             KeyCode::Char('p' | ' ') => {
                 self.paused = match self.paused.take() {
                     Some(_) => None,
-                    None => Some(Box::new((self.live.clone(), Zoned::now()))),
+                    None => Some(Box::new((self.live.clone(), now.clone()))),
                 }
             }
             KeyCode::Char('s') => self.sort = self.sort.next(),
@@ -53,12 +53,12 @@ impl State {
                 self.filter.clear();
                 self.chosen = None;
             }
-            KeyCode::Up | KeyCode::Char('k') => self.choose(-1),
-            KeyCode::Down | KeyCode::Char('j') => self.choose(1),
-            KeyCode::PageUp => self.choose(-PAGE),
-            KeyCode::PageDown => self.choose(PAGE),
-            KeyCode::Home => self.choose(isize::MIN),
-            KeyCode::End => self.choose(isize::MAX),
+            KeyCode::Up | KeyCode::Char('k') => self.choose(-1, now),
+            KeyCode::Down | KeyCode::Char('j') => self.choose(1, now),
+            KeyCode::PageUp => self.choose(-PAGE, now),
+            KeyCode::PageDown => self.choose(PAGE, now),
+            KeyCode::Home => self.choose(isize::MIN, now),
+            KeyCode::End => self.choose(isize::MAX, now),
             _ => {}
         }
         Wish::Show
@@ -80,9 +80,8 @@ impl State {
     }
 
     /// Chooses the caller that stands `by` below the one that is chosen now.
-    fn choose(&mut self, by: isize) {
-        let now = Zoned::now();
-        let rows = self.rows(&now);
+    fn choose(&mut self, by: isize, now: &Zoned) {
+        let rows = self.rows(now);
         let place = |chosen| rows.iter().position(|(caller, _)| *caller == chosen);
         let next = match self.chosen.as_ref().and_then(place) {
             Some(place) => place.saturating_add_signed(by),

@@ -225,7 +225,9 @@ fn wait(
         };
         if polled {
             return Ok(match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => state.press(key),
+                Event::Key(key) if key.kind != KeyEventKind::Release => {
+                    state.press(key, &Zoned::now())
+                }
                 _ => Wish::Show,
             });
         }

@@ -23,7 +23,7 @@ use crate::{
     report::events::tests::event,
 };
 
-const NOON: i64 = 1_900_000_800;
+const NOON: i64 = 1_899_979_200;
 const COLOURS: Theme = Theme { color: true };
 
 /// Noon and so many seconds.
@@ -148,7 +148,7 @@ fn press(state: &mut State, keys: &str) -> Wish {
             '⇓' => KeyCode::End,
             letter => KeyCode::Char(letter),
         };
-        wish = state.press(KeyEvent::new(code, KeyModifiers::NONE));
+        wish = state.press(KeyEvent::new(code, KeyModifiers::NONE), &at(0));
     }
     wish
 }
@@ -161,17 +161,18 @@ fn a_terminal_of_the_usual_size_has_all() {
 /etc/portreeve/profile.tcpip, 12 entries, agent pid 4711
 refused 50.1/s, allowed 2.0/s; reserved ports: 1 contradicted, 1 open
  Refused, most often now first: 3 ──────────────────────────────────────────────
-PORT      WHO          UID      /S     COUNT LAST     WHY
-tcp/21    wrong          5      50       500 11:59:51 other-job
-tcp/8443  z\\u{1b}[31…      5     0.1         1 11:59:58 other-job
-tcp/25    old            5       -         1 11:00:00 other-job
+PORT      WHO               UID      /S     COUNT LAST     WHY
+tcp/21    wrong               5      50       500 11:59:51 other-job
+tcp/8443  z\\u{1b}[31m\\u…      5     0.1         1 11:59:58 other-job
+tcp/25    old                 5       -         1 11:00:00 other-job
 
 
 
 
 
 
- Verdicts by reason ─────────────────── Ports changing state ────────────────────
+
+ Verdicts by reason ─────────────────── Ports changing state ───────────────────
 REASON                    /S    COUNT  TIME     PORT      NOW          WHO
 other-job                 50     1501  11:59:59 tcp/443   open         nginx (7…
 permitted                2.0       27  11:59:59 tcp/21    contradicted nginx (7…
@@ -304,7 +305,7 @@ fn keys_sort_filter_choose_and_quit() {
     let text = seen(&state, 80, 24).join("\n");
     assert!(text.contains("p:2: 21 TCP FTPD1  (cgroup /a)"), "{text}");
     press(&mut state, "⇓");
-    assert_eq!(chosen(&state), Some("old".into()));
+    assert_eq!(chosen(&state), Some("z\\u{1b}[31m\\u{202e}".into()));
 
     assert_eq!(press(&mut state, "?"), Wish::Show);
     assert!(
@@ -317,7 +318,7 @@ fn keys_sort_filter_choose_and_quit() {
     assert_eq!(press(&mut state, "q"), Wish::Quit);
     let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     state.is_typing = true;
-    assert_eq!(state.press(interrupt), Wish::Quit);
+    assert_eq!(state.press(interrupt, &at(0)), Wish::Quit);
 }
 
 #[test]
