@@ -26,9 +26,9 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = format!(
     "Profile and config are read when the agent starts, but for these cases:
-  the agent before was killed  its policy stays in force until `portreeve reload`
-  a change was not confirmed   the policy before it comes back
-  their users are not known    the policy that was in force last, until they are
+  the agent was killed        its policy stays in force until `portreeve reload`
+  a change was not confirmed  the policy before it comes back
+  their users are not known   the policy that was in force last, until they are
 
 To keep the agent from enforcing anything at boot, boot with {} or make the file {}.
 

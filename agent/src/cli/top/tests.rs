@@ -157,7 +157,7 @@ fn press(state: &mut State, keys: &str) -> Wish {
 fn a_terminal_of_the_usual_size_has_all() {
     let lines = seen(&busy(), 80, 24);
     let expected = "\
- portreeve top  enforce, generation 3, proven 4 s ago                   12:00:00
+\u{20}portreeve top  enforce, generation 3, proven 4 s ago                   12:00:00
 /etc/portreeve/profile.tcpip, 12 entries, agent pid 4711
 refused 50.1/s, allowed 2.0/s; reserved ports: 1 contradicted, 1 open
  Refused, most often now first: 3 ──────────────────────────────────────────────
