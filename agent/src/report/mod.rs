@@ -64,7 +64,7 @@ const LEAST: usize = 8;
 
 /// A table without lines. On a terminal it is as wide as that at most: columns with
 /// nothing in them are left out, then those of `less` are shortened, the first one first,
-/// so that each row stays one line. Elsewhere it is whole.
+/// and at last left out, so that each row stays one line. Elsewhere it is whole.
 fn table(header: &[&str], rows: Vec<Vec<String>>, less: &[&str]) -> String {
     let mut table = Table::new();
     let width = terminal_width().map(usize::from);
@@ -123,6 +123,16 @@ fn widths(header: &[&str], rows: &[Vec<String>], less: &[&str], width: usize) ->
             let spared = column.saturating_sub(LEAST.max(name.width())).min(over);
             *column -= spared;
             over -= spared;
+        }
+    }
+    for name in less {
+        let index = header.iter().position(|column| column == name);
+        if let Some(column) = index.and_then(|index| widths.get_mut(index))
+            && over > 0
+            && *column > 0
+        {
+            over = over.saturating_sub(*column + 1);
+            *column = 0;
         }
     }
     widths
@@ -229,6 +239,10 @@ mod tests {
                 "00021 a long des… vsftpd (pi…",
                 "00022 日本語の説… sshd (pid …",
             ]
+        );
+        assert_eq!(
+            laid_out(&ROWS, Some(20)),
+            ["PORT  HOLDER", "00021 vsftpd …", "00022 sshd (p…"]
         );
         // Nothing is left out of a table without rows.
         assert_eq!(
