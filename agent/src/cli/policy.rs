@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  portreeve policy diff old.tcpip new.tcpip   what changes from one to the other?
+  portreeve policy diff old.tcpip new.tcpip   what changes between them?
   portreeve policy restrictions               which ports are for which users?")]
 pub struct PolicyVerb {
     #[command(subcommand)]
