@@ -304,7 +304,7 @@ fn check(path: &Path, resolved: &Path, metadata: &fs::Metadata) -> Result<(), Re
 }
 
 /// Who besides us may write a file or folder; `None` if nobody.
-fn writable_by_others(metadata: &fs::Metadata) -> Option<String> {
+pub(crate) fn writable_by_others(metadata: &fs::Metadata) -> Option<String> {
     let owner = metadata.uid();
     let mode = metadata.mode();
     if owner != 0 && owner != geteuid().as_raw() && Some(owner) != sudo_user() {

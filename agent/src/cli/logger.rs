@@ -1,6 +1,8 @@
-//! The agent's log: one line per message on standard error.
+//! The agent's log: to where the config says, and before that is known to standard error.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::daemon::outputs;
 
 struct Logger;
 
@@ -12,13 +14,19 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let text = record.args().to_string();
+        if !outputs::say(record.level(), text) {
             let level = record.level().as_str().to_ascii_lowercase();
             anstream::eprintln!("portreeve: {level}: {}", record.args());
         }
     }
 
-    fn flush(&self) {}
+    fn flush(&self) {
+        outputs::close();
+    }
 }
 
 /// Starts the log. With `debug` it tells more, the programs' traces included.

@@ -12,12 +12,20 @@ use crate::{
         break_glass,
         change::ChangeError,
         control::SocketTaken,
+        outputs,
         protocol::EventRecord,
         run::{NotProven, RunOptions, run, stand_by},
         start,
     },
     files::Trust,
-    kernel::{KernelError, features::Features, held, pins::Pins, requirements},
+    kernel::{
+        KernelError,
+        features::Features,
+        held,
+        pins::Pins,
+        privileges::capabilities::{self, Plan},
+        requirements,
+    },
     policy::source::Source,
     report::{self, Format},
     state::{StateError, Store},
@@ -64,7 +72,9 @@ pub struct Run {
 impl Run {
     pub fn run(self, paths: &Paths) -> Result<u8> {
         logger::start(self.trace);
-        match self.attempt(paths) {
+        let answer = self.attempt(paths);
+        outputs::close();
+        match answer {
             Err(error) if is_not_done(&error) => {
                 anstream::eprintln!("portreeve: {error:#}");
                 Ok(NO)
@@ -75,6 +85,7 @@ impl Run {
 
     fn attempt(self, paths: &Paths) -> Result<u8> {
         requirements::root("`portreeve run`")?;
+        capabilities::check()?;
         requirements::helpers()?;
         let features = Features::of_running_kernel()?;
         let source = Source {
@@ -105,6 +116,14 @@ impl Run {
             (true, Format::Text) => Some(report::events::text),
             (true, Format::Json) => Some(|event| serde_json::to_string(event).unwrap_or_default()),
         };
+        let config = &start.policy.config;
+        let plan = Plan::new(config.privileges.capabilities, config.scope);
+        let lacking = plan.lacking()?;
+        for lack in &lacking {
+            log::warn!("{lack}");
+        }
+        plan.begin()?;
+        outputs::open(&config.log, print)?;
         let options = RunOptions {
             source,
             start,
@@ -113,7 +132,9 @@ impl Run {
             cgroup: paths.cgroup.clone(),
             bpffs: paths.bpffs.clone(),
             socket: paths.socket.clone(),
-            print,
+            prints: print.is_some(),
+            plan,
+            lacking,
             trace: self.trace,
         };
         run(options)?;
@@ -130,7 +151,11 @@ fn is_not_done(error: &anyhow::Error) -> bool {
     };
     match kernel {
         Some(
-            KernelError::NotRoot { .. } | KernelError::NoBpffs { .. } | KernelError::Io { .. },
+            KernelError::NotRoot { .. }
+            | KernelError::NoCapability { .. }
+            | KernelError::Privileges { .. }
+            | KernelError::NoBpffs { .. }
+            | KernelError::Io { .. },
         ) => false,
         Some(_) => true,
         None => error.is::<NotProven>() || error.is::<SocketTaken>(),

@@ -9,7 +9,7 @@ use crate::{
         held::Held,
         protocol::{AttachStatus, Request, Status},
     },
-    kernel::{features::Features, held, pins::Pins},
+    kernel::{features::Features, held, hooks, pins::Pins},
     report::{self, Format, status},
 };
 
@@ -17,7 +17,8 @@ use crate::{
 /// agent, what the kernel holds is shown all the same.
 pub fn run(paths: &Paths) -> Result<u8> {
     let (status, code) = match client::ask::<Status>(&paths.socket, &Request::Status {}) {
-        Ok(status) => {
+        Ok(mut status) => {
+            hooks::name(&mut status.neighbours);
             let code = if status::is_proven(&status) { YES } else { NO };
             (status, code)
         }

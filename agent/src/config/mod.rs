@@ -8,6 +8,8 @@ mod audit;
 mod degraded;
 mod ephemeral;
 mod jobs;
+mod log;
+mod privileges;
 mod reload;
 mod table;
 #[cfg(test)]
@@ -27,6 +29,8 @@ pub use self::{
     degraded::{Degraded, Feature},
     ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
+    log::{Log, Place},
+    privileges::{Capabilities, Privileges, Syscalls},
     reload::Reload,
 };
 use crate::{
@@ -114,6 +118,10 @@ pub struct Config {
     pub scope: ScopeNetns,
     /// Which judged binds make events.
     pub report: Report,
+    /// Where messages and events go.
+    pub log: Log,
+    /// What the agent keeps of its privileges.
+    pub privileges: Privileges,
     /// System symbols besides SYSNAME, by name without `&` and `.`.
     pub symbols: Symbols,
     /// The system's name in SAF resources, in upper case; `None` takes
@@ -151,6 +159,8 @@ impl Default for Config {
             grant: GrantRule::default(),
             scope: ScopeNetns::default(),
             report: Report::default(),
+            log: Log::default(),
+            privileges: Privileges::default(),
             sysname: None,
             symbols: Symbols::new(),
             tcpname: DEFAULT_TCPNAME.to_owned(),
@@ -233,6 +243,8 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let scope = reader.only(&mut top, "scope", "netns");
     let grant = reader.only(&mut top, "grant", "require");
     let report = reader.only(&mut top, "events", "report");
+    let log = log::log(&mut top, folder, reader);
+    let privileges = privileges::privileges(&mut top, reader);
     let same_job = reader.only(&mut top, "sharing", "same_job");
     let ephemeral = ephemeral::ephemeral(&mut top, reader);
     let reload = reload::reload(&mut top, reader);
@@ -256,6 +268,8 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         grant: grant.unwrap_or_default(),
         scope: scope.unwrap_or_default(),
         report: report.unwrap_or_default(),
+        log,
+        privileges,
         symbols,
         sysname,
         tcpname: tcpname.unwrap_or(default.tcpname),

@@ -37,7 +37,9 @@ fn every_key_is_read() {
     let text = "profile = 'p.tcpip'\nmode = 'audit'\non_error = 'skip'\n[scope]\nnetns = 'all'\n\
                 [grant]\nrequire = 'any'\n[events]\nreport = 'all'\n\
                 [ephemeral]\nmanage = false\nfloor = 9\nbelow_floor = 'accept'\n\
-                [audit]\nports = ['tcp/80', 'udp/unreserved']\n[reload]\nwatch = true\n";
+                [audit]\nports = ['tcp/80', 'udp/unreserved']\n[reload]\nwatch = true\n\
+                [log]\nto = ['json', 'journald']\nfile = 'l/e.jsonl'\n\
+                [privileges]\ncapabilities = 'all'\nsyscalls = 'log'\n";
     let config = read(text).0.unwrap();
     assert_eq!(config.profile, Path::new("/etc/p/p.tcpip"));
     assert_eq!(config.mode, Mode::Audit);
@@ -48,6 +50,16 @@ fn every_key_is_read() {
         [(Protocol::Tcp, Some((80, 80))), (Protocol::Udp, None)]
     );
     assert!(config.reload.watch);
+    let log = Log {
+        to: vec![Place::Json, Place::Journald],
+        file: Some("/etc/p/l/e.jsonl".into()),
+    };
+    assert_eq!(config.log, log);
+    let privileges = Privileges {
+        capabilities: Capabilities::All,
+        syscalls: Syscalls::Log,
+    };
+    assert_eq!(config.privileges, privileges);
     assert_eq!(config.scope, ScopeNetns::All);
     assert_eq!(config.grant, GrantRule::Any);
     assert_eq!(config.report, Report::All);
@@ -75,6 +87,13 @@ fn what_is_wrong_is_said_where_it_stands() {
         ("[audit]\nports = [80.5]\n", 2, "ports"),
         ("[reload]\nwatch = 'yes'\n", 2, ""),
         ("[reload]\nwatched = true\n", 2, "watched"),
+        ("[log]\nto = 'jornald'\n", 2, "jornald"),
+        ("[log]\nto = ['json', 'json']\n", 2, "twice"),
+        ("[log]\nto = ['/var/log/x']\n", 2, "no place"),
+        ("[log]\nfile = true\n", 2, ""),
+        ("[log]\nfiles = 'x'\n", 2, "files"),
+        ("[privileges]\ncapabilities = 'some'\n", 2, "some"),
+        ("[privileges]\nsyscall = 'log'\n", 2, "syscall"),
     ] {
         let (config, found) = read(text);
         assert!(config.is_none());

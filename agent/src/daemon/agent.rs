@@ -18,6 +18,7 @@ use super::{
     events::EventLog,
     executables::ExecutableKeeper,
     held::Held,
+    outputs,
     pool::PoolKeeper,
     protocol::{AttachStatus, Reply, SelftestStatus, Status},
     selftest,
@@ -36,6 +37,7 @@ use crate::{
         load::Kernel,
         netns,
         pool::Pool,
+        privileges,
         sysctl::PortSettings,
         tables::Tables,
     },
@@ -96,6 +98,8 @@ pub struct Agent {
     pub(super) detached: Cell<bool>,
     /// What became of listeners that could not be refused.
     pub tally: Arc<Tally>,
+    /// What can't be done for want of a capability.
+    lacking: Vec<String>,
     /// Whether the ring held more events when it was last looked at.
     pub backlog: Cell<bool>,
 }
@@ -103,7 +107,13 @@ pub struct Agent {
 impl Agent {
     /// With the hooks of `side`, on which `policy` is to be put in force by
     /// [`Self::begin`].
-    pub fn new(side: KernelSide, source: Source, store: Store, policy: &Rc<Policy>) -> Self {
+    pub fn new(
+        side: KernelSide,
+        source: Source,
+        store: Store,
+        policy: &Rc<Policy>,
+        lacking: Vec<String>,
+    ) -> Self {
         let features = side.kernel.features;
         let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
         Self {
@@ -127,6 +137,7 @@ impl Agent {
             proofs: Cell::new(0),
             detached: Cell::new(false),
             tally: Arc::default(),
+            lacking,
             backlog: Cell::new(false),
         }
     }
@@ -311,6 +322,9 @@ impl Agent {
         status.reload = Some(self.files.status());
         status.drift = self.drift.borrow().status();
         status.selftest = self.selftest.borrow().clone();
+        status.outputs = outputs::status();
+        status.privileges = privileges::kept().ok();
+        status.missing.extend(self.lacking.iter().cloned());
         status.agent = Some(std::process::id());
         status.neighbours = neighbours;
         Ok(status)

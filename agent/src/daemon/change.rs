@@ -353,6 +353,12 @@ impl Agent {
         if new.config.scope != old.config.scope {
             reloaded.refused =
                 Some("scope.netns differs; it is read at start only, so restart the agent".into());
+        } else if new.config.log != old.config.log || new.config.privileges != old.config.privileges
+        {
+            reloaded.refused = Some(
+                "[log] or [privileges] differs; they are read at start only, so restart the agent"
+                    .into(),
+            );
         } else if !manner.dry_run {
             match self.change(&old, new, manner.confirm) {
                 Ok(active) => {

@@ -30,6 +30,7 @@ use crate::{
         counters::{self, Counters},
         netns,
         pins::Pins,
+        privileges::capabilities::Plan,
     },
     ports::destroy::{Destroyer, Fate, Target},
 };
@@ -95,6 +96,7 @@ pub fn start(
     since: u64,
     own_netns: u64,
     tally: Arc<Tally>,
+    plan: Plan,
 ) -> io::Result<UnboundedReceiver<Told>> {
     let (tell, told) = unbounded_channel();
     let ends = Arc::clone(&tally);
@@ -109,7 +111,11 @@ pub fn start(
     thread::Builder::new()
         .name("destroyer".into())
         .spawn(move || {
-            let ended = Maps::open(&pins).and_then(|maps| worker.run(maps));
+            // A thread has capabilities of its own.
+            let settled = plan.settle().map_err(io::Error::other);
+            let ended = settled
+                .and_then(|()| Maps::open(&pins))
+                .and_then(|maps| worker.run(maps));
             if let Err(error) = ended {
                 log::error!(
                     "listeners that the policy refuses are not destroyed any more: {error}"

@@ -38,9 +38,13 @@ impl From<Lapse> for Finding {
 
 impl From<&Neighbour> for Finding {
     fn from(neighbour: &Neighbour) -> Self {
-        let program = escaped(&neighbour.program);
+        // An agent that has started may not ask for it any more.
+        let called = match neighbour.program.as_str() {
+            "" => String::new(),
+            name => format!(" ({})", escaped(name)),
+        };
         Self {
-            of: format!("program {} ({program}) on {}", neighbour.id, neighbour.hook),
+            of: format!("program {}{called} on {}", neighbour.id, neighbour.hook),
             problem: "it runs after ours and can allow what is refused".into(),
             mended: None,
         }

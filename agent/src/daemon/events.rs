@@ -26,7 +26,10 @@ pub use self::{
     decode::{decode, moment, since_boot},
     queue::Follower,
 };
-use super::protocol::{EventEntry, EventRecord, Rewritten};
+use super::{
+    outputs,
+    protocol::{EventEntry, EventRecord, Rewritten},
+};
 use crate::{kernel::features::Features, policy::build::Policy};
 
 /// Events that are kept for `events` without `--follow`, and those that may wait
@@ -50,8 +53,6 @@ pub struct EventLog {
     features: Features,
     /// When the newest event was made.
     newest: u64,
-    /// How each event is printed to standard output, if it is.
-    pub print: Option<fn(&EventRecord) -> String>,
 }
 
 impl EventLog {
@@ -65,7 +66,6 @@ impl EventLog {
             told: HashMap::new(),
             features,
             newest: 0,
-            print: None,
         }
     }
 
@@ -137,9 +137,7 @@ impl EventLog {
             follower.is_some()
         });
         self.kept.push(group, line);
-        if let Some(print) = self.print {
-            crate::report::line(&print(record));
-        }
+        outputs::event(record);
     }
 
     /// The events that are kept, oldest first, as lines of JSON.

@@ -82,6 +82,8 @@ impl Held<'_> {
             selftest: None,
             pending_confirm: None,
             reload: None,
+            outputs: Vec::new(),
+            privileges: None,
             agent: None,
             version: text(&self.info.head.agent),
         }

@@ -13,8 +13,8 @@ pub use events::{EventEntry, EventLine, EventRecord, Rewritten};
 pub use register::{PortHolder, PortRefusal, PortRow, TakenPort};
 pub use request::{Reply, Request};
 pub use status::{
-    AttachStatus, DriftStatus, EventStatus, ListenerStatus, PendingConfirm, PoolDropped,
-    PoolStatus, ProfileStatus, RefusedReload, ReloadStatus, SelftestStatus, Status,
+    AttachStatus, DriftStatus, EventStatus, ListenerStatus, OutputStatus, PendingConfirm,
+    PoolDropped, PoolStatus, ProfileStatus, RefusedReload, ReloadStatus, SelftestStatus, Status,
 };
 
 /// Where the control socket is unless told otherwise.

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use portreeve_common::abi::names;
+use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -21,9 +22,9 @@ use tokio::{
 
 use super::{
     agent::{Agent, KernelSide, own_netns, scope_netns},
-    control, destroyer, events,
-    protocol::EventRecord,
+    control, destroyer, events, outputs,
     start::{Start, Why},
+    systemd,
 };
 use crate::{
     kernel::{
@@ -31,6 +32,7 @@ use crate::{
         features::Features,
         load::{Kernel, Options, Up, take_away},
         pins::{Found, Pins},
+        privileges::{self, capabilities::Plan},
         stream,
     },
     policy::source::Source,
@@ -75,8 +77,12 @@ pub struct RunOptions {
     pub bpffs: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
-    /// Whether events are printed to standard output, and how.
-    pub print: Option<fn(&EventRecord) -> String>,
+    /// Whether events are printed, and so are to be told before the agent ends.
+    pub prints: bool,
+    /// What it keeps of its privileges.
+    pub plan: Plan,
+    /// What can't be done for want of a capability.
+    pub lacking: Vec<String>,
     /// Whether the programs write debug traces to the log.
     pub trace: bool,
 }
@@ -143,11 +149,17 @@ async fn main(options: RunOptions) -> Result<()> {
         options.source,
         options.store,
         &first.policy,
+        options.lacking,
     ));
     agent.begin(first)?;
-    let told = destroyer::start(pinned, began, own_netns, Arc::clone(&agent.tally))
-        .context("can't start the thread that destroys listeners")?;
-    agent.log.borrow_mut().print = options.print;
+    let told = destroyer::start(
+        pinned,
+        began,
+        own_netns,
+        Arc::clone(&agent.tally),
+        options.plan,
+    )
+    .context("can't start the thread that destroys listeners")?;
     tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));
     tokio::task::spawn_local(read_destroyed(told, Rc::clone(&agent)));
     if let Some(traces) = traces {
@@ -156,7 +168,14 @@ async fn main(options: RunOptions) -> Result<()> {
     tokio::task::spawn_local(follow_executables(Rc::clone(&agent)));
     tokio::task::spawn_local(Rc::clone(&agent).watch_files());
 
-    if let Err(error) = prove(&agent, then).await {
+    // What is proven is proven under the filter.
+    let proven = match privileges::filter(agent.policy().config.privileges.syscalls) {
+        Ok(()) => prove(&agent, then).await,
+        Err(error) => Err(error.into()),
+    };
+    // Nothing has to be given back to another version any more.
+    let settled = proven.and_then(|()| Ok(options.plan.settle()?));
+    if let Err(error) = settled {
         agent.give_back();
         let _ = std::fs::remove_file(&options.socket);
         return Err(error);
@@ -172,6 +191,7 @@ async fn main(options: RunOptions) -> Result<()> {
         Rc::clone(&agent),
         Rc::clone(&detached),
     ));
+    let mut pings = systemd::watchdog();
     let mut proofs = tokio::time::interval_at(Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     let mut confirmations = tokio::time::interval(CONFIRM_INTERVAL);
@@ -180,7 +200,10 @@ async fn main(options: RunOptions) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => agent.reload_and_log(),
+            _ = hangup.recv() => {
+                outputs::reopen();
+                agent.reload_and_log();
+            }
             () = detached.notified() => break,
             _ = looks.tick() => {
                 agent.tend_pool();
@@ -195,6 +218,7 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_watched();
             }
             _ = files.tick() => agent.tend_files(),
+            () = systemd::tick(&mut pings) => systemd::notify(&[NotifyState::Watchdog]),
             _ = proofs.tick() => drop(agent.prove().await),
         }
     }
@@ -204,7 +228,7 @@ async fn main(options: RunOptions) -> Result<()> {
     agent.remember_end();
     // What has no pin ends with the agent.
     agent.tend_hooks();
-    if options.print.is_some() {
+    if options.prints {
         // Else the next agent has them.
         agent.catch_up().await;
         agent.take_in_repeats();
@@ -263,8 +287,8 @@ pub fn stand_by(why: &str, bpffs: &Path) -> Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         report::line(&format!("standing by: nothing is enforced, {why}"));
-        let status = sd_notify::NotifyState::Status("nothing is enforced: break-glass");
-        notify(&[sd_notify::NotifyState::Ready, status]);
+        let status = NotifyState::Status("nothing is enforced: break-glass");
+        systemd::notify(&[NotifyState::Ready, status]);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -295,7 +319,7 @@ fn ready(agent: &Agent, found: &Found) {
     agent.tend_hooks();
     match agent.status() {
         Ok(status) => {
-            report::line(&format!(
+            outputs::announce(&format!(
                 "ready: mode {}, generation {}, {} from {}, hooks {} on {}{}",
                 status.mode,
                 status.generation,
@@ -315,15 +339,8 @@ fn ready(agent: &Agent, found: &Found) {
         }
         Err(error) => log::error!("the status can't be read: {error}"),
     }
-    notify(&[sd_notify::NotifyState::Ready]);
+    systemd::notify(&[NotifyState::Ready]);
     agent.tell_systemd();
-}
-
-/// Tells systemd. Without it there is nobody to tell, which is no error.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        log::warn!("systemd could not be told that the agent is ready: {error}");
-    }
 }
 
 async fn read_events(ring: RingBuf<MapData>, agent: Rc<Agent>) {

@@ -17,6 +17,24 @@ pub enum KernelError {
         /// The verb that was tried.
         what: &'static str,
     },
+    /// The agent was started without a capability that it can't do without.
+    #[error(
+        "{name} is missing, which is needed to {purpose}; give it to the agent (CapabilityBoundingSet= of its unit, or the container's capabilities)"
+    )]
+    NoCapability {
+        /// The capability.
+        name: String,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// The agent's privileges can't be limited.
+    #[error(
+        "the privileges of the agent can't be limited: {message}; `[privileges]` in the config can leave them as they are"
+    )]
+    Privileges {
+        /// What was refused.
+        message: String,
+    },
     /// The agent was built without its eBPF object.
     #[error(
         "this portreeve was built with PORTREEVE_SKIP_EBPF and carries no kernel programs; build it again without that variable"

@@ -25,7 +25,7 @@ pub(super) const ATTACH_TYPES: [u32; 4] = [12, 13, 8, 9];
 pub struct Neighbour {
     /// The hook.
     pub hook: String,
-    /// The program's name, if it has one.
+    /// The program's name, if it has one and that can be told.
     pub program: String,
     /// The program's id.
     pub id: u32,
@@ -117,6 +117,13 @@ pub(super) fn program(id: u32) -> Option<ProgramFd> {
 fn program_info(id: u32) -> Option<ProgramInfo> {
     let mut loaded = loaded_programs().filter_map(Result::ok);
     loaded.find(|info| info.id() == id)
+}
+
+/// Adds the names that an agent, which has given up the right to ask, could not tell.
+pub fn name(neighbours: &mut [Neighbour]) {
+    for neighbour in neighbours.iter_mut().filter(|it| it.program.is_empty()) {
+        neighbour.program = program_name(neighbour.id);
+    }
 }
 
 fn program_name(id: u32) -> String {

@@ -28,6 +28,7 @@ pub mod netns;
 mod object;
 pub mod pins;
 pub mod pool;
+pub mod privileges;
 mod programs;
 pub mod repeats;
 pub mod requirements;

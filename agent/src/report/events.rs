@@ -40,20 +40,17 @@ fn verdict(event: &EventRecord) -> &'static str {
 }
 
 fn sentence(event: &EventRecord, verdict: &str) -> String {
-    let why = Reason::ALL
-        .iter()
-        .find(|reason| reason.id() == event.reason)
-        .map_or(event.reason.as_str(), |reason| reason.text());
     let repeated = match event.repeated {
         0 => String::new(),
         count => format!("... and {count} more like it within a second: "),
     };
     let mut text = format!(
-        "{} {repeated}{verdict} {} to {} ({}): {why}",
+        "{} {repeated}{verdict} {} to {} ({}): {}",
         event.time,
         asked(event),
         event.comm.as_deref().map_or("somebody".into(), escaped),
         details(event).join(", "),
+        why(event),
     );
     if let Some(entry) = &event.entry {
         let file = entry.file.as_deref().unwrap_or("line ");
@@ -67,8 +64,15 @@ fn sentence(event: &EventRecord, verdict: &str) -> String {
     text
 }
 
+/// The reason, in words.
+pub(super) fn why(event: &EventRecord) -> &str {
+    let mut known = Reason::ALL.iter();
+    let reason = known.find(|reason| reason.id() == event.reason);
+    reason.map_or(event.reason.as_str(), |reason| reason.text())
+}
+
 /// What was asked for, as far as it is known.
-fn asked(event: &EventRecord) -> String {
+pub(super) fn asked(event: &EventRecord) -> String {
     match (&event.protocol, event.port) {
         (Some(protocol), Some(port)) => format!("{protocol}/{port}"),
         (Some(protocol), None) => format!("a {protocol} port"),
@@ -102,6 +106,13 @@ fn details(event: &EventRecord) -> Vec<String> {
         (None, None) => {}
     }
     details.push(format!("cgroup {}", escaped(&event.cgroup)));
+    details.extend(fate(event));
+    details
+}
+
+/// What became of the socket.
+pub(super) fn fate(event: &EventRecord) -> Vec<String> {
+    let mut details = Vec::new();
     match event.listener.as_deref() {
         Some("stays") => details.push("the listener STAYS".into()),
         Some("late") => details.push("the listener is destroyed if it is found".into()),

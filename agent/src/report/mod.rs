@@ -7,6 +7,7 @@ mod paint;
 pub mod ports;
 pub mod refusals;
 pub mod restrictions;
+pub mod sentence;
 pub mod status;
 pub mod suggestion;
 

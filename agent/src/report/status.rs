@@ -6,10 +6,13 @@ use super::{hanging, paint};
 use crate::{
     daemon::{
         pool::short,
-        protocol::{DriftStatus, ListenerStatus, PoolStatus, ProfileStatus, ReloadStatus, Status},
+        protocol::{
+            DriftStatus, ListenerStatus, OutputStatus, PoolStatus, ProfileStatus, ReloadStatus,
+            Status,
+        },
     },
     diagnostics::escaped,
-    kernel::hooks::HOOKS,
+    kernel::{hooks::HOOKS, privileges::Kept},
     policy::bits::PortBits,
 };
 
@@ -85,7 +88,7 @@ pub fn text(status: &Status) -> String {
         lines.push(format!(
             "neighbour   program {} ({}) is on {} too{}",
             neighbour.id,
-            escaped(&neighbour.program),
+            called(&neighbour.program),
             neighbour.hook,
             if neighbour.after_ours {
                 ", and runs after ours: it can allow what is refused"
@@ -118,6 +121,8 @@ pub fn text(status: &Status) -> String {
         lines.push(format!("no event    {}", untold.join(", ")));
     }
     lines.extend(listeners(&status.listeners));
+    lines.extend(status.outputs.iter().map(output));
+    lines.extend(status.privileges.iter().map(privileges));
     lines.join("\n")
 }
 
@@ -141,6 +146,51 @@ pub fn on_terminal(text: &str, width: Option<u16>) -> String {
 
 /// Columns of the words in front of a fact.
 const LABEL: usize = 12;
+
+/// What a program is called; it needn't have a name.
+fn called(program: &str) -> String {
+    match program {
+        "" => "without a name".to_owned(),
+        name => escaped(name),
+    }
+}
+
+/// Somewhere messages and events go.
+fn output(output: &OutputStatus) -> String {
+    let what = match (output.log, output.events) {
+        (true, false) => "messages",
+        (false, true) => "events",
+        _ => "messages and events",
+    };
+    let mut line = format!("log         {what} to {}", escaped(&output.to));
+    if let Some(problem) = &output.problem {
+        let problem = escaped(problem);
+        line.push_str(&format!(", which CAN'T BE WRITTEN: {problem}"));
+    }
+    if output.waiting > 0 {
+        line.push_str(&format!("; {} wait", output.waiting));
+    }
+    if output.dropped > 0 {
+        line.push_str(&format!("; {} were LOST", output.dropped));
+    }
+    line
+}
+
+/// What the agent may do.
+fn privileges(kept: &Kept) -> String {
+    let calls = match (kept.no_new_privileges, kept.syscalls_filtered) {
+        (true, true) => "system calls filtered, for what it starts too",
+        (false, true) => "system calls filtered",
+        (_, false) => "system calls not filtered",
+    };
+    // All that there are say nothing.
+    let capabilities = match kept.capabilities.len() {
+        0 => "no capability".to_owned(),
+        1..=10 => kept.capabilities.join(" "),
+        many => format!("{many} capabilities"),
+    };
+    format!("privileges  {capabilities}; {calls}")
+}
 
 /// What becomes of files that change.
 fn reload(reload: &ReloadStatus) -> Vec<String> {

@@ -59,6 +59,11 @@ pub fn perform(launch: &Launch) -> Result<()> {
     if launch.traced {
         ptrace::traceme()?;
     }
+    for capability in &launch.without {
+        // SAFETY: this prctl takes a number, and nothing of ours is read or written.
+        let done = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(*capability)) };
+        Errno::result(done).context("a capability can't be dropped")?;
+    }
     if !launch.failing.is_empty() {
         let_fail(&launch.failing)?;
     }

@@ -1,5 +1,6 @@
 //! The tests, one file per subject.
 
+mod agent_unit;
 mod attacks;
 mod audit;
 mod audited_ports;
@@ -29,8 +30,10 @@ mod listeners;
 mod low_ports;
 mod neighbours;
 mod obey;
+mod outputs;
 mod policies;
 mod pool;
+mod privileges;
 mod publishing;
 mod register;
 mod reload;
@@ -152,11 +155,15 @@ const SUBJECTS: &[Subject] = &[
     ("top", HOOKS, top::TESTS),
     ("suggest", HOOKS, suggest::TESTS),
     ("traces", HOOKS, traces::TESTS),
+    ("outputs", HOOKS, outputs::TESTS),
+    ("privileges", HOOKS, privileges::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
     ("degraded", HOOKS, degraded::TESTS),
     ("requirements", &[], requirements::TESTS),
     ("binders", HOOKS, binders::TESTS),
     ("systemd_units", HOOKS, systemd_units::TESTS),
+    ("systemd_units", HOOKS, agent_unit::FIRST),
+    ("agent_unit", &[], agent_unit::TESTS),
     ("neighbours", HOOKS, neighbours::TESTS),
 ];
 

@@ -34,6 +34,8 @@ pub struct Launch {
     pub bpffs: Option<PathBuf>,
     /// System calls that fail.
     pub failing: Vec<Failing>,
+    /// Capabilities that neither it nor what it starts can have, by number.
+    pub without: Vec<u8>,
     /// The user it runs as; root without.
     pub uid: Option<u32>,
     /// The only processor it runs on.

@@ -314,6 +314,72 @@ fn watch(
     }
 }
 
+/// Lets `agent` make the system call `number` instead of one of its own, and tells how that
+/// ends. Its own fails as if a signal had come.
+pub fn substitute(agent: &Agent<'_>, number: libc::c_long) -> Result<Result<(), Errno>> {
+    let pid = Pid::from_raw(i32::try_from(agent.pid())?);
+    ptrace::seize(pid, Options::PTRACE_O_TRACESYSGOOD).context("the agent can't be traced")?;
+    ptrace::interrupt(pid)?;
+    wait(pid)?;
+    wake(&agent.sandbox.socket);
+    let ended = trace_one(pid, number);
+    ptrace::detach(pid, None)?;
+    ended
+}
+
+/// The next call that waits for something becomes `number`.
+fn trace_one(pid: Pid, number: libc::c_long) -> Result<Result<(), Errno>> {
+    let mut is_ours = false;
+    loop {
+        ptrace::syscall(pid, None)?;
+        match wait(pid)? {
+            WaitStatus::PtraceSyscall(_) => {}
+            WaitStatus::PtraceEvent(..) => continue,
+            status => bail!("the agent ended so: {status:?}"),
+        }
+        match begun(pid)? {
+            Some(call) if call.number == libc::SYS_epoll_wait => {
+                become_call(pid, number)?;
+                is_ours = true;
+            }
+            None if is_ours => {
+                let result = result(pid)?;
+                answer(pid, Errno::EINTR)?;
+                return Ok(result);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn become_call(pid: Pid, number: libc::c_long) -> Result<()> {
+    let mut registers = ptrace::getregs(pid)?;
+    registers.orig_rax = number.cast_unsigned();
+    // No argument can do harm, should it be let through.
+    (registers.rdi, registers.rsi, registers.rdx) = (0, 0, 0);
+    Ok(ptrace::setregs(pid, registers)?)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn result(pid: Pid) -> Result<Result<(), Errno>> {
+    let result = ptrace::getregs(pid)?.rax.cast_signed();
+    Ok(match i32::try_from(result) {
+        Ok(errno @ ..0) => Err(Errno::from_raw(-errno)),
+        _ => Ok(()),
+    })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn become_call(_: Pid, _: libc::c_long) -> Result<()> {
+    Err(super::skip("a system call can be changed on x86-64 only"))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn result(_: Pid) -> Result<Result<(), Errno>> {
+    Err(super::skip("a system call can be changed on x86-64 only"))
+}
+
 /// Lets the call that the process is about to make be none.
 #[cfg(target_arch = "x86_64")]
 fn leave_out(pid: Pid) -> Result<()> {

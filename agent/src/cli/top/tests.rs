@@ -79,6 +79,8 @@ fn status(refused: u64, allowed: u64) -> Status {
         }),
         pending_confirm: None,
         reload: None,
+        outputs: Vec::new(),
+        privileges: None,
         agent: Some(4711),
         version: "0".into(),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::hooks::Neighbour;
+use crate::kernel::{hooks::Neighbour, privileges::Kept};
 
 /// How things are; the field names are a contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ pub struct Status {
     /// What becomes of files that change; `None` without an agent.
     #[serde(default)]
     pub reload: Option<ReloadStatus>,
+    /// Where messages and events go; empty without an agent.
+    #[serde(default)]
+    pub outputs: Vec<OutputStatus>,
+    /// What the agent may do; `None` without one, or if that can't be told.
+    #[serde(default)]
+    pub privileges: Option<Kept>,
     /// The running agent's process id; `None` without one.
     pub agent: Option<u32>,
     /// Version of the agent that loaded the programs.
@@ -57,6 +63,23 @@ pub struct PendingConfirm {
     pub seconds_left: u64,
     /// Hash of the profile that comes back, as in [`ProfileStatus::hash`].
     pub back_to: String,
+}
+
+/// Somewhere messages and events go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputStatus {
+    /// What it is called.
+    pub to: String,
+    /// Whether it gets events.
+    pub events: bool,
+    /// Whether it gets what the agent has to say itself.
+    pub log: bool,
+    /// How many wait to be written.
+    pub waiting: usize,
+    /// How many were dropped since the agent runs, because too many waited.
+    pub dropped: u64,
+    /// Why it can't be written at the moment.
+    pub problem: Option<String>,
 }
 
 /// What becomes of files that change.
