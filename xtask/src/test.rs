@@ -21,10 +21,10 @@ use crate::vm::{self, Quick};
 ///
 /// Each kernel test has its own cgroup and network namespace; nothing on the
 /// host is changed, except that /sys/fs/bpf is mounted if it isn't, and that systemd
-/// (to bind, not to run the machine), Prometheus and Chromium are installed if they can
-/// be. Without QEMU or kernels for it, which are fetched into your cache folder, that part
-/// is skipped, and said to be; with CI=true it fails. With a filter only this machine is
-/// tested.
+/// (to bind, not to run the machine), Prometheus, Chromium, groff, mandoc, fish and zsh are
+/// installed if they can be. Without QEMU or kernels for it, which are fetched into your
+/// cache folder, that part is skipped, and said to be; with CI=true it fails. With a filter
+/// only this machine is tested.
 #[derive(Args)]
 pub struct Arguments {
     /// Also the tests that take minutes
@@ -49,6 +49,9 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             succeed(product::cargo().args(["fmt", "--all", "--check"])),
         ));
         steps.push(("clippy", clippy()));
+    }
+    if let Err(error) = tools::get(&tools::OF_TESTS) {
+        eprintln!("warning: the tests that need it will fail, or say less: {error:#}");
     }
     // All of them, whatever fails first: one run should tell everything.
     steps.push(("unit tests", unit(arguments)));
@@ -127,9 +130,6 @@ fn kernel(arguments: &Arguments) -> Result<()> {
     } = UnderTest::build(false, true)?;
     if !available() {
         list(&tests);
-    }
-    if let Err(error) = tools::get(&tools::OF_TESTS) {
-        eprintln!("warning: the tests that need it will fail: {error:#}");
     }
     host::cgroup2()?;
     host::mount_bpffs()?;

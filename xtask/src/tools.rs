@@ -7,14 +7,19 @@ use portreeve_toolchain::packages;
 /// A program, and Debian's package that has it.
 pub type Tool = (&'static str, &'static str);
 
-/// What the kernel tests run besides the product.
-pub const OF_TESTS: [Tool; 4] = [
+/// What the tests run besides the product.
+pub const OF_TESTS: [Tool; 8] = [
     ("systemd-socket-activate", "systemd"),
     // Who reads metrics, and the tool that checks them.
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     // Shows the status page.
     ("chromium", "chromium"),
+    // What reads the manual pages and the completions.
+    ("groff", "groff-base"),
+    ("mandoc", "mandoc"),
+    ("fish", "fish"),
+    ("zsh", "zsh"),
 ];
 
 /// The packages that are missing.

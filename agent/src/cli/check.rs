@@ -24,9 +24,15 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Needs no root. Exit status 0: the profile can be put in force; 1: it has errors."
-)]
+#[command(after_help = "Needs no root.
+
+Exit status 0: the profile can be put in force; 1: it has errors.
+
+Examples:
+  portreeve check p.tcpip                         is it right, on this host?
+  portreeve check p.tcpip --config new.toml       ... with another config
+  portreeve check p.tcpip --other-host --strict   ... for another one, and z/OS
+  portreeve check --obey night.tcpip              would that be obeyed?")]
 pub struct Check {
     /// The profile to check [default: as for `run`]
     #[arg(value_name = "PROFILE")]

@@ -15,7 +15,13 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A running agent steps down; without one, the pins are removed all the same."
+    after_help = "A running agent steps down; without one, the pins are removed all the same.
+
+Exit status 1: you said no, or nobody was there to be asked.
+
+Examples:
+  portreeve detach         asks first
+  portreeve detach --yes   for scripts"
 )]
 pub struct Detach {
     /// Don't ask

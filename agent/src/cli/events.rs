@@ -12,6 +12,15 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "The agent keeps the last 1000 events. What repeats within a second comes as one line that \
+says how often.
+
+Examples:
+  portreeve events                          what was refused lately
+  portreeve events --follow                 ... and from now on, until Ctrl-C
+  portreeve events --follow --format json   one JSON object per line"
+)]
 pub struct Events {
     /// Go on with new events until interrupted
     #[arg(long, short)]

@@ -7,7 +7,7 @@ use clap::Args;
 use nix::unistd::{Group, User, getegid, geteuid, getgrouplist, getgroups};
 use portreeve_common::jobname::{MAX_NAME_CHARS, Name};
 
-use super::{Changes, NO, Paths, YES, parse_port, show};
+use super::{Changes, NO, NO_ANSWER, Paths, YES, parse_port, show};
 use crate::{
     config::KERNEL,
     daemon::{client, protocol::Request},
@@ -25,14 +25,15 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  portreeve explain tcp/21 --job FTPD1              under the policy in force
-  portreeve explain tcp/21 --pid 4711               for a running process
+  portreeve explain tcp/21 --job FTPD1   under the policy in force
+  portreeve explain tcp/21 --pid 4711    for a running process
   portreeve --profile new.tcpip explain udp/53 --job NAMED1 --user named
-                                                    under a profile that is not in force
+                                         under a profile that is not in force
   portreeve --profile p.tcpip explain tcp/21 --job FTPD1 --obey night.tcpip
-                                                    ... and with a change file on top
+                                         ... and with a change file on top
 
-Exit status 0: the policy allows it; 1: it refuses.")]
+Exit status 0: the policy allows it; 1: it refuses; 2: there is no answer, as of a profile with \
+errors.")]
 pub struct Explain {
     /// Protocol and port asked for, such as tcp/21
     #[arg(value_parser = parse_port, value_name = "PROTOCOL/PORT")]
@@ -78,7 +79,7 @@ impl Explain {
         let answer = if named {
             match offline(paths, changes, &question)? {
                 Some(answer) => answer,
-                None => return Ok(NO),
+                None => return Ok(NO_ANSWER),
             }
         } else {
             client::ask(&paths.socket, &Request::Explain { question })?
@@ -86,9 +87,9 @@ impl Explain {
         match paths.format {
             Format::Json => report::json(&answer)?,
             Format::Text => {
-                report::line(&escaped(&answer.text));
+                report::prose(&escaped(&answer.text));
                 if let Some(selected) = &answer.selected {
-                    report::line(&format!("That entry is {selected}."));
+                    report::prose(&format!("That entry is {selected}."));
                 }
             }
         }

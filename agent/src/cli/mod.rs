@@ -4,11 +4,13 @@
 //! unreadable file, no agent: anything that isn't an answer.
 
 mod check;
+mod completions;
 mod confirm;
 mod detach;
 mod events;
 mod explain;
 mod logger;
+mod man;
 mod obey;
 mod policy;
 mod ports;
@@ -16,11 +18,13 @@ mod reload;
 mod run;
 mod status;
 mod suggest;
+mod top;
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
 
 use crate::{
     config::OnError,
@@ -32,6 +36,9 @@ use crate::{
     report::Format,
     state,
 };
+
+/// What the command is called.
+const NAME: &str = "portreeve";
 
 /// Done, or yes.
 const YES: u8 = 0;
@@ -52,22 +59,25 @@ const LONG_VERSION: &str = concat!(
 /// the kernel.
 #[derive(Debug, Parser)]
 #[command(
-    name = "portreeve",
+    name = NAME,
     version,
     long_version = LONG_VERSION,
     max_term_width = 100,
     propagate_version = true
 )]
 #[command(after_help = "Examples:
-  portreeve check profile.tcpip               is this profile right?
-  portreeve run --profile profile.tcpip       enforce it
-  portreeve explain tcp/21 --job FTPD1        may FTPD1 have TCP port 21, and why?
-  portreeve status                            is it really enforced?
+  portreeve check profile.tcpip           is this profile right?
+  portreeve run --profile profile.tcpip   enforce it
+  portreeve explain tcp/21 --job FTPD1    may FTPD1 have TCP port 21, and why?
+  portreeve status                        is it really enforced?
+  portreeve top                           who is refused what at this moment?
 
 Exit status: 0 yes or done, 1 no or refused, 2 no answer (usage, unreadable file, no agent).")]
 struct Cli {
     #[command(flatten)]
     paths: Paths,
+    #[command(flatten)]
+    color: Color,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -85,20 +95,45 @@ struct Paths {
     config: Option<PathBuf>,
     /// The cgroup v2 directory to enforce on [default: the root of the hierarchy,
     /// which covers every process]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     cgroup: Option<PathBuf>,
     /// The directory on a BPF file system that holds what is in force
-    #[arg(long, global = true, value_name = "DIR", default_value = pins::DEFAULT)]
+    #[arg(long, global = true, value_name = "DIR", default_value = pins::DEFAULT,
+        value_hint = ValueHint::DirPath)]
     bpffs: PathBuf,
     /// The agent's control socket
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
     /// The folder in which the agent remembers what is in force
-    #[arg(long, global = true, value_name = "DIR", default_value = state::DEFAULT)]
+    #[arg(long, global = true, value_name = "DIR", default_value = state::DEFAULT,
+        value_hint = ValueHint::DirPath)]
     state: PathBuf,
-    /// How to answer
-    #[arg(long, global = true, value_enum, default_value_t)]
+    /// For people or for programs
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        help_heading = "How to answer"
+    )]
     format: Format,
+}
+
+/// Whether answers are coloured.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How to answer")]
+struct Color {
+    /// Colour: auto, always or never; auto is on a terminal, unless NO_COLOR is set or TERM
+    /// is dumb
+    #[arg(
+        long = "color",
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    when: clap::ColorChoice,
 }
 
 /// Change files for a profile that need not be in force.
@@ -131,6 +166,11 @@ enum Verb {
     /// Confirm the change that `reload --confirm` or `obey --confirm` made
     ///
     /// Without it the policy before comes back when the time is over, or the agent ends.
+    #[command(after_help = "Exit status 1: there was nothing to confirm.
+
+Examples:
+  portreeve reload --confirm 60   put it in force for a minute
+  portreeve confirm               ... and for good")]
     Confirm,
     /// Compare profiles
     Policy(policy::PolicyVerb),
@@ -140,10 +180,25 @@ enum Verb {
     Suggest(suggest::Suggest),
     /// Show refused binds (with `[events] report = "all"`, every judged one)
     Events(events::Events),
+    /// Show live who is refused what, which ports change state, and how often
+    Top(top::Top),
     /// Say what is in force, whether it is proven, and what is missing
+    #[command(
+        after_help = "Exit status 0: an agent answers, and its mode is proven; 1: it is not; \
+2: no agent answers. What the kernel holds is shown all the same.
+
+Examples:
+  portreeve status                 for people
+  portreeve status --format json   for programs
+  portreeve status > /dev/null || echo 'not proven'"
+    )]
     Status,
     /// Stop enforcing and remove what is in the kernel
     Detach(detach::Detach),
+    /// Print what makes a shell complete this command line
+    Completions(completions::Completions),
+    /// Print the manual page, or write those of all verbs into a folder
+    Man(man::Man),
     /// The self-test's process; the agent starts it
     #[command(name = selftest::HELPER_VERB, hide = true)]
     SelftestBinder {
@@ -162,6 +217,12 @@ pub fn main() -> ExitCode {
             error.exit();
         }
     };
+    match cli.color.when {
+        clap::ColorChoice::Auto => ColorChoice::Auto,
+        clap::ColorChoice::Always => ColorChoice::Always,
+        clap::ColorChoice::Never => ColorChoice::Never,
+    }
+    .write_global();
     let paths = cli.paths;
     let answer = match cli.verb {
         Verb::Run(verb) => verb.run(&paths),
@@ -174,8 +235,11 @@ pub fn main() -> ExitCode {
         Verb::Ports(verb) => verb.run(&paths),
         Verb::Suggest(verb) => verb.run(&paths),
         Verb::Events(verb) => verb.run(&paths),
+        Verb::Top(verb) => verb.run(&paths),
         Verb::Status => status::run(&paths),
         Verb::Detach(verb) => verb.run(&paths),
+        Verb::Completions(verb) => verb.run(Cli::command()),
+        Verb::Man(verb) => verb.run(Cli::command()),
         Verb::SelftestBinder { join } => selftest::helper(join.as_deref()).map(|()| YES),
     };
     match answer {
@@ -211,8 +275,7 @@ impl Paths {
 
 /// Whether standard error shows colours.
 fn stderr_has_color() -> bool {
-    std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
 }
 
 /// Shows diagnostics on standard error.
@@ -235,22 +298,4 @@ fn parse_port(text: &str) -> Result<(String, u16), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn ports_are_named_with_their_protocol() {
-        assert_eq!(parse_port("TCP/21"), Ok(("tcp".into(), 21)));
-        assert_eq!(parse_port("udp/65535"), Ok(("udp".into(), 65535)));
-        for wrong in ["21", "tcp/", "tcp/65536", "tcp/-1", "sctp/21", "/", ""] {
-            assert!(parse_port(wrong).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use crate::daemon::protocol::Request;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1.
+    after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1. \
 Saying an entry again doesn't change it: DELETE it first, in the same file.
 
 Examples:

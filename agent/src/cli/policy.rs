@@ -19,6 +19,9 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  portreeve policy diff old.tcpip new.tcpip   what changes between them?
+  portreeve policy restrictions               which ports are for which users?")]
 pub struct PolicyVerb {
     #[command(subcommand)]
     what: What,
@@ -28,9 +31,16 @@ pub struct PolicyVerb {
 enum What {
     /// Show what changes from one profile to another, in ports and jobs
     ///
-    /// Order, comments and layout don't count. Exit status 0: the two mean the same;
-    /// 1: they differ; 2: one of them has errors or can't be read. With --obey, the
-    /// change files are on top of the second profile.
+    /// Order, comments and layout don't count. With --obey, the change files are on top of
+    /// the second profile.
+    #[command(
+        after_help = "Exit status 0: the two mean the same; 1: they differ; 2: one of them has errors or can't be \
+read.
+
+Examples:
+  portreeve policy diff old.tcpip new.tcpip             what changes?
+  portreeve policy diff today.tcpip --obey night.tcpip  ... by a change file?"
+    )]
     Diff {
         /// The profile to start from
         old: PathBuf,
@@ -44,6 +54,10 @@ enum What {
     ///
     /// To add one, write a [[restriction]] or an ADDTCPPORT line; to remove one, take it
     /// out of the config or write RMVTCPPORT.
+    #[command(after_help = "Examples:
+  portreeve policy restrictions                     of the config that there is
+  portreeve policy restrictions --config new.toml   of another one
+  portreeve policy restrictions --format json       for programs")]
     Restrictions,
 }
 

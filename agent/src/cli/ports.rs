@@ -20,19 +20,20 @@ const MAX_FILTERS: usize = 6;
     after_help = "States, of the sockets in the agent's own network namespace:
   blocked        RESERVED, and nobody has it
   closed         nobody has it
-  bound          a rightful job has it, but doesn't listen (seen on Linux 6.8 and later)
+  bound          a rightful job has it, but doesn't listen (from Linux 6.8 on)
   open           a rightful job listens
   contradicted   somebody has it whom the policy would refuse now
 
-Mode: nothing where the entry is enforced; audit where what it refuses is only told, of some
+Mode: nothing where the entry is enforced; audit where what it refuses is only told, of some \
 ports of a range if these are named.
 
 Flags: A watched by AUTOLOG, D delayed acknowledgements, R range, M/N SMC on/off.
+
 Exit status 1: ports were asked for and none of them is reserved.
 
 Examples:
-  portreeve ports            the register: what is reserved, who has it, how often it was refused
-  portreeve ports tcp/21     all about one port: entries, holders, and who was refused it lately"
+  portreeve ports          the register: what is reserved, who has it
+  portreeve ports tcp/21   all about one port, and who was refused it lately"
 )]
 pub struct Ports {
     /// Only the entries that cover these ports, such as tcp/21; up to six
@@ -82,7 +83,7 @@ impl Ports {
             if index > 0 {
                 report::line("");
             }
-            report::line(&report::one_port::text(&rows, &refused, protocol, *port));
+            report::prose(&report::one_port::text(&rows, &refused, protocol, *port));
         }
         Ok(())
     }

@@ -16,12 +16,12 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1.
+    after_help = "All or nothing: with errors the policy in force stays, and the exit status is 1. \
 Changes made by `portreeve obey` end with a reload; they are listed.
 
 Examples:
   portreeve reload --dry-run      what would change?
-  portreeve reload --confirm 60   put it in force; back again in a minute, unless you confirm
+  portreeve reload --confirm 60   back again in a minute, unless you confirm
   portreeve confirm               it is as meant"
 )]
 pub struct Reload {

@@ -34,11 +34,18 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = format!(
     "Profile and config are read when the agent starts, but for these cases:
-  the agent before was killed   its policy stays in force until `portreeve reload`
-  a change was not confirmed    the policy before it comes back
-  their users are not known     the policy that was in force last is enforced, until they are
+  the agent was killed        its policy stays in force until `portreeve reload`
+  a change was not confirmed  the policy before it comes back
+  their users are not known   the policy that was in force last, until they are
 
-To keep the agent from enforcing anything at boot, boot with {} or make the file {}.",
+To keep the agent from enforcing anything at boot, boot with {} or make the file {}.
+
+Exit status 1: the policy could not be put in force, or not be proven.
+
+Examples:
+  portreeve run                                as /etc/portreeve says
+  portreeve run --profile p.tcpip --audit      judge and report, never refuse
+  portreeve run --print-events --format json   events as JSON on standard output",
     break_glass::WORD, break_glass::FILE
 ))]
 pub struct Run {

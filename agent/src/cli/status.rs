@@ -46,7 +46,10 @@ pub fn run(paths: &Paths) -> Result<u8> {
     };
     match paths.format {
         Format::Json => report::json(&status)?,
-        Format::Text => report::line(&status::text(&status)),
+        Format::Text => {
+            let width = report::terminal_width();
+            report::line(&status::on_terminal(&status::text(&status), width));
+        }
     }
     Ok(code)
 }

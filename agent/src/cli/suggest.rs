@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::{NO, Paths, YES, show};
+use super::{NO_ANSWER, Paths, YES, show};
 use crate::{
     config::Config,
     daemon::{
@@ -27,16 +27,16 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The answer is a change file, or the beginning of a profile; review it before it is used.
+    after_help = "The answer is a change file, or the beginning of a profile; review it before it is used. \
 The agent keeps the last 1000 events, so older refusals may be missing.
 
-With --listeners it works without an agent too, or with files that are named, in force
+With --listeners it works without an agent too, or with files that are named, in force \
 or not. Root sees who has which port, others only their own processes.
 
 Examples:
-  portreeve suggest --listeners > profile.tcpip     a first profile: what is open now
-  portreeve suggest --since 2h > night.tcpip        what was refused in the last two hours
-  portreeve obey night.tcpip --dry-run              what would that change?"
+  portreeve suggest --listeners > first.tcpip   what is open now
+  portreeve suggest --since 2h > night.tcpip    what was refused in two hours
+  portreeve obey night.tcpip --dry-run          what would that change?"
 )]
 pub struct Suggest {
     /// Only refusals since then: 2026-01-31T08:00:00Z, 2026-01-31T08:00 local time, or how
@@ -72,7 +72,7 @@ impl Suggest {
                     suggestion,
                     "the ports that are open now; no agent was asked about refusals".to_owned(),
                 ),
-                None => return Ok(NO),
+                None => return Ok(NO_ANSWER),
             },
         };
         let time = format!("{:.0}", jiff::Timestamp::now());

@@ -210,11 +210,10 @@ impl Line {
                     agent.prove().await;
                     agent.tend_pool();
                 }
-                match agent.status() {
-                    Ok(status) => reply(&status),
-                    Err(error) => Reply::Failed(error.to_string()),
-                }
+                figures(agent)
             }
+            Request::Figures {} => figures(agent),
+            Request::Taken {} => agent.taken(),
             Request::Ports {} => {
                 agent.catch_up().await;
                 agent.take_in_repeats();
@@ -317,6 +316,13 @@ impl Line {
                 },
             }
         }
+    }
+}
+
+fn figures(agent: &Agent) -> Reply {
+    match agent.status() {
+        Ok(status) => reply(&status),
+        Err(error) => Reply::Failed(error.to_string()),
     }
 }
 

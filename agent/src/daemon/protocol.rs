@@ -10,7 +10,7 @@ mod status;
 
 pub use change::Reloaded;
 pub use events::{EventEntry, EventLine, EventRecord, Rewritten};
-pub use register::{PortHolder, PortRefusal, PortRow};
+pub use register::{PortHolder, PortRefusal, PortRow, TakenPort};
 pub use request::{Reply, Request};
 pub use status::{
     AttachStatus, DriftStatus, EventStatus, ListenerStatus, MetricsStatus, OutputStatus,

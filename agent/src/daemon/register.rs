@@ -1,13 +1,14 @@
 //! The register: what is reserved, who has it, who wanted it, and what would let them.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use super::{
     agent::{Agent, reply},
-    protocol::{EventRecord, PortRow, Reply},
+    protocol::{EventRecord, PortRow, Reply, TakenPort},
     wishes,
 };
 use crate::{
@@ -38,6 +39,38 @@ impl Agent {
         };
         let tables = self.tables.borrow();
         rows(&policy, |entry| tables.refusals(entry), &observed)
+    }
+
+    /// The reserved ports that somebody has, in order.
+    pub(super) fn taken(&self) -> Reply {
+        let policy = self.policy();
+        let holdings = match holdings::of(&policy, &HostListeners, |holder| self.exe_of(holder)) {
+            Ok(holdings) => holdings,
+            Err(error) => {
+                return Reply::Failed(format!("the kernel doesn't list its sockets: {error}"));
+            }
+        };
+        let mut worst = BTreeMap::new();
+        for holding in &holdings {
+            let socket = &holding.socket;
+            let port = worst
+                .entry((socket.protocol.name(), socket.port))
+                .or_insert(holding);
+            if holding.state() > port.state() {
+                *port = holding;
+            }
+        }
+        let taken = worst.into_iter().map(|((protocol, port), holding)| {
+            let holder = holding.speaker.as_ref().map(|speaker| &speaker.holder);
+            TakenPort {
+                protocol: protocol.to_owned(),
+                port,
+                state: holding.state().name().to_owned(),
+                pid: holder.map(|holder| holder.pid),
+                comm: holder.map(|holder| holder.comm.clone()),
+            }
+        });
+        reply(&taken.collect::<Vec<_>>())
     }
 
     /// What would let those have their ports who were refused `since` then, and with

@@ -72,7 +72,7 @@ impl Holding {
         speaker.map(|speaker| !speaker.verdict.refuses())
     }
 
-    /// What its port is by it.
+    /// What it makes of its port.
     pub fn state(&self) -> State {
         match self.is_rightful() {
             Some(false) => State::Contradicted,

@@ -1,29 +1,45 @@
 //! Events in one line each: who, what, which rule.
 
+use super::paint;
 use crate::{
     daemon::protocol::{EventLine, EventRecord},
     diagnostics::escaped,
 };
 use portreeve_common::Reason;
 
-/// One line of the stream for people.
+/// One line of the stream for people, with colours.
 pub fn line(line: &EventLine) -> String {
     match line {
-        EventLine::Event(event) => text(event),
-        EventLine::Missed { missed } => {
-            format!("{missed} events were MISSED: they came faster than they were read")
+        EventLine::Event(event) => {
+            let verdict = verdict(event);
+            let painted = match event.verdict.as_str() {
+                "deny" => paint::bad(verdict),
+                "would-deny" => paint::notice(verdict),
+                _ => paint::good(verdict),
+            };
+            sentence(event, &painted)
         }
+        EventLine::Missed { missed } => paint::bad(&format!(
+            "{missed} events were MISSED: they came faster than they were read"
+        )),
     }
 }
 
 /// One event for people.
 pub fn text(event: &EventRecord) -> String {
-    let verdict = match event.verdict.as_str() {
+    sentence(event, verdict(event))
+}
+
+fn verdict(event: &EventRecord) -> &'static str {
+    match event.verdict.as_str() {
         "deny" => "refused",
         "would-deny" => "would refuse",
         _ if event.granted => "granted",
         _ => "allowed",
-    };
+    }
+}
+
+fn sentence(event: &EventRecord, verdict: &str) -> String {
     let repeated = match event.repeated {
         0 => String::new(),
         count => format!("... and {count} more like it within a second: "),
@@ -204,11 +220,19 @@ pub(crate) mod tests {
             ..event()
         };
         assert_eq!(
-            line(&EventLine::Event(Box::new(unknown))),
+            text(&unknown),
             "T ... and 4711 more like it within a second: refused a port to somebody \
              (uid 5, cgroup /a): the port is reserved for another job"
         );
         let missed = line(&EventLine::Missed { missed: 3 });
-        assert!(missed.starts_with("3 events were MISSED"));
+        assert!(missed.contains("3 events were MISSED"), "{missed}");
+    }
+
+    #[test]
+    fn colours_change_no_word() {
+        let colored = line(&EventLine::Event(Box::new(event())));
+        assert!(colored.contains("\u{1b}["), "{colored}");
+        let plain = anstream::adapter::strip_str(&colored).to_string();
+        assert_eq!(plain, text(&event()));
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use comfy_table::{ColumnConstraint, Table};
 use portreeve_common::abi::Protocol;
 
-use super::{fits, plain, refusals::Refusals, table};
+use super::{refusals::Refusals, table};
 use crate::{
     daemon::{
         events::moment,
@@ -215,10 +214,11 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             true => format!("{:05}-{:05}", row.first, row.last),
             false => String::new(),
         };
-        let holders = match verbose {
+        let mut holders = match verbose {
             true => every_holder(row),
-            false => holders(row),
-        };
+            false => vec![holders(row)],
+        }
+        .into_iter();
         let mut cells = vec![
             port,
             row.protocol.to_ascii_uppercase(),
@@ -229,7 +229,7 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             row.saf.clone().unwrap_or_default(),
             mode(row),
             row.state.clone().unwrap_or_default(),
-            holders,
+            holders.next().unwrap_or_default(),
             row.refusals.to_string(),
             row.description.as_deref().map(escaped).unwrap_or_default(),
         ];
@@ -238,13 +238,19 @@ pub fn text(rows: &[PortRow], verbose: bool) -> String {
             cells.push(escaped(&format!("{}:{}", row.file, row.line)));
         }
         lines.push(cells);
+        // Holders after the first have lines of their own.
+        for holder in holders {
+            let name = |name: &&str| {
+                if *name == "HOLDER" {
+                    holder.clone()
+                } else {
+                    String::new()
+                }
+            };
+            lines.push(header.iter().map(name).collect());
+        }
     }
-    let mut table = table(&header);
-    if fits(&table) && !verbose {
-        fit(&mut table, &header, &lines);
-    }
-    table.add_rows(lines);
-    plain(&table)
+    table(&header, lines, &LEAST_IMPORTANT)
 }
 
 /// That what the entry refuses is only told; nothing if it is enforced, as most are.
@@ -256,31 +262,16 @@ fn mode(row: &PortRow) -> String {
     }
 }
 
-/// Columns that may be narrower than what is in them.
-const LONG: [&str; 6] = [
-    "IP ADDRESS",
-    "MODE",
-    "HOLDER",
+/// Columns that may be narrower than what is in them, the first one first.
+const LEAST_IMPORTANT: [&str; 7] = [
     "DESCRIPTION",
     "BECAUSE IT IS",
     "WRITTEN IN",
+    "HOLDER",
+    "SAF NAME",
+    "MODE",
+    "IP ADDRESS",
 ];
-
-/// Makes room on a terminal: columns without anything in them are left out, and only
-/// long texts are broken.
-fn fit(table: &mut Table, header: &[&str], lines: &[Vec<String>]) {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        let is_empty = lines
-            .iter()
-            .all(|cells| cells.get(index).is_none_or(String::is_empty));
-        if is_empty && !lines.is_empty() {
-            column.set_constraint(ColumnConstraint::Hidden);
-        } else if header.get(index).is_some_and(|name| !LONG.contains(name)) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-}
 
 /// The first holder, and how many other processes there are.
 fn holders(row: &PortRow) -> String {
@@ -294,8 +285,8 @@ fn holders(row: &PortRow) -> String {
     }
 }
 
-/// One line for each socket.
-fn every_holder(row: &PortRow) -> String {
+/// One text for each socket.
+fn every_holder(row: &PortRow) -> Vec<String> {
     let lines = row.holders.iter().map(|holder| {
         let unit = holder
             .unit
@@ -303,7 +294,7 @@ fn every_holder(row: &PortRow) -> String {
             .map_or_else(String::new, |unit| format!(", {}", escaped(unit)));
         format!("{:05} {}{unit}", holder.port, process(holder))
     });
-    lines.collect::<Vec<_>>().join("\n")
+    lines.collect()
 }
 
 /// A holder in a few words.

@@ -3,7 +3,7 @@
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
-use super::{plain, table};
+use super::table;
 use portreeve_common::abi::Mode;
 
 use crate::policy::{build::Policy, restrictions::Restriction};
@@ -90,7 +90,7 @@ pub fn text(rows: &[Row]) -> String {
     let says_mode = rows.iter().any(is_audited);
     let mut header = vec!["LOWER PORT", "UPPER PORT", "PROTOCOL", "USER"];
     header.extend(says_mode.then_some("MODE"));
-    let mut table = table(&header);
+    let mut lines = Vec::with_capacity(rows.len());
     for row in rows {
         let mut cells = vec![
             row.lower.to_string(),
@@ -100,7 +100,7 @@ pub fn text(rows: &[Row]) -> String {
             row.user.clone().unwrap_or_else(|| "nobody".to_owned()),
         ];
         cells.extend(says_mode.then(|| row.mode.to_owned()));
-        table.add_row(cells);
+        lines.push(cells);
     }
-    plain(&table)
+    table(&header, lines, &["USER"])
 }

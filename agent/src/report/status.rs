@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::{hanging, paint};
 use crate::{
     daemon::{
         pool::short,
@@ -125,6 +126,27 @@ pub fn text(status: &Status) -> String {
     lines.extend(status.privileges.iter().map(privileges));
     lines.join("\n")
 }
+
+/// The status as it is seen on a terminal: what is wrong is to be seen at once, and lines
+/// that are longer than `width` go on below their beginning.
+pub fn on_terminal(text: &str, width: Option<u16>) -> String {
+    let lines = text.lines().map(|line| {
+        let line = hanging(line, width, LABEL);
+        let (label, said) = line.split_at_checked(LABEL).unwrap_or((&line, ""));
+        let is_loud = |word: &str| word.len() >= 3 && word.chars().all(|c| c.is_ascii_uppercase());
+        let painted = match label.trim_end() {
+            "proven" => paint::good(label),
+            "not proven" | "missing" | "neighbour" => paint::notice(label),
+            _ if label.split(' ').any(is_loud) => paint::bad(label),
+            _ => label.to_owned(),
+        };
+        painted + said
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Columns of the words in front of a fact.
+const LABEL: usize = 12;
 
 /// What a program is called; it needn't have a name.
 fn called(program: &str) -> String {
@@ -323,5 +345,26 @@ fn counts(counters: &BTreeMap<String, u64>) -> String {
         "no bind of a reserved port yet".into()
     } else {
         parts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_shows_what_is_wrong_and_breaks_lines_below_their_beginning() {
+        let text = "agent       none\nNOT PROVEN  since noon, last tried at one: because of something\nproven      yes";
+        let shown = on_terminal(text, Some(54));
+        let plain = anstream::adapter::strip_str(&shown).to_string();
+        assert_eq!(
+            plain,
+            "agent       none\n\
+             NOT PROVEN  since noon, last tried at one: because of\n            something\n\
+             proven      yes"
+        );
+        assert_eq!(shown.matches("\u{1b}[").count(), 5, "{shown:?}");
+        let whole = on_terminal(text, None);
+        assert_eq!(anstream::adapter::strip_str(&whole).to_string(), text);
     }
 }

@@ -1,7 +1,13 @@
 //! Floods of binds: nobody's refusal is hidden by another's, and whatever makes no
 //! event is counted, exactly.
 
-use std::{collections::BTreeMap, fmt::Write as _, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env,
+    fmt::Write as _,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
@@ -17,6 +23,7 @@ use crate::{
 };
 
 tests![
+    as_many_refusals_as_the_machine_makes,
     a_flood_hides_nobody,
     a_flood_in_audit_mode_hides_nobody,
     a_flood_of_allowed_binds_hides_no_refusal,
@@ -110,6 +117,76 @@ impl Account {
 
 fn only(reason: &str, count: u64) -> BTreeMap<String, u64> {
     BTreeMap::from([(reason.to_owned(), count)])
+}
+
+/// Memory that an agent may take more for a flood, in bytes.
+const MEMORY: u64 = 8 << 20;
+
+/// On every processor at once, for 10 s with `--long`: each is counted, whoever has the
+/// right gets his port each time, and the agent's memory doesn't grow with them.
+fn as_many_refusals_as_the_machine_makes(s: &Sandbox) -> Result<()> {
+    let seconds = env::var("PORTREEVE_LONG").map_or(2, |_| 10);
+    let profile = format!("{PROFILE} 4323 TCP RIGHT\n");
+    let agent = s.agent(&profile, QUIET)?.start()?;
+    // What it takes for its first events and answers it keeps.
+    Binder::attempt(&s.caller("first"), &tcp(4321))?.expect_err("it is refused");
+    ensure_eq!(agent.events()?.len(), 1, "events");
+    let before = agent.memory()?;
+
+    let begin = Instant::now();
+    let mut floods = Vec::new();
+    for cpu in 0..thread::available_parallelism()?.get() {
+        let caller = s.caller("flood").cpu(Some(cpu));
+        floods.push(Spinner::start(&caller, &[tcp(4321)])?);
+    }
+    let wants = [tcp(4323), tcp(4321)];
+    let rightful = Spinner::start_resting(&s.caller("right"), &wants, 500)?;
+    let mut most = before;
+    let mut answers = 0;
+    while begin.elapsed() < Duration::from_secs(seconds) {
+        most = most.max(agent.memory()?);
+        agent.status()?;
+        answers += 1;
+    }
+    let rightful = rightful.stop()?;
+    let tallies: Vec<Tally> = floods
+        .into_iter()
+        .map(Spinner::stop)
+        .collect::<Result<_>>()?;
+    let time = begin.elapsed();
+    let refused: u64 = tallies.iter().map(|tally| tally.refused).sum();
+    let total: u64 = tallies.iter().map(Tally::total).sum();
+
+    ensure_eq!(total, refused, "the flood's binds");
+    ensure_eq!(rightful.total(), rightful.allowed, "binds of the right one");
+    ensure!(rightful.allowed > 0 && answers > 0, "nobody had a turn");
+    let status = agent.status()?;
+    let counters: BTreeMap<String, u64> = serde_json::from_value(status["counters"].clone())?;
+    let count = |reason: &str| counters.get(reason).copied().unwrap_or_default();
+    ensure_eq!(count("other-job"), refused + 1, "refusals by reason");
+    ensure_eq!(count("permitted"), rightful.allowed, "allowed by reason");
+    ensure_eq!(status["events"]["lost"], 0, "lost events");
+    let rows = agent.ports()?;
+    let by_entry: Vec<&Value> = rows.iter().map(|row| &row["refusals"]).collect();
+    ensure_eq!(by_entry, [refused + 1, 0, 0], "refusals by entry");
+    let after = agent.memory()?;
+    most = most.max(after);
+    // Of a run that is looked at.
+    eprintln!(
+        "{refused} refusals in {:.1} s, {:.0} a second; {} allowed meanwhile, {answers} answers; \
+         the agent's memory {} KiB before, {} KiB at most, {} KiB after",
+        time.as_secs_f64(),
+        refused as f64 / time.as_secs_f64(),
+        rightful.allowed,
+        before >> 10,
+        most >> 10,
+        after >> 10
+    );
+    ensure!(
+        most <= before + MEMORY,
+        "{before} bytes became {most}, of {refused} refusals"
+    );
+    Ok(())
 }
 
 /// 200 000 refusals of one process, and one of somebody else.

@@ -52,6 +52,7 @@ mod survival;
 mod survival_of_changes;
 mod systemd_units;
 mod takeover;
+mod top;
 mod traces;
 mod unreserved;
 mod users;
@@ -155,6 +156,7 @@ const SUBJECTS: &[Subject] = &[
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
+    ("top", HOOKS, top::TESTS),
     ("suggest", HOOKS, suggest::TESTS),
     ("traces", HOOKS, traces::TESTS),
     ("outputs", HOOKS, outputs::TESTS),

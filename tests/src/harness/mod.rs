@@ -31,6 +31,7 @@ pub mod snapshot;
 pub mod swarm;
 pub mod syscalls;
 pub mod systemd;
+pub mod terminal;
 pub mod tools;
 pub mod watch;
 

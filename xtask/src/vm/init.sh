@@ -4,6 +4,8 @@ export PATH=/bin
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev
+busybox mkdir -p /dev/pts
+busybox mount -t devpts dev /dev/pts
 busybox mount -t tmpfs tmp /tmp
 busybox mount -t tmpfs run /run
 busybox mount -t cgroup2 none /sys/fs/cgroup

@@ -49,6 +49,21 @@ pub struct PortRow {
     pub refused: Vec<PortRefusal>,
 }
 
+/// A reserved port that somebody has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenPort {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// `bound`, `open` or `contradicted`, as in [`PortRow::state`].
+    pub state: String,
+    /// The process that makes it so; `None` if none is to be seen.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
+}
+
 /// A socket that has a port, and who has that; the field names are a contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortHolder {

@@ -12,8 +12,13 @@ use crate::policy::explain::Question;
 pub enum Request {
     /// A [`super::Status`].
     Status {},
+    /// The same with the last proof instead of a new one: cheap enough to be asked every
+    /// second.
+    Figures {},
     /// The register: [`super::PortRow`]s.
     Ports {},
+    /// The reserved ports that somebody has: [`super::TakenPort`]s.
+    Taken {},
     /// A [`crate::policy::suggestions::Suggestion`].
     Suggest {
         /// Only refusals since then, as RFC 3339.
