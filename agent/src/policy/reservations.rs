@@ -5,12 +5,15 @@
 //! entry and, for a range, one pass over a bit set, so a policy for every port
 //! takes no longer to resolve than to parse.
 
+mod by_port;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 
 use portreeve_common::abi::Protocol;
+
+use by_port::Entries;
 
 use super::bits::PortBits;
 use super::unreserved;
@@ -95,7 +98,8 @@ pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Rules {
         }
     }
     let mut deleted = resolver.deleted;
-    let mut entries: Vec<Reservation> = resolver.kept.into_iter().flatten().collect();
+    let kept = resolver.kept.into_iter().flatten();
+    let mut entries: Vec<Reservation> = kept.map(Kept::reservation).collect();
     let unreserved = unreserved::resolve(profile, diagnostics);
     entries.extend(unreserved.entries);
     deleted += unreserved.deleted;
@@ -122,6 +126,36 @@ pub(super) fn low_ports(profile: &Profile, protocol: Protocol) -> Option<Span> {
     said.value.then_some(said.span)
 }
 
+/// An entry that was accepted.
+#[derive(Clone, Copy)]
+struct Kept<'a> {
+    entry: &'a PortEntry,
+    kind: Kind,
+    first: u16,
+    last: u16,
+}
+
+impl Kept<'_> {
+    fn reservation(self) -> Reservation {
+        let Self {
+            entry,
+            kind,
+            first,
+            last,
+        } = self;
+        Reservation {
+            kind,
+            protocol: entry.protocol,
+            first,
+            last,
+            user: entry.user.clone(),
+            options: entry.options.clone(),
+            span: entry.span,
+            description: entry.description.clone(),
+        }
+    }
+}
+
 /// What one protocol has reserved so far. Numbers index [`Resolver::kept`].
 #[derive(Default)]
 struct Table<'a> {
@@ -131,16 +165,14 @@ struct Table<'a> {
     in_ranges: PortBits,
     /// By first port.
     ranges: BTreeMap<u16, usize>,
-    /// Entries of each port in order; deleted ones stay until they are seen.
-    entries: HashMap<u16, VecDeque<usize>>,
-    /// The entry of a port for a user.
-    by_user: HashMap<(u16, &'a User), usize>,
+    /// Entries of single ports.
+    entries: Entries<'a>,
 }
 
 struct Resolver<'a, 'd> {
     diagnostics: &'d mut Diagnostics,
     /// Every entry that was accepted; `None` once it is deleted.
-    kept: Vec<Option<Reservation>>,
+    kept: Vec<Option<Kept<'a>>>,
     deleted: usize,
     tables: [Table<'a>; Protocol::ALL.len()],
 }
@@ -159,16 +191,12 @@ impl<'a> Resolver<'a, '_> {
         }
     }
 
-    fn keep(&mut self, entry: &PortEntry, kind: Kind, first: u16, last: u16) -> usize {
-        self.kept.push(Some(Reservation {
+    fn keep(&mut self, entry: &'a PortEntry, kind: Kind, first: u16, last: u16) -> usize {
+        self.kept.push(Some(Kept {
+            entry,
             kind,
-            protocol: entry.protocol,
             first,
             last,
-            user: entry.user.clone(),
-            options: entry.options.clone(),
-            span: entry.span,
-            description: entry.description.clone(),
         }));
         self.kept.len() - 1
     }
@@ -179,13 +207,13 @@ impl<'a> Resolver<'a, '_> {
             let message = format!("{name} lies in a range that is reserved already");
             return self.collision(Code::PortInRange, entry.span, message, range);
         }
-        let table = self.table(entry.protocol);
-        if let Some(earlier) = table.by_user.get(&(port, &entry.user)).copied() {
+        let table = &self.tables[entry.protocol as usize];
+        if let Some(earlier) = table.entries.of(port, &entry.user, &self.kept) {
             let message = format!("{name} is reserved for {} already", who(&entry.user));
             return self.collision(Code::Duplicate, entry.span, message, earlier);
         }
         if let Some(earlier) = self.first_at(entry.protocol, port)
-            && let Some(holder) = self.kept[earlier].as_ref().map(|kept| &kept.user)
+            && let Some(holder) = self.kept[earlier].map(|kept| &kept.entry.user)
         {
             if *holder == User::Reserved || entry.user == User::Reserved {
                 let message = format!(
@@ -201,10 +229,9 @@ impl<'a> Resolver<'a, '_> {
             }
         }
         let index = self.keep(entry, Kind::Port, port, port);
-        let table = self.table(entry.protocol);
+        let table = &mut self.tables[entry.protocol as usize];
         table.ports.set(port, port, true);
-        table.entries.entry(port).or_default().push_back(index);
-        table.by_user.insert((port, &entry.user), index);
+        table.entries.add(port, index, &self.kept);
     }
 
     fn add_range(&mut self, entry: &'a PortEntry, first: u16, count: u32) {
@@ -244,12 +271,12 @@ impl<'a> Resolver<'a, '_> {
     fn delete(&mut self, entry: &'a PortEntry) {
         let table = &mut self.tables[entry.protocol as usize];
         let found = match entry.target {
-            Target::Port(port) => table.by_user.remove(&(port, &entry.user)),
+            Target::Port(port) => table.entries.remove(port, &entry.user, &self.kept),
             Target::Range { first, count } => {
                 let last = last_port(first, count);
                 let same = |index: &usize| {
-                    let range = self.kept[*index].as_ref();
-                    range.is_some_and(|range| range.last == last && range.user == entry.user)
+                    let range = self.kept[*index];
+                    range.is_some_and(|range| range.last == last && range.entry.user == entry.user)
                 };
                 let found = table.ranges.get(&first).copied().filter(same);
                 if found.is_some() {
@@ -287,18 +314,13 @@ impl<'a> Resolver<'a, '_> {
 
     /// The first entry of `port` that is not deleted.
     fn first_at(&mut self, protocol: Protocol, port: u16) -> Option<usize> {
-        let entries = self.tables[protocol as usize].entries.get_mut(&port)?;
-        while let Some(index) = entries.front() {
-            if self.kept[*index].is_some() {
-                return Some(*index);
-            }
-            entries.pop_front();
-        }
-        None
+        self.tables[protocol as usize]
+            .entries
+            .first(port, &self.kept)
     }
 
     fn collision(&mut self, code: Code, span: Span, message: String, earlier: usize) {
-        let place = self.kept[earlier].as_ref().map(|kept| kept.span);
+        let place = self.kept[earlier].map(|kept| kept.entry.span);
         self.diagnostics.push_with(Severity::Error, || {
             let diagnostic = Diagnostic::error(code, span, message).label("this is dropped");
             match place {

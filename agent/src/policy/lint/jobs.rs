@@ -48,23 +48,21 @@ pub(super) fn unknown_names(lint: &Lint<'_>, diagnostics: &mut Diagnostics) {
     let Some(names) = &lint.host.names else {
         return;
     };
-    let unknown: Vec<&str> = lint
+    let unknown: HashSet<&str> = lint
         .entries
         .iter()
         .filter_map(|entry| exact(entry))
         .filter(|name| !names.contains(*name) && !lint.jobs.is_defined(name) && *name != KERNEL)
-        .collect::<HashSet<_>>()
-        .into_iter()
         .collect();
     if unknown.is_empty() {
         return;
     }
-    let mut listed = unknown.clone();
+    let mut listed: Vec<&str> = unknown.iter().copied().collect();
     listed.sort_unstable();
     let listed: Vec<String> = listed.into_iter().map(str::to_owned).collect();
     once(
         lint.entries,
-        |entry| exact(entry).is_some_and(|name| unknown.contains(&name)),
+        |entry| exact(entry).is_some_and(|name| unknown.contains(name)),
         |first, _| {
             Diagnostic::warning(
                 Code::UnknownNames,
