@@ -11,6 +11,7 @@ mod record;
 mod report;
 pub mod tools;
 mod tree;
+mod verified;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -33,6 +34,7 @@ use plan::Plan;
 use record::{Outcome, Record};
 use report::Run;
 use tree::Tree;
+use verified::Verified;
 
 /// Run the kernel tests on Debian's kernels, in virtual machines.
 ///
@@ -56,6 +58,10 @@ pub struct Arguments {
     /// Only the machine whose first process is systemd
     #[arg(long)]
     systemd: bool,
+    /// Write down how far the verifier walks for each program on the kernel that is
+    /// recorded, which later runs are compared with
+    #[arg(long)]
+    record: bool,
     /// Arguments for the tests, such as a part of their names
     #[arg(last = true)]
     tests: Vec<String>,
@@ -104,6 +110,7 @@ pub fn quick() -> Result<Quick> {
         quick: true,
         smp: None,
         systemd: false,
+        record: false,
         tests: Vec::new(),
     };
     match get(&arguments) {
@@ -130,7 +137,10 @@ fn test(arguments: &Arguments, ingredients: &Ingredients) -> Result<bool> {
     let under_test = UnderTest::build(true, !arguments.quick)?;
     let runs = matrix(arguments, ingredients, &under_test)?;
     println!("\n{}", report::render(&runs));
-    Ok(summarize(&runs))
+    if arguments.record {
+        record_verified(&runs)?;
+    }
+    Ok(summarize(&runs, &Verified::read()?))
 }
 
 /// What machines are made of.
@@ -271,6 +281,7 @@ fn boot(
         Equipment { .. } => " no LSM",
     };
     Ok(Run {
+        series: kernel.series.to_string(),
         title: format!("{} x{}{with}", kernel.series, equipment.processors),
         release: kernel.release.clone(),
         selected,
@@ -299,10 +310,33 @@ fn tell(run: &Run, scratch: &Scratch) {
     }
 }
 
-fn summarize(runs: &[Run]) -> bool {
+/// Writes down what the verifier of the recorded series has walked.
+fn record_verified(runs: &[Run]) -> Result<()> {
+    let record = Verified::read()?;
+    let is_recorded = |run: &&Run| run.series == record.series && !run.record.verified.is_empty();
+    // Machines differ in which programs they load, not in what these are.
+    let of_series: Vec<&Run> = runs.iter().filter(is_recorded).collect();
+    let last = of_series.last().with_context(|| {
+        let series = &record.series;
+        format!("the counts of Linux {series} are recorded, and no such machine told any")
+    })?;
+    let version = last.version.clone();
+    let counts = of_series.iter().flat_map(|run| run.record.verified.clone());
+    record.update(&version, &counts.collect())
+}
+
+fn summarize(runs: &[Run], record: &Verified) -> bool {
     let mut good = true;
     for run in runs {
-        for problem in run.problems() {
+        let mut problems = run.problems();
+        if run.series == record.series {
+            let found = record.compare(&run.version, &run.record.verified);
+            problems.extend(found.problems);
+            for remark in found.remarks {
+                eprintln!("  note    {}: {remark}", run.title);
+            }
+        }
+        for problem in problems {
             good = false;
             eprintln!("  FAILED  {}: {problem}", run.title);
         }

@@ -14,6 +14,8 @@ const MOST_INSTRUCTIONS: u64 = 500_000;
 pub struct Run {
     /// How it is named in the table.
     pub title: String,
+    /// The kernel's series.
+    pub series: String,
     /// The release that was to boot.
     pub release: String,
     /// The version of the kernel's package.
@@ -230,6 +232,7 @@ mod tests {
         }
         Run {
             title: title.into(),
+            series: "6.1".into(),
             release: "6.1.0".into(),
             version: "6.1.192-2".into(),
             equipment: Equipment {
