@@ -1,7 +1,13 @@
 //! How another policy comes into force: by reload, by a change file, by a file that
 //! was replaced, by a confirmation that doesn't come.
 
-use std::{borrow::Cow, cell::RefCell, path::Path, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use portreeve_common::abi::{Active, Protocol, names};
 use thiserror::Error;
@@ -10,7 +16,7 @@ use super::{
     agent::{Agent, reply},
     confirm::Pending,
     pool::PoolKeeper,
-    protocol::{Reloaded, Reply},
+    protocol::{Reloaded, Reply, Took},
 };
 use crate::{
     config::{OnError, Report, SameJob},
@@ -352,6 +358,7 @@ impl Agent {
             rendered: render::all(&outcome.diagnostics, outcome.sources(), manner.color),
             refused: None,
             confirm_within: None,
+            took: None,
         };
         let new = match outcome.policy {
             Ok(new) => new,
@@ -361,7 +368,16 @@ impl Agent {
             }
         };
         let old = self.policy();
+        let making = new.making;
+        let comparing = Instant::now();
         reloaded.diff = Diff::between(&old, &new);
+        let mut took = Took {
+            parse: microseconds(making.parse),
+            resolve: microseconds(making.resolve),
+            compile: microseconds(making.compile),
+            compare: microseconds(comparing.elapsed()),
+            ..Took::default()
+        };
         if new.config.scope != old.config.scope {
             reloaded.refused =
                 Some("scope.netns differs; it is read at start only, so restart the agent".into());
@@ -372,8 +388,16 @@ impl Agent {
                     .into(),
             );
         } else if !manner.dry_run {
+            let changing = Instant::now();
             match self.change(&old, new, manner.confirm) {
                 Ok(active) => {
+                    let filling = self.tables.borrow().filling();
+                    let rest = changing
+                        .elapsed()
+                        .saturating_sub(filling.fill + filling.grace);
+                    took.remember = microseconds(rest);
+                    took.fill = microseconds(filling.fill);
+                    took.grace = microseconds(filling.grace);
                     reloaded.applied = true;
                     reloaded.generation = active.generation();
                     reloaded.confirm_within = manner.confirm.map(|within| within.as_secs());
@@ -381,6 +405,7 @@ impl Agent {
                 Err(error) => reloaded.refused = Some(error.to_string()),
             }
         }
+        reloaded.took = Some(took);
         reply(&reloaded)
     }
 
@@ -426,6 +451,10 @@ fn why_refused(reply: &Reply) -> Option<String> {
         Some(first) => format!("{why}, the first is {}", place(first)),
         None => why.to_owned(),
     })
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// That each entry of `policy` stays in its place.

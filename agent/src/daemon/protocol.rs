@@ -8,7 +8,7 @@ mod register;
 mod request;
 mod status;
 
-pub use change::Reloaded;
+pub use change::{Reloaded, Took};
 pub use events::{EventEntry, EventLine, EventRecord, Rewritten};
 pub use register::{PortHolder, PortRefusal, PortRow, TakenPort};
 pub use request::{Reply, Request};

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     collections::HashSet,
     sync::atomic::Ordering,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use portreeve_common::abi::{
@@ -55,6 +55,15 @@ pub struct Publication<'a> {
     pub kept: &'a [(u32, u32)],
 }
 
+/// How long a publication took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filling {
+    /// Filling the idle half, up to the store that names it.
+    pub fill: Duration,
+    /// Waiting for binds that were being judged.
+    pub grace: Duration,
+}
+
 /// The pinned tables, mapped for writing. Only the holder of the pins' lock has one.
 #[derive(Debug)]
 pub struct Tables {
@@ -77,6 +86,7 @@ pub struct Tables {
     published: Cell<Option<(Active, Generation, [u8; 32])>>,
     /// The number of the last publication in a set of another layout.
     continues: u32,
+    filling: Filling,
 }
 
 impl Tables {
@@ -103,6 +113,7 @@ impl Tables {
             idle_is_quiet: false,
             published: Cell::new(None),
             continues: 0,
+            filling: Filling::default(),
         })
     }
 
@@ -156,7 +167,10 @@ impl Tables {
         within(names::ADDRESSES, image.addresses.len(), MAX_ADDRESSES)?;
         self.jobs.check(publication.jobs, image)?;
         self.put_back();
+        let waiting = Instant::now();
         self.wait_for_idle_half()?;
+        let mut grace = waiting.elapsed();
+        let filling = Instant::now();
 
         let before = self.active();
         let half = match before {
@@ -208,18 +222,28 @@ impl Tables {
             .atomic(0)
             .store(active.word(), Ordering::Release);
         self.idle_is_quiet = false;
+        let fill = filling.elapsed();
         self.published
             .set(Some((active, generation, publication.policy_hash)));
 
         // From here on the new policy is in force; waiting now makes the next
         // publication quick and the carried counts exact.
-        if self.wait_for_idle_half().is_ok() {
+        let waiting = Instant::now();
+        let is_quiet = self.wait_for_idle_half().is_ok();
+        grace += waiting.elapsed();
+        self.filling = Filling { fill, grace };
+        if is_quiet {
             for (old, new, counted) in carried {
                 let late = self.refusals.atomic(old).load(Ordering::Relaxed) - counted;
                 self.refusals.atomic(new).fetch_add(late, Ordering::Relaxed);
             }
         }
         Ok(active)
+    }
+
+    /// How long the last publication took.
+    pub const fn filling(&self) -> Filling {
+        self.filling
     }
 
     /// How what is in force differs from what this agent put there; `None` if it

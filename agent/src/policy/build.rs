@@ -1,6 +1,9 @@
 //! Texts to a policy: what every way of reading one has in common.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use portreeve_common::abi::{MAX_PERMITS, Mode, NO_ENTRY, Protocol};
 use serde::{Deserialize, Serialize};
@@ -69,6 +72,19 @@ pub struct Policy {
     pub sysname: String,
     /// The users and groups that were found for it.
     pub accounts: FixedAccounts,
+    /// How long it took to make it.
+    pub making: Making,
+}
+
+/// How long the steps took in which a policy was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Making {
+    /// Reading the files, to statements.
+    pub parse: Duration,
+    /// Settling which entries take effect, and what else is looked at.
+    pub resolve: Duration,
+    /// Making tables of them.
+    pub compile: Duration,
 }
 
 /// Texts that have been read and parsed.
@@ -149,6 +165,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         listeners,
         agent,
     } = ingredients;
+    let began = Instant::now();
     let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
     let servauth = ServAuth::new(
         &config.servauth,
@@ -201,7 +218,9 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         audited: &audited,
         sources: &sources,
     };
+    let compiling = Instant::now();
     let compiled = compile(&rules, &with, diagnostics);
+    let compiled_in = compiling.elapsed();
     if let Some(features) = features.filter(|_| purpose == Purpose::Enforce) {
         let needs = Needs {
             config: &config,
@@ -223,7 +242,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             message,
         ));
     }
-    let policy = Policy {
+    let mut policy = Policy {
         config,
         sources,
         reservations: rules.entries,
@@ -238,6 +257,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         files: Files::default(),
         sysname,
         accounts: FixedAccounts::default(),
+        making: Making::default(),
     };
     if purpose == Purpose::Enforce {
         own_port::check(&policy, agent, diagnostics);
@@ -246,6 +266,8 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         let advice = lint.as_ref().map(|host| &host.ports);
         listeners::compare(&policy, listeners, host.as_ref(), advice, diagnostics);
     }
+    policy.making.compile = compiled_in;
+    policy.making.resolve = began.elapsed().saturating_sub(compiled_in);
     policy
 }
 

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use portreeve_common::abi::Mode;
@@ -219,6 +220,7 @@ impl Source {
     }
 
     fn read_from(&self, from: From<'_>, inodes: &dyn Inodes) -> Result<Outcome, ReadError> {
+        let began = Instant::now();
         let base = from.files;
         let files = |known: fn(&Files) -> &[ReadFile]| match base {
             Some(base) => PolicyFiles::again(known(base)),
@@ -275,6 +277,7 @@ impl Source {
         };
         let on_error = config.on_error;
         let accounts = Recorder::new(from.accounts);
+        let parsed_in = began.elapsed();
         let mut policy = build(
             Ingredients {
                 config,
@@ -318,6 +321,7 @@ impl Source {
             config: config_files.into_read(),
         };
         policy.accounts = accounts.into_found();
+        policy.making.parse = parsed_in;
         Ok(Outcome {
             configured: policy.configured,
             effective: policy.reservations.len(),

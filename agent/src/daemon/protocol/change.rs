@@ -23,4 +23,26 @@ pub struct Reloaded {
     pub refused: Option<String>,
     /// It is taken back after so many seconds, unless it is confirmed.
     pub confirm_within: Option<u64>,
+    /// What it took, if it was read without errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took: Option<Took>,
+}
+
+/// How long the steps of a change took, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Took {
+    /// Reading the files, to statements.
+    pub parse: u64,
+    /// Settling which entries take effect, and what else is looked at.
+    pub resolve: u64,
+    /// Making tables of them.
+    pub compile: u64,
+    /// Telling what changes.
+    pub compare: u64,
+    /// Writing down what comes into force.
+    pub remember: u64,
+    /// Filling the idle half of the tables, up to the store that names it.
+    pub fill: u64,
+    /// Waiting for binds that were being judged.
+    pub grace: u64,
 }
