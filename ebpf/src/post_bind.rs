@@ -76,6 +76,11 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     let Some(mut call) = K::call(ctx.sock, policy::active()) else {
         return ALLOW;
     };
+    // Whatever was judged, there is nothing to be said of this port, and a grant is for
+    // low ones.
+    if call.port >= FIRST_HIGH_PORT && call.is_free() {
+        return ALLOW;
+    }
     let remembered = call
         .socket
         .remembered()
@@ -84,7 +89,11 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     if remembered.judged == 1 || remembered.judged == 1 + u32::from(call.port) {
         return ALLOW;
     }
-    let is_moved = remembered.judged != 0;
+    let judged = call.judged_port().filter(|_| remembered.judged == 0);
+    if judged == Some(call.port) {
+        return ALLOW;
+    }
+    let is_moved = remembered.judged != 0 || judged.is_some();
     // Ports that the kernel chose are open to everybody, unless the policy names
     // them (`EPH-10`). One in audit is still in the kernel's pool.
     if !is_moved && !Half(call.active.half()).keeps(call.protocol, call.port) {

@@ -23,3 +23,81 @@ impl Remembered {
     /// of those to destroy had no room for it.
     pub const LATE: u32 = 16;
 }
+
+/// Which port the bind under way of a socket was judged for: the socket's cookie, which no
+/// other socket ever has, and the port. For binds that leave nothing to be remembered, which
+/// are nearly all: it takes a store, where the socket's own memory has to be allocated.
+///
+/// Two binds at the same time may want the same place. Then the one that finds the other's
+/// word judges its port once more, as it does for a port that nobody judged, and counts it
+/// once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged(u64);
+
+/// Places for [`Judged`].
+pub const JUDGED_PLACES: u32 = 1024;
+
+impl Judged {
+    const PORT_BITS: u32 = 16;
+
+    /// That the socket of `cookie` was judged for `port`.
+    #[inline(always)]
+    pub const fn new(cookie: u64, port: u16) -> Self {
+        Self(cookie << Self::PORT_BITS | port as u64)
+    }
+
+    /// As it stands in the map.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// As it stands in the map.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Where that of the socket of `cookie` stands. Processors number their sockets in
+    /// stretches of 4096, so that neighbours in the map are of the same one.
+    #[inline(always)]
+    pub const fn place(cookie: u64) -> u32 {
+        const STRETCH_BITS: u32 = 12;
+        const APART: u64 = 8;
+        ((cookie + (cookie >> STRETCH_BITS) * APART) % JUDGED_PLACES as u64) as u32
+    }
+
+    /// The port, if it is of the socket of `cookie`.
+    #[inline(always)]
+    pub const fn of(self, cookie: u64) -> Option<u16> {
+        if self.0 >> Self::PORT_BITS == cookie & (u64::MAX >> Self::PORT_BITS) && cookie != 0 {
+            Some(self.0 as u16)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_of_one_socket() {
+        let judged = Judged::new(4711, 65_535);
+        assert_eq!(judged.of(4711), Some(65_535));
+        assert_eq!(judged.of(4712), None);
+        assert_eq!(Judged::from_word(judged.word()), judged);
+        // A map begins with zeros.
+        assert_eq!(Judged::from_word(0).of(0), None);
+        assert_eq!(Judged::from_word(0).of(1), None);
+    }
+
+    #[test]
+    fn places_are_in_the_map_and_apart_for_processors() {
+        for cookie in [0, 1, 4095, 4096, u64::MAX >> 16] {
+            assert!(Judged::place(cookie) < JUDGED_PLACES);
+        }
+        assert_eq!(Judged::place(4096 + 5).abs_diff(Judged::place(5)), 8);
+    }
+}
