@@ -1,5 +1,6 @@
 //! Everything a contributor types: `cargo xtask --help`.
 
+mod bench;
 mod bind;
 mod demo;
 mod fuzz;
@@ -43,6 +44,7 @@ enum Verb {
     Vmtest(vm::Arguments),
     Fuzz(fuzz::Arguments),
     Soak(soak::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// Whether a verb's answer is yes; an error is one that couldn't be had.
@@ -57,6 +59,7 @@ fn dispatch(verb: Verb) -> Result<bool> {
         Verb::Vmtest(arguments) => vm::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod serve;
 mod socket;
 pub mod spin;
 mod swarm;
+mod time;
 
 use std::{env, process::ExitCode};
 
@@ -40,6 +41,8 @@ pub const PUPPET: &str = "__puppet";
 pub const SWARM: &str = "__swarm";
 /// Does one thing after another with its sockets, as it is told.
 pub const SERVANT: &str = "__servant";
+/// Times its binds.
+pub const TIME: &str = "__time";
 /// Says who it is to whoever connects.
 pub const SERVE: &str = "__serve";
 /// Talks to itself over MPTCP.
@@ -86,6 +89,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         PUPPET => puppet::perform(),
         SWARM => swarm::perform(&serde_json::from_str(task)?),
         SERVANT => servant::perform(&serde_json::from_str(task)?),
+        TIME => time::perform(&serde_json::from_str(task)?),
         SERVE => serve::perform(&serde_json::from_str(task)?),
         CONVERSE => converse::perform(&serde_json::from_str(task)?),
         MEDDLE => meddle::perform(&serde_json::from_str(task)?),

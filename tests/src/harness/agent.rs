@@ -257,6 +257,17 @@ impl Agent<'_> {
         Ok(Duration::from_millis(ticks * 10))
     }
 
+    /// The same in nanoseconds, as the scheduler counts it.
+    pub fn processor_nanoseconds(&self) -> Result<u64> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+            let first = stat.split(' ').next().context("no schedstat")?;
+            sum += first.parse::<u64>()?;
+        }
+        Ok(sum)
+    }
+
     /// Memory that it has, in bytes.
     pub fn memory(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;

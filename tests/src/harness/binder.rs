@@ -109,10 +109,16 @@ impl Actor {
 
     /// Says a line to it and returns its answer.
     pub(super) fn ask(&mut self, line: &str) -> Result<String> {
+        self.say(line)?;
+        self.line()
+    }
+
+    /// Says a line to it.
+    pub(super) fn say(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("an actor is deaf")?;
         // If it has ended, its own words say why.
         let _ = writeln!(stdin, "{line}");
-        self.line()
+        Ok(())
     }
 
     pub(super) fn line(&mut self) -> Result<String> {

@@ -4,6 +4,7 @@
 //! handed a [`Sandbox`]. Whatever it starts is gone when it ends, also by a panic.
 
 pub mod agent;
+pub mod assembler;
 pub mod binder;
 pub mod cleanup;
 pub mod command;
@@ -32,6 +33,7 @@ pub mod swarm;
 pub mod syscalls;
 pub mod systemd;
 pub mod terminal;
+pub mod timer;
 pub mod tools;
 pub mod watch;
 

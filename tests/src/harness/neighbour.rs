@@ -16,8 +16,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::libc;
 
+use super::assembler::{EXIT, call, set, store};
+
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_ATTACH: libc::c_long = 8;
@@ -124,6 +127,22 @@ impl Neighbour {
             .map(drop)
     }
 
+    /// Attaches a program of these instructions to binds of both families.
+    pub fn attach_to_binds(cgroup: &Path, instructions: &[u64]) -> Result<[Self; 2]> {
+        Ok([
+            Self::attach_to(BPF_CGROUP_INET4_BIND, cgroup, instructions)?,
+            Self::attach_to(BPF_CGROUP_INET6_BIND, cgroup, instructions)?,
+        ])
+    }
+
+    /// The same for the ports that were given then.
+    pub fn attach_to_given(cgroup: &Path, instructions: &[u64]) -> Result<[Self; 2]> {
+        Ok([
+            Self::attach_to(BPF_CGROUP_INET4_POST_BIND, cgroup, instructions)?,
+            Self::attach_to(BPF_CGROUP_INET6_POST_BIND, cgroup, instructions)?,
+        ])
+    }
+
     fn attach_to(attach_type: u32, cgroup: &Path, instructions: &[u64]) -> Result<Self> {
         let program =
             load_for(attach_type, instructions).context("a neighbour's program can't be loaded")?;
@@ -148,26 +167,8 @@ impl Neighbour {
     }
 }
 
-// Each instruction: operation, registers, offset, number.
-const EXIT: u64 = 0x95;
-
-/// `register = number`
-fn set(register: u8, number: i32) -> u64 {
-    0xb7 | u64::from(register) << 8 | u64::from(number.cast_unsigned()) << 32
-}
-
 /// Where the port stands in what a bind hook is called with.
 const USER_PORT: i16 = 24;
-
-/// `*(u32 *)(to + offset) = from`
-fn store(to: u8, offset: i16, from: u8) -> u64 {
-    let offset = u64::from(offset.cast_unsigned()) << 16;
-    0x63 | u64::from(from << 4 | to) << 8 | offset
-}
-
-fn call(helper: i32) -> u64 {
-    0x85 | u64::from(helper.cast_unsigned()) << 32
-}
 
 /// Whether a program on `bind4` may answer so.
 pub fn may_answer(answer: i32) -> Result<bool> {
@@ -266,17 +267,46 @@ pub fn per_cpu(map: &OwnedFd, index: u32) -> Result<Vec<u64>> {
         .collect()
 }
 
-/// Reads or changes element `key` of an array, which is as long as `value`.
-fn on_element(command: libc::c_long, map: &OwnedFd, key: u32, value: &mut [u8]) -> Result<()> {
+/// What bpf(2) takes for a command on an element.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// An array of `values`, which are all as long.
+pub fn array<const N: usize>(values: &[[u8; N]]) -> Result<OwnedFd> {
+    const BPF_MAP_CREATE: libc::c_long = 0;
+    const BPF_MAP_TYPE_ARRAY: u32 = 2;
     #[repr(C)]
     struct Attr {
-        map_fd: u32,
-        padding: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
+        map_type: u32,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        flags: u32,
     }
     let mut attr = Attr {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(N)?,
+        max_entries: u32::try_from(values.len())?,
+        flags: 0,
+    };
+    // SAFETY: the layout is BPF_MAP_CREATE's; it holds no pointer.
+    let map = owned(unsafe { bpf(BPF_MAP_CREATE, &mut attr) }?)?;
+    for (key, value) in (0..).zip(values) {
+        on_element(BPF_MAP_UPDATE_ELEM, &map, key, &mut value.clone())?;
+    }
+    Ok(map)
+}
+
+/// Reads or changes element `key` of an array, which is as long as `value`.
+fn on_element(command: libc::c_long, map: &OwnedFd, key: u32, value: &mut [u8]) -> Result<()> {
+    let mut attr = ElementAttr {
         map_fd: map.as_raw_fd().cast_unsigned(),
         padding: 0,
         key: std::ptr::from_ref(&key) as u64,
@@ -287,6 +317,20 @@ fn on_element(command: libc::c_long, map: &OwnedFd, key: u32, value: &mut [u8]) 
     // as the map's and outlive the call.
     unsafe { bpf(command, &mut attr) }?;
     Ok(())
+}
+
+/// Removes an element of a hash map, if it is there; `key` is as long as the map's.
+pub fn forget(map: &OwnedFd, key: &[u8]) {
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: key.as_ptr() as u64,
+        value: 0,
+        flags: 0,
+    };
+    // SAFETY: the layout is that of an element's command; the key outlives the call.
+    // What isn't there can't be removed, which is as good.
+    let _ = unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) };
 }
 
 /// What the kernel says of a BPF object.
@@ -333,7 +377,8 @@ fn verified_of(id: u32) -> Result<Option<u64>> {
     field_if_any(&program, "verified_insns:")
 }
 
-pub(super) fn open(pin: &Path) -> io::Result<OwnedFd> {
+/// What is pinned at `pin`.
+pub fn open(pin: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         pathname: u64,

@@ -7,7 +7,7 @@
 
 mod binds;
 mod operations;
-mod random;
+pub mod random;
 mod samples;
 
 use std::{
