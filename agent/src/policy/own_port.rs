@@ -101,7 +101,7 @@ pub fn check(policy: &Policy, agent: Option<Holder>, diagnostics: &mut Diagnosti
     diagnostics.push(diagnostic.help(format!(
         "reserve the port for it, such as `PORT {} TCP {}`, or listen elsewhere; {who}",
         address.port(),
-        NAME.to_ascii_uppercase(),
+        agent.comm.to_ascii_uppercase(),
     )));
 }
 

@@ -129,7 +129,7 @@ fn the_agent_runs_under_its_unit(s: &Sandbox) -> Result<()> {
     fs::create_dir_all(DROP_IN)?;
     fs::write(
         Path::new(DROP_IN).join("test.conf"),
-        "[Service]\nTimeoutStartSec=400\nWatchdogSec=40\n",
+        "[Service]\nTimeoutStartSec=240\nWatchdogSec=20\n",
     )?;
     systemd.set(&[(UNIT, TEXT)])?;
     if !systemd.start(UNIT)? {
@@ -189,7 +189,7 @@ fn the_agent_runs_under_its_unit(s: &Sandbox) -> Result<()> {
     is_refused(s)?;
 
     // It tells that it goes round, as often as it has to.
-    let watched = Duration::from_secs(50).saturating_sub(started.elapsed());
+    let watched = Duration::from_secs(25).saturating_sub(started.elapsed());
     thread::sleep(watched);
     ensure_eq!(systemd.property(UNIT, "NRestarts")?, "0", "restarts");
     let pid = systemd.property(UNIT, "MainPID")?;

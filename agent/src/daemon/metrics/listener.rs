@@ -6,7 +6,7 @@ use std::{
     os::{
         fd::AsRawFd as _,
         unix::{
-            fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
+            fs::{FileTypeExt as _, MetadataExt as _},
             net::UnixListener,
         },
     },
@@ -15,7 +15,10 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+    sys::{
+        socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+        stat::{Mode, umask},
+    },
 };
 
 use crate::config::Listen;
@@ -74,10 +77,12 @@ fn unix(path: &Path) -> io::Result<Listener> {
         // Left behind by an agent that was killed.
         fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    // Until here others could connect, if the folder lets them; they read what they could
-    // read on loopback.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    // A mode can't be changed any more: the agent has given that up. What another thread
+    // makes in this moment is for its owner only, too.
+    let before = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(before);
+    let listener = bound?;
     listener.set_nonblocking(true)?;
     let file = SocketFile {
         path: path.to_owned(),
