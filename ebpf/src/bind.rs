@@ -107,8 +107,11 @@ fn judge<K: CgroupHook<Context = bpf_sock_addr>>(
     }
     let is_bound = begin_bind(ctx);
     if call.is_free() {
-        let verdict = Verdict::without_entry(Reason::Unreserved);
-        K::trace(call.protocol, call.port, &verdict);
+        K::trace(
+            call.protocol,
+            call.port,
+            &Verdict::without_entry(Reason::Unreserved),
+        );
         return ALLOW;
     }
     let word = K::verdict(&call);
@@ -166,16 +169,9 @@ fn answer<K: Kind>(ctx: *mut bpf_sock_addr, mut call: Call<K>, word: u64, is_bou
         // listener on every address is not what the entry says.
         verdict.reason = Reason::AddressFamily;
     }
-    if !is_bound {
-        let granted = gives && verdict.grant && has(Feature::Grant);
-        if !tells(&call, &verdict) {
-            call.forget_judged();
-        } else if gives && !granted && !call.active.report_all() {
-            // To find no word of it would do no harm: the port is judged once more.
-            call.note_judged();
-        } else {
-            note_judged(ctx, u32::from(call.port), u32::from(granted));
-        }
+    if !is_bound && tells(&call, &verdict) {
+        let granted = u32::from(gives && verdict.grant && has(Feature::Grant));
+        note_judged(ctx, u32::from(call.port), granted);
     }
     if verdict.refuses() {
         return call.refuse(&verdict);

@@ -9,7 +9,7 @@ use aya_log_ebpf::debug;
 use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
-        Active, Event, Feature, Field, Hook, Judged, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT,
+        Active, Event, Feature, Field, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT,
         SELFTEST_V4, SELFTEST_V6, counter,
     },
     decide,
@@ -19,7 +19,7 @@ use portreeve_common::{
 
 use crate::{
     events,
-    maps::{JUDGED, SCOPE_NETNS, SELFTEST, has, offset},
+    maps::{SCOPE_NETNS, SELFTEST, has, offset},
     policy::Half,
     socket::Socket,
     task::{self, read_field},
@@ -240,40 +240,6 @@ impl<K: Kind> Call<K> {
     pub fn cookie(&self) -> u64 {
         // SAFETY: the helper reads the cookie of the socket that the call is about.
         unsafe { bpf_get_socket_cookie(self.ctx) }
-    }
-
-    /// Leaves word for the post_bind hook that the port was judged.
-    #[inline(always)]
-    pub fn note_judged(&self) {
-        let cookie = self.cookie();
-        if let Some(word) = JUDGED.get_ptr_mut(Judged::place(cookie)) {
-            // SAFETY: the pointer is to an 8-byte aligned element of the map.
-            unsafe { ptr::write_volatile(word, Judged::new(cookie, self.port).word()) };
-        }
-    }
-
-    /// Takes back what [`Self::note_judged`] said of an earlier bind of the socket.
-    #[inline(always)]
-    pub fn forget_judged(&self) {
-        let cookie = self.cookie();
-        if let Some(word) = JUDGED.get_ptr_mut(Judged::place(cookie)) {
-            // SAFETY: as above.
-            unsafe {
-                let judged = Judged::from_word(ptr::read_volatile(word));
-                if judged.of(cookie).is_some() {
-                    ptr::write_volatile(word, 0);
-                }
-            }
-        }
-    }
-
-    /// The port that the bind hook has judged, if it left word of it.
-    #[inline(always)]
-    pub fn judged_port(&self) -> Option<u16> {
-        let cookie = self.cookie();
-        let word = JUDGED.get_ptr(Judged::place(cookie))?;
-        // SAFETY: as above.
-        Judged::from_word(unsafe { ptr::read_volatile(word) }).of(cookie)
     }
 
     /// Whether this is the bind of the one socket whose cookie the agent has left

@@ -89,11 +89,7 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     if remembered.judged == 1 || remembered.judged == 1 + u32::from(call.port) {
         return ALLOW;
     }
-    let judged = call.judged_port().filter(|_| remembered.judged == 0);
-    if judged == Some(call.port) {
-        return ALLOW;
-    }
-    let is_moved = remembered.judged != 0 || judged.is_some();
+    let is_moved = remembered.judged != 0;
     // Ports that the kernel chose are open to everybody, unless the policy names
     // them (`EPH-10`). One in audit is still in the kernel's pool.
     if !is_moved && !Half(call.active.half()).keeps(call.protocol, call.port) {
