@@ -139,19 +139,6 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
     verdict
 }
 
-/// Whether `policy` has no word for the port of `request`, nor for ports like it: then
-/// [`decide()`] says [`Reason::Unreserved`], whoever asks. Most binds are of this kind,
-/// and need no more than this look.
-#[inline(always)]
-pub fn is_free<P: PolicyView>(request: Request, policy: &P) -> bool {
-    let slot = policy.slot(request.protocol, request.port);
-    let Some(rules) = policy.unreserved(request.protocol) else {
-        return false;
-    };
-    let is_low = rules.restricts_low_ports() && request.port < FIRST_HIGH_PORT;
-    request.port != 0 && slot == Some(Slot::default()) && rules.entries.count() == 0 && !is_low
-}
-
 /// Port-control 4.2 and 4.3.
 #[inline(always)]
 fn by_job<S: Subject, P: PolicyView>(

@@ -106,14 +106,6 @@ fn judge<K: CgroupHook<Context = bpf_sock_addr>>(
         return call.selftest();
     }
     let is_bound = begin_bind(ctx);
-    if call.is_free() {
-        K::trace(
-            call.protocol,
-            call.port,
-            &Verdict::without_entry(Reason::Unreserved),
-        );
-        return ALLOW;
-    }
     let word = K::verdict(&call);
     // The compiler knows that there is no other answer; the verifier must be shown.
     let answer = black_box(answer(ctx, call.active.word(), word, is_bound)) as i32;

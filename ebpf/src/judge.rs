@@ -13,7 +13,7 @@ use portreeve_common::{
         SELFTEST_V4, SELFTEST_V6, counter,
     },
     decide,
-    decide::{Operation, is_free},
+    decide::Operation,
     reason::{EACCES, EADDRINUSE},
 };
 
@@ -144,22 +144,12 @@ impl<K: Kind> Call<K> {
     /// The verdict of the policy.
     #[inline(always)]
     pub fn decide(&self) -> Verdict {
-        decide(self.request(), self, &Half(self.active.half()))
-    }
-
-    #[inline(always)]
-    fn request(&self) -> Request {
-        Request {
+        let request = Request {
             protocol: self.protocol,
             port: self.port,
             operation: K::OPERATION,
-        }
-    }
-
-    /// Whether nothing is to be judged, counted or told: see [`is_free`].
-    #[inline(always)]
-    pub fn is_free(&self) -> bool {
-        !self.active.report_all() && is_free(self.request(), &Half(self.active.half()))
+        };
+        decide(request, self, &Half(self.active.half()))
     }
 
     /// Puts a judged call into the log of traces, if there is one.

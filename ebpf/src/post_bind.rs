@@ -76,11 +76,6 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     let Some(mut call) = K::call(ctx.sock, policy::active()) else {
         return ALLOW;
     };
-    // Whatever was judged, there is nothing to be said of this port, and a grant is for
-    // low ones.
-    if call.port >= FIRST_HIGH_PORT && call.is_free() {
-        return ALLOW;
-    }
     let remembered = call
         .socket
         .remembered()
