@@ -88,7 +88,7 @@ pub fn run(rounds: u32, progress: &Progress) -> Result<Vec<Row>> {
 /// The large profile, as the round has it.
 fn changed(change: Change, round: u32) -> String {
     let text = crowd(MANY);
-    let marked = round % 2 == 0;
+    let marked = round.is_multiple_of(2);
     match (change, marked) {
         (_, false) => text,
         // The last entry is another job's.
