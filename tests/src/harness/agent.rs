@@ -28,6 +28,9 @@ use super::{
     pace::patience,
 };
 
+/// Lines of output that are shown of an agent that disappointed.
+const SHOWN: usize = 20;
+
 /// An agent that is about to be started.
 pub struct Start<'s> {
     sandbox: &'s Sandbox,
@@ -172,9 +175,11 @@ impl Agent<'_> {
         let deadline = Instant::now() + patience();
         while !holds(self) {
             if Instant::now() > deadline {
+                let lines = self.stdout();
+                let last = &lines[lines.len().saturating_sub(SHOWN)..];
                 bail!(
-                    "{what} never came\nstdout: {:?}\nstderr: {}",
-                    self.stdout(),
+                    "{what} never came\nstdout, {} lines, at the end: {last:?}\nstderr: {}",
+                    lines.len(),
                     self.log()
                 );
             }

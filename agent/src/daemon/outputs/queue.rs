@@ -6,10 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::message::Message;
+use super::message::{Kind, Message};
 
 /// Messages that may wait: more than the events that the kernel's ring has room for.
 pub const ROOM: usize = 16_384;
+/// Those before a bind that went on; the rest of the room is for refusals and the agent's own
+/// messages, as it is in the kernel's ring.
+const ROOM_FOR_ALLOWED: usize = ROOM / 2;
 
 /// A bounded queue between those who say something and the thread that writes it.
 #[derive(Debug, Default)]
@@ -52,8 +55,12 @@ impl Queue {
 
     /// Adds a message, or counts it if there is no room.
     pub fn push(&self, message: &Arc<Message>) {
+        let room = match message.kind() {
+            Kind::Bind => ROOM_FOR_ALLOWED,
+            Kind::Log | Kind::Refusal | Kind::Audit => ROOM,
+        };
         let mut state = self.state();
-        if state.messages.len() < ROOM && !state.closing {
+        if state.messages.len() < room && !state.closing {
             state.messages.push_back(Arc::clone(message));
             self.news.notify_all();
         } else {
@@ -142,6 +149,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{daemon::protocol::EventRecord, report::events::tests::event};
 
     fn message(text: &str) -> Arc<Message> {
         Arc::new(Message::log(log::Level::Info, text.to_owned()))
@@ -158,6 +166,24 @@ mod tests {
         assert_eq!((work.messages.len(), work.dropped), (10, 3));
         queue.push(&message("y"));
         assert_eq!(queue.status(), (ROOM - 9, 3, None));
+    }
+
+    #[test]
+    fn binds_that_went_on_leave_room_for_refusals() {
+        let allowed = EventRecord {
+            verdict: "allow".into(),
+            ..event()
+        };
+        let allowed = Arc::new(Message::Event(Box::new(allowed)));
+        let refused = Arc::new(Message::Event(Box::new(event())));
+        let queue = Queue::default();
+        for _ in 0..ROOM {
+            queue.push(&allowed);
+        }
+        assert_eq!(queue.status(), (ROOM / 2, (ROOM / 2) as u64, None));
+        queue.push(&refused);
+        queue.push(&message("x"));
+        assert_eq!(queue.status(), (ROOM / 2 + 2, (ROOM / 2) as u64, None));
     }
 
     #[test]
