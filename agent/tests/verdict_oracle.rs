@@ -15,7 +15,11 @@ use portreeve::{
     },
     profile::{self, ReadOptions},
 };
-use portreeve_common::abi::MAX_ENTRIES_PER_PORT;
+use portreeve_common::{
+    Request,
+    abi::{self, MAX_ENTRIES_PER_PORT},
+    decide::{Operation, is_free},
+};
 use portreeve_oracle::{
     generate,
     model::{self, Address, Ask, Line, Ports, Protocol},
@@ -69,6 +73,23 @@ fn question(ask: &Ask) -> Question {
 fn ask_product(policy: &Policy, ask: &Ask) -> (Answer, model::Answer) {
     let question = question(ask);
     let answer = explain(policy, &question, 0, Features::ALL).expect("TCP and UDP are judged");
+    // What the programs look at first says the same as the whole verdict.
+    let operation = if ask.listen {
+        Operation::Listen
+    } else {
+        Operation::Bind
+    };
+    let request = Request {
+        protocol: match ask.protocol {
+            Protocol::Tcp => abi::Protocol::Tcp,
+            Protocol::Udp => abi::Protocol::Udp,
+        },
+        port: ask.port,
+        operation,
+    };
+    if is_free(request, &policy.compiled.image) {
+        assert_eq!(answer.reason, "unreserved");
+    }
     let errno = if ask.kernel { "EADDRINUSE" } else { "EACCES" };
     let refused = answer.verdict == "deny";
     assert_eq!(

@@ -53,14 +53,11 @@ pub struct Request {
 /// Who is calling, and for what socket. Every answer may cost a read of kernel
 /// memory, so each is asked for only when the port's entries need it.
 pub trait Subject {
-    /// Which job the caller is.
-    type Identity: Identity;
-
     /// Whether the bind happens in a network namespace the policy governs.
     fn in_scope(&self) -> bool;
 
-    /// Which job the caller is. `None` when it can't be read.
-    fn identity(&self) -> Option<Self::Identity>;
+    /// Which job the caller is to the entries of `list`. `None` when it can't be read.
+    fn identity(&self, list: u32) -> Option<Identity>;
 
     /// Whether its user or one of its groups is in this permit set.
     fn is_permitted(&self, set: u32) -> bool;
@@ -73,15 +70,15 @@ pub trait Subject {
     fn asked(&self) -> Asked;
 }
 
-/// Which job a process is.
-pub trait Identity {
+/// Which job a process is to the entries of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
     /// The name of a process that is no defined job: its process name, folded.
     /// Empty for one that is a defined job or calls itself like one, so that a
     /// definition is never reached by a name.
-    fn name(&self) -> Name;
-
-    /// The first entry of `list` that covers one of the defined jobs it is.
-    fn place(&self, list: u32) -> Place;
+    pub name: Name,
+    /// The first entry of the list that covers one of the defined jobs it is.
+    pub place: Place,
 }
 
 /// The tables of one policy. `None` for an index means that there is no such element.
@@ -100,6 +97,13 @@ pub trait PolicyView {
 
     /// Automaton `index`.
     fn glob(&self, index: u32) -> Option<&Glob>;
+
+    /// Whether automaton `index` takes `name`. It is always [`Glob::matches`]: the
+    /// programs keep that in a function of its own.
+    #[inline(always)]
+    fn glob_matches(&self, index: u32, name: Name) -> Option<bool> {
+        self.glob(index).map(|glob| glob.matches(name))
+    }
 
     /// Address `index`.
     fn address(&self, index: u32) -> Option<&BindAddress>;
@@ -139,6 +143,19 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
     verdict
 }
 
+/// Whether `policy` has no word for the port of `request`, nor for ports like it: then
+/// [`decide()`] says [`Reason::Unreserved`], whoever asks. Most binds are of this kind,
+/// and need no more than this look.
+#[inline(always)]
+pub fn is_free<P: PolicyView>(request: Request, policy: &P) -> bool {
+    let slot = policy.slot(request.protocol, request.port);
+    let Some(rules) = policy.unreserved(request.protocol) else {
+        return false;
+    };
+    let is_low = rules.restricts_low_ports() && request.port < FIRST_HIGH_PORT;
+    request.port != 0 && slot == Some(Slot::default()) && rules.entries.count() == 0 && !is_low
+}
+
 /// Port-control 4.2 and 4.3.
 #[inline(always)]
 fn by_job<S: Subject, P: PolicyView>(
@@ -162,11 +179,10 @@ fn by_job<S: Subject, P: PolicyView>(
         return Verdict::without_entry(Reason::NotJudged);
     }
     let (offset, proven) = if entries.needs_name() {
-        let Some(identity) = subject.identity() else {
+        let Some(Identity { name, place }) = subject.identity(list_of(entries, policy)) else {
             return of_first_entry(Reason::NoIdentity, entries).in_audit(entries.is_audited());
         };
-        let by_name = policy.first_meant(entries, identity.name());
-        let place = by_definition(entries, &identity, policy);
+        let by_name = policy.first_meant(entries, name);
         if place.offset() < by_name {
             (place.offset(), place.is_proven())
         } else {
@@ -279,22 +295,16 @@ fn means<P: PolicyView>(index: u32, name: Name, policy: &P) -> bool {
             };
             match matcher.glob_index() {
                 None => matcher.masked_name().matches(name),
-                Some(index) => match policy.glob(index) {
-                    Some(glob) => glob.matches(name),
-                    None => true,
-                },
+                Some(index) => policy.glob_matches(index, name).unwrap_or(true),
             }
         }
     }
 }
 
-/// Which of `entries` is the first that covers a defined job of the caller.
+/// The list by which defined jobs find their place among `entries`; 0 for none.
 #[inline(always)]
-fn by_definition<I: Identity, P: PolicyView>(entries: Slot, identity: &I, policy: &P) -> Place {
-    match policy.entry(entries.first()) {
-        Some(first) if first.list() != 0 => identity.place(first.list()),
-        _ => Place::NONE,
-    }
+fn list_of<P: PolicyView>(entries: Slot, policy: &P) -> u32 {
+    policy.entry(entries.first()).map_or(0, Entry::list)
 }
 
 /// Whether everything that the entry points to is there.

@@ -10,10 +10,12 @@ use portreeve_common::{
 
 use crate::{
     cgroup_hook::{CgroupHook, cgroup_hook},
-    judge::{ALLOW, ALLOW_WITHOUT_CAPABILITY, Call, Kind, MAPPED},
+    judge::{ALLOW, ALLOW_WITHOUT_CAPABILITY, Call, Kind, MAPPED, is_traced},
     maps::{OWN_NETNS, has},
     policy::{self, Half},
-    socket::{SHARE, SHORTEN_DELAY, Socket, UNSHARE, begin_bind, note_judged, set_options},
+    socket::{
+        SHARE, SHORTEN_DELAY, Socket, UNSHARE, begin_bind, differs, note_judged, set_options,
+    },
 };
 
 const AF_UNSPEC: u32 = 0;
@@ -106,9 +108,16 @@ fn judge<K: CgroupHook<Context = bpf_sock_addr>>(
         return call.selftest();
     }
     let is_bound = begin_bind(ctx);
+    if call.is_free() {
+        let verdict = Verdict::without_entry(Reason::Unreserved);
+        if is_traced() {
+            K::trace(call.protocol, call.port, &verdict);
+        }
+        return ALLOW;
+    }
     let word = K::verdict(&call);
     // The compiler knows that there is no other answer; the verifier must be shown.
-    let answer = black_box(answer(ctx, call.active.word(), word, is_bound)) as i32;
+    let answer = black_box(answer(ctx, call.active.word(), word, is_bound.into())) as i32;
     if has(Feature::Grant) {
         answer & ALLOW_WITHOUT_CAPABILITY
     } else {
@@ -161,9 +170,16 @@ fn answer<K: Kind>(ctx: *mut bpf_sock_addr, mut call: Call<K>, word: u64, is_bou
         // listener on every address is not what the entry says.
         verdict.reason = Reason::AddressFamily;
     }
-    if !is_bound && tells(&call, &verdict) {
-        let granted = u32::from(gives && verdict.grant && has(Feature::Grant));
-        note_judged(ctx, u32::from(call.port), granted);
+    if !is_bound {
+        let granted = gives && verdict.grant && has(Feature::Grant);
+        if !tells(&call, &verdict) {
+            call.take_word();
+        } else if gives && !granted && !call.active.report_all() {
+            // To find no word of it would do no harm: the port is judged once more.
+            call.note_judged();
+        } else {
+            note_judged(ctx, u32::from(call.port), u32::from(granted));
+        }
     }
     if verdict.refuses() {
         return call.refuse(&verdict);
@@ -173,7 +189,10 @@ fn answer<K: Kind>(ctx: *mut bpf_sock_addr, mut call: Call<K>, word: u64, is_bou
         if replacement.is_some() {
             flags |= Event::REWRITTEN;
         }
-        flags |= set_options(ctx, wanted(&call, &verdict)) as u8;
+        let wanted = wanted(&call, &verdict);
+        if differs(ctx, wanted) {
+            flags |= set_options(ctx, wanted) as u8;
+        }
         if verdict.grant && has(Feature::Grant) {
             flags |= Event::GRANTED;
         }

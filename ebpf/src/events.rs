@@ -21,7 +21,7 @@ use crate::{
     policy::Half,
     socket::Socket,
     subject::id_of_cgroup,
-    task::{self, read_field},
+    task::{self, Record, read_field},
 };
 
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -195,7 +195,7 @@ fn event<K: Kind>(
         cgroup: id_of_cgroup(),
         address: call.address,
         bound,
-        comm: task::comm().unwrap_or([0; 2]),
+        comm: task::comm(Record::task()).unwrap_or([0; 2]),
         pid: task::pid(),
         uid: task::euid(),
         generation: call.active.generation(),

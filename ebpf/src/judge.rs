@@ -5,21 +5,24 @@ use core::{ffi::c_void, marker::PhantomData, ptr};
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_retval, bpf_get_socket_cookie, bpf_set_retval,
 };
-use aya_log_ebpf::debug;
+use aya_log_ebpf::{
+    debug,
+    macro_support::{Level, level_enabled},
+};
 use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
-        Active, Event, Feature, Field, Hook, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT,
-        SELFTEST_V4, SELFTEST_V6, counter,
+        Active, Event, Feature, Field, Hook, Judged, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT,
+        SELFTEST_V4, SELFTEST_V6, Word, counter,
     },
     decide,
-    decide::Operation,
+    decide::{Operation, is_free},
     reason::{EACCES, EADDRINUSE},
 };
 
 use crate::{
     events,
-    maps::{SCOPE_NETNS, SELFTEST, has, offset},
+    maps::{JUDGED, SCOPE_NETNS, SELFTEST, has, offset},
     policy::Half,
     socket::Socket,
     task::{self, read_field},
@@ -136,7 +139,9 @@ impl<K: Kind> Call<K> {
     #[inline(always)]
     pub fn judged(&mut self, word: u64) -> Verdict {
         let verdict = Verdict::from_word(word);
-        K::trace(self.protocol, self.port, &verdict);
+        if is_traced() {
+            K::trace(self.protocol, self.port, &verdict);
+        }
         self.mode = verdict.mode(self.mode);
         verdict
     }
@@ -144,12 +149,22 @@ impl<K: Kind> Call<K> {
     /// The verdict of the policy.
     #[inline(always)]
     pub fn decide(&self) -> Verdict {
-        let request = Request {
+        decide(self.request(), self, &Half(self.active.half()))
+    }
+
+    #[inline(always)]
+    fn request(&self) -> Request {
+        Request {
             protocol: self.protocol,
             port: self.port,
             operation: K::OPERATION,
-        };
-        decide(request, self, &Half(self.active.half()))
+        }
+    }
+
+    /// Whether nothing is to be judged, counted or told: see [`is_free`].
+    #[inline(always)]
+    pub fn is_free(&self) -> bool {
+        !self.active.report_all() && is_free(self.request(), &Half(self.active.half()))
     }
 
     /// Puts a judged call into the log of traces, if there is one.
@@ -183,9 +198,18 @@ impl<K: Kind> Call<K> {
     /// A bind that goes on: counted and told. `flags` say what becomes of it.
     #[inline(always)]
     pub fn allow(&self, verdict: &Verdict, flags: u8) {
-        let is_told = self.active.report_all() && verdict.reason != Reason::NotJudged;
-        if is_told || is_counted(verdict.reason) {
+        let is_asked_for = self.active.report_all() && verdict.reason != Reason::NotJudged;
+        if is_asked_for || is_news(flags) {
             K::tell(self, verdict, flags);
+        } else {
+            self.count(verdict);
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, verdict: &Verdict) {
+        if is_counted(verdict.reason) {
+            events::count(counter::of(verdict.reason, self.mode, self.protocol));
         }
     }
 
@@ -193,9 +217,7 @@ impl<K: Kind> Call<K> {
     /// that goes on gets the address `bound`.
     #[inline(always)]
     pub fn tell(&self, verdict: &Verdict, flags: u8, bound: [u32; 4]) {
-        if is_counted(verdict.reason) {
-            events::count(counter::of(verdict.reason, self.mode, self.protocol));
-        }
+        self.count(verdict);
         if verdict.refuses() {
             if matches!(self.mode, Mode::Enforce) {
                 events::count_refusal(self.active.half(), verdict.entry);
@@ -203,9 +225,7 @@ impl<K: Kind> Call<K> {
             events::report_refusal(self, verdict);
             return;
         }
-        // Somebody who set SO_REUSEPORT should find out why it isn't.
-        let is_news = flags & (Event::UNSHARED | Event::SHARING_FAILED) != 0;
-        if is_news || self.active.report_all() {
+        if is_news(flags) || self.active.report_all() {
             events::report_allowed(self, verdict, flags, bound);
         }
     }
@@ -230,6 +250,36 @@ impl<K: Kind> Call<K> {
     pub fn cookie(&self) -> u64 {
         // SAFETY: the helper reads the cookie of the socket that the call is about.
         unsafe { bpf_get_socket_cookie(self.ctx) }
+    }
+
+    /// Leaves word for the post_bind hook that the port was judged.
+    #[inline(always)]
+    pub fn note_judged(&self) {
+        let cookie = self.cookie();
+        let judged = Judged::new(cookie, self.active.generation(), self.port);
+        if let Some(word) = JUDGED.get_ptr_mut(Judged::place(cookie)) {
+            // SAFETY: the pointer is to an 8-byte aligned element of the map.
+            unsafe { ptr::write_volatile(word, judged.word()) };
+        }
+    }
+
+    /// Takes back what [`Self::note_judged`] has said of the socket, in this bind or in an
+    /// earlier one that failed.
+    #[inline(always)]
+    pub fn take_word(&self) -> Word {
+        let cookie = self.cookie();
+        let Some(word) = JUDGED.get_ptr_mut(Judged::place(cookie)) else {
+            return Word::Nobodys;
+        };
+        // SAFETY: as above.
+        unsafe {
+            let judged = Judged::from_word(ptr::read_volatile(word));
+            let found = judged.of(cookie, self.active.generation());
+            if matches!(found, Word::Own(_)) {
+                ptr::write_volatile(word, 0);
+            }
+            found
+        }
     }
 
     /// Whether this is the bind of the one socket whose cookie the agent has left
@@ -257,6 +307,19 @@ impl<K: Kind> Call<K> {
 pub fn netns_inode(network: u64) -> u64 {
     let common = network + u64::from(offset(Field::NetCommon));
     u64::from(read_field::<u32>(common, Field::NamespaceInode))
+}
+
+/// Whether `flags` say something of a bind that goes on that isn't only told to those who
+/// ask for all: somebody who set `SO_REUSEPORT` should find out why it isn't.
+#[inline(always)]
+fn is_news(flags: u8) -> bool {
+    flags & (Event::UNSHARED | Event::SHARING_FAILED) != 0
+}
+
+/// Whether traces are asked for. The verifier knows, and drops what isn't.
+#[inline(always)]
+pub fn is_traced() -> bool {
+    level_enabled(Level::Debug)
 }
 
 /// Whether verdicts of this reason are counted. Only a port with rules has news to tell

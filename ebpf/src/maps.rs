@@ -10,9 +10,9 @@ use aya_ebpf::{
 use portreeve_common::{
     abi::{
         BindAddress, DOOMED_RING_BYTES, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info,
-        MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS, MAX_REPEATS, Matcher,
-        PROTOCOLS, Remembered, RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF, Slot, Unreserved,
-        counter,
+        JUDGED_PLACES, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS,
+        MAX_REPEATS, Matcher, PROTOCOLS, Remembered, RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF,
+        Slot, Unreserved, counter,
         jobs::{
             CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
             MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,
@@ -92,6 +92,13 @@ pub static REPEATS: LruHashMap<RepeatKey, Repeats> = LruHashMap::with_max_entrie
 
 #[btf_map]
 pub static SOCKETS: SkStorage<Remembered> = SkStorage::new();
+
+/// Whether there was ever anything in `SOCKETS`.
+#[map]
+pub static REMEMBERS: Array<u64> = Array::with_max_entries(1, 0);
+
+#[map]
+pub static JUDGED: Array<u64> = Array::with_max_entries(JUDGED_PLACES, 0);
 
 #[map]
 pub static SELFTEST: Array<u64> = Array::with_max_entries(2, POLICY);

@@ -144,6 +144,15 @@ impl PolicyView for Half {
     }
 
     #[inline(always)]
+    fn glob_matches(&self, index: u32, name: Name) -> Option<bool> {
+        let [first, second] = name.words();
+        match glob_matches(self.0, index, first, second) {
+            NO_GLOB => None,
+            answer => Some(answer != 0),
+        }
+    }
+
+    #[inline(always)]
     fn first_meant(&self, entries: Slot, name: Name) -> u32 {
         let [first, second] = name.words();
         first_meant(self.0, entries.first(), entries.count(), first, second)
@@ -158,5 +167,18 @@ extern "C" fn first_meant(half: u32, first: u32, count: u32, low: u64, high: u64
     match Slot::new(first, count) {
         Some(entries) => search(entries, Name::from_words([low, high]), &Half(half)),
         None => count,
+    }
+}
+
+/// [`glob_matches`]: there is no such automaton.
+const NO_GLOB: u32 = 2;
+
+/// A function of its own, because few entries need it, and it would be walked for each.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn glob_matches(half: u32, index: u32, low: u64, high: u64) -> u32 {
+    match Half(half).glob(index) {
+        Some(glob) => u32::from(glob.matches(Name::from_words([low, high]))),
+        None => NO_GLOB,
     }
 }

@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 use aya_ebpf::{bindings::bpf_sock, programs::SockContext};
 use portreeve_common::{
     Reason, Subject as _, Verdict,
-    abi::{Active, Hook, Mode, Protocol, Remembered},
+    abi::{Active, Hook, Mode, Protocol, Remembered, Word},
     decide::FIRST_HIGH_PORT,
 };
 
@@ -76,6 +76,11 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     let Some(mut call) = K::call(ctx.sock, policy::active()) else {
         return ALLOW;
     };
+    // Whatever was judged, there is nothing to be said of this port, and a grant is for
+    // low ones.
+    if call.port >= FIRST_HIGH_PORT && call.is_free() {
+        return ALLOW;
+    }
     let remembered = call
         .socket
         .remembered()
@@ -84,7 +89,15 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     if remembered.judged == 1 || remembered.judged == 1 + u32::from(call.port) {
         return ALLOW;
     }
-    let is_moved = remembered.judged != 0;
+    let word = if remembered.judged == 0 {
+        call.take_word()
+    } else {
+        Word::Nobodys
+    };
+    if word == Word::Own(call.port) {
+        return ALLOW;
+    }
+    let is_moved = remembered.judged != 0 || matches!(word, Word::Own(_));
     // Ports that the kernel chose are open to everybody, unless the policy names
     // them (`EPH-10`). One in audit is still in the kernel's pool.
     if !is_moved && !Half(call.active.half()).keeps(call.protocol, call.port) {
@@ -106,7 +119,13 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     if verdict.refuses() {
         return call.refuse(&verdict);
     }
-    call.allow(&verdict, 0);
+    // If the bind hook's word was lost, it has counted this already. Other binds than
+    // those that are permitted and not told leave theirs with the socket.
+    let may_be_counted =
+        word == Word::Others && call.mode == Mode::Enforce && !call.active.report_all();
+    if !may_be_counted {
+        call.allow(&verdict, 0);
+    }
     ALLOW
 }
 

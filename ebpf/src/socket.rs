@@ -4,13 +4,13 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_addr},
-    helpers::generated::{bpf_getsockopt, bpf_setsockopt, bpf_sk_storage_get},
+    helpers::generated::{bpf_getsockopt, bpf_setsockopt, bpf_sk_storage_get, bpf_skc_to_tcp_sock},
 };
 use portreeve_common::abi::{Event, Feature, Field, Remembered};
 
 use crate::{
-    maps::{SOCKETS, has},
-    task::{number, read_bits},
+    maps::{REMEMBERS, SOCKETS, has},
+    task::{Record, number, read_bits},
 };
 
 const SOL_SOCKET: i32 = 1;
@@ -44,12 +44,21 @@ impl Socket {
     /// What is remembered of it, if anything is.
     #[inline(always)]
     pub fn remembered(self) -> Option<&'static mut Remembered> {
-        self.storage(0)
+        if is_anything_remembered() {
+            self.storage(0)
+        } else {
+            None
+        }
     }
 
     /// The same, with room made for it. `None` if there is none.
     #[inline(always)]
     fn remember(self) -> Option<&'static mut Remembered> {
+        if let Some(any) = REMEMBERS.get_ptr_mut(0) {
+            // SAFETY: the pointer is to an 8-byte aligned element of the map. It is
+            // stored first: whoever holds the socket's lock next sees it.
+            unsafe { ptr::write_volatile(any, 1) };
+        }
         self.storage(u64::from(BPF_SK_STORAGE_GET_F_CREATE))
     }
 
@@ -88,6 +97,17 @@ impl Socket {
     }
 }
 
+/// Whether anything was ever remembered of a socket. Most policies never have a reason
+/// to, and then nobody pays for the look.
+#[inline(always)]
+pub fn is_anything_remembered() -> bool {
+    match REMEMBERS.get_ptr(0) {
+        // SAFETY: as in [`Socket::remember`].
+        Some(any) => unsafe { ptr::read_volatile(any) != 0 },
+        None => true,
+    }
+}
+
 /// The context of a bind hook, by which its socket's options are reached, if the kernel
 /// has [`Feature::Options`].
 #[derive(Clone, Copy)]
@@ -99,6 +119,13 @@ impl Options {
     fn is_shared(self) -> bool {
         if !has(Feature::Options) {
             return false;
+        }
+        // A plain load, where asking for the option locks and copies. A socket of
+        // Multipath TCP is none of TCP's to the kernel.
+        // SAFETY: the helper takes a socket, and returns NULL or the same one, typed.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(socket_of(self.0).0.cast()) };
+        if !tcp.is_null() {
+            return Record::typed(tcp.cast()).bits(Field::SockReusePort) & 1 != 0;
         }
         let mut value = 0i32;
         let to = (&raw mut value).cast();
@@ -145,19 +172,25 @@ fn socket_of(ctx: *mut bpf_sock_addr) -> Socket {
     Socket(unsafe { (*ctx).__bindgen_anon_1.sk })
 }
 
-/// Begins a bind: takes back what was changed for an earlier one that failed,
-/// because what a hook sets stays set. What the application has set again since
-/// is its own. 1 if the socket has a port already; then the bind fails whatever
+/// Begins a bind. `true` if the socket has a port already; then the bind fails whatever
 /// is set, and nothing is changed.
+#[inline(always)]
+pub fn begin_bind(ctx: *mut bpf_sock_addr) -> bool {
+    // SAFETY: the verifier knows the pointer to be a socket or NULL.
+    let socket = unsafe { socket_of(ctx).0.as_ref() };
+    let is_bound = socket.is_none_or(|socket| socket.src_port != 0);
+    if !is_bound && is_anything_remembered() {
+        take_back(ctx);
+    }
+    is_bound
+}
+
+/// Takes back what was changed for an earlier bind of the socket that failed, because
+/// what a hook sets stays set. What the application has set again since is its own.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn begin_bind(ctx: *mut bpf_sock_addr) -> u32 {
-    let socket = socket_of(ctx);
-    // SAFETY: the verifier knows the pointer to be a socket or NULL.
-    if unsafe { socket.0.as_ref() }.is_none_or(|socket| socket.src_port != 0) {
-        return 1;
-    }
-    let Some(remembered) = socket.remembered() else {
+pub extern "C" fn take_back(ctx: *mut bpf_sock_addr) -> u32 {
+    let Some(remembered) = socket_of(ctx).remembered() else {
         return 0;
     };
     let (changed, options) = (remembered.changed, Options(ctx));
@@ -197,6 +230,13 @@ pub const SHARE: u32 = 1;
 pub const UNSHARE: u32 = 2;
 /// [`set_options`]: acknowledgements are sent early (`PRT-13`).
 pub const SHORTEN_DELAY: u32 = 4;
+
+/// Whether a socket's options must be switched to be as `wanted`. Hardly ever.
+#[inline(always)]
+pub fn differs(ctx: *mut bpf_sock_addr, wanted: u32) -> bool {
+    wanted & SHORTEN_DELAY != 0
+        || wanted & (SHARE | UNSHARE) != 0 && Options(ctx).is_shared() != (wanted & SHARE != 0)
+}
 
 /// Switches a TCP socket's options to what is `wanted`. Returns what was changed,
 /// as flags of [`Event`].

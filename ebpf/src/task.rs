@@ -37,6 +37,21 @@ impl Record {
         })
     }
 
+    /// The structure at `pointer`, which the verifier knows the type of.
+    #[inline(always)]
+    pub fn typed(pointer: *const u8) -> Self {
+        Self(pointer)
+    }
+
+    /// A bit field, with what else is in its byte above it.
+    #[inline(always)]
+    pub fn bits(self, field: Field) -> u8 {
+        let bit = offset(field);
+        // SAFETY: as in [`Self::get_behind`].
+        let byte = unsafe { ptr::read_volatile(self.0.add(bit as usize / 8)) };
+        byte >> (bit % 8)
+    }
+
     /// A field of `T`'s size.
     #[inline(always)]
     pub fn get<T: Copy>(self, field: Field) -> T {
@@ -129,14 +144,21 @@ pub fn pid() -> u32 {
 /// Whether the caller is one of the kernel's own threads.
 #[inline(always)]
 pub fn is_kernel() -> bool {
-    Record::task().get::<u32>(Field::TaskFlags) & KERNEL_THREAD != 0
+    kernel_mask(Record::task()) != 0
 }
 
-/// The thread-group leader's name. A thread may rename itself (tokio, Go and
-/// io_uring workers do) without becoming another process.
+/// All ones if `task` is one of the kernel's own threads, else 0.
 #[inline(always)]
-pub fn comm() -> Option<[u64; 2]> {
-    let leader = Record::task().follow(Field::TaskLeader)?;
+pub fn kernel_mask(task: Record) -> u64 {
+    let flags: u32 = task.get(Field::TaskFlags);
+    u64::from(flags & KERNEL_THREAD != 0).wrapping_neg()
+}
+
+/// The name of the leader of `task`'s thread group. A thread may rename itself (tokio, Go
+/// and io_uring workers do) without becoming another process.
+#[inline(always)]
+pub fn comm(task: Record) -> Option<[u64; 2]> {
+    let leader = task.follow(Field::TaskLeader)?;
     Some([
         leader.get(Field::TaskComm),
         leader.get_behind(Field::TaskComm, 8),

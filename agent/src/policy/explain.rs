@@ -92,22 +92,29 @@ pub struct Answer {
 
 struct Described<'a> {
     image: &'a Image,
-    identity: Option<Known<'a>>,
+    identity: Option<Known>,
     uid: u32,
     groups: &'a [u32],
     privileged: bool,
     asked: Asked,
 }
 
-impl<'a> Subject for Described<'a> {
-    type Identity = Known<'a>;
-
+impl Subject for Described<'_> {
     fn in_scope(&self) -> bool {
         true
     }
 
-    fn identity(&self) -> Option<Known<'a>> {
-        self.identity.clone()
+    fn identity(&self, list: u32) -> Option<Identity> {
+        let known = self.identity.as_ref()?;
+        let place = |job: &Found| {
+            let offset = self.image.lists.offset(list, job.id)?;
+            Some(Place::new(offset, job.proven))
+        };
+        let places = known.jobs.iter().filter_map(place);
+        Some(Identity {
+            name: known.name,
+            place: places.fold(Place::NONE, Place::or),
+        })
     }
 
     fn is_permitted(&self, set: u32) -> bool {
@@ -124,28 +131,9 @@ impl<'a> Subject for Described<'a> {
 }
 
 /// The jobs that a described caller is.
-#[derive(Clone)]
-struct Known<'a> {
-    image: &'a Image,
+struct Known {
     jobs: Vec<Found>,
     name: Name,
-}
-
-impl Identity for Known<'_> {
-    fn name(&self) -> Name {
-        self.name
-    }
-
-    fn place(&self, list: u32) -> Place {
-        let place = |job: &Found| {
-            let offset = self.image.lists.offset(list, job.id)?;
-            Some(Place::new(offset, job.proven))
-        };
-        self.jobs
-            .iter()
-            .filter_map(place)
-            .fold(Place::NONE, Place::or)
-    }
 }
 
 /// The protocol called `name`.
@@ -250,7 +238,7 @@ fn describe<'a>(policy: &'a Policy, question: &'a Question) -> Described<'a> {
     let image = &policy.compiled.image;
     Described {
         image,
-        identity: identity(policy, question).map(|(jobs, name)| Known { image, jobs, name }),
+        identity: identity(policy, question).map(|(jobs, name)| Known { jobs, name }),
         uid: question.uid,
         groups: &question.groups,
         privileged: question.privileged,

@@ -95,6 +95,8 @@ fields! {
     SockNet = "sock_common", "skc_net";
     /// Whether a socket takes IPv6 only: a bit.
     SockV6Only = "sock_common", "skc_ipv6only";
+    /// Whether a socket shares its port with others (`SO_REUSEPORT`): a bit.
+    SockReusePort = "sock_common", "skc_reuseport";
     /// The network device that a socket is bound to.
     SockDevice = "sock_common", "skc_bound_dev_if";
     /// What the protocols know of a socket.
@@ -152,7 +154,10 @@ impl Field {
 
     /// Whether the offset is counted in bits: the field is one, or several.
     pub const fn is_bit(self) -> bool {
-        matches!(self, Self::SockV6Only | Self::SockLocks)
+        matches!(
+            self,
+            Self::SockV6Only | Self::SockReusePort | Self::SockLocks
+        )
     }
 
     /// What it is needed for.

@@ -127,12 +127,18 @@ pub struct StepKey {
 }
 
 impl StepKey {
-    /// Whether the name ends in this chunk. One whose length is a multiple of
-    /// [`CHUNK_CHARS`] ends in an empty chunk.
+    /// Whether the name ends in this chunk.
     #[inline(always)]
     pub const fn ends_name(&self) -> bool {
-        (u64::from_le(self.chunk[CHUNK_WORDS - 1]) >> 48) & 0xff == 0
+        ends_name(self.chunk[CHUNK_WORDS - 1])
     }
+}
+
+/// Whether a name ends in the chunk whose last word is `last`. One whose length is a
+/// multiple of [`CHUNK_CHARS`] ends in an empty chunk.
+#[inline(always)]
+pub const fn ends_name(last: u64) -> bool {
+    (u64::from_le(last) >> 48) & 0xff == 0
 }
 
 /// The way on from a state by a whole name that no [`StepKey`] leads on from.

@@ -35,7 +35,7 @@ pub use self::{
     handover::{HANDOVER, Head},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
     operand::{BindAddress, Matcher},
-    remembered::Remembered,
+    remembered::{JUDGED_PLACES, Judged, Remembered, Word},
     slot::{Slot, Unreserved},
 };
 use crate::jobname::{Glob, MaskedName};
@@ -43,9 +43,9 @@ use crate::jobname::{Glob, MaskedName};
 /// The version of this layout. An agent adopts pinned maps of this one only; from those of
 /// another it takes over, see [`Head`].
 pub const ABI_VERSION: u32 = if cfg!(feature = "other-layout") {
-    1007
+    1008
 } else {
-    7
+    8
 };
 
 /// Ports of one protocol, port 0 included so that a port is its own index.

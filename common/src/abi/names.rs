@@ -42,6 +42,10 @@ pub const CGROUP_CLASSES: &str = "CGROUP_CLASSES";
 pub const REPEATS: &str = "REPEATS";
 /// What the programs remember of a socket.
 pub const SOCKETS: &str = "SOCKETS";
+/// Whether the programs ever remembered anything of a socket: 0 or 1.
+pub const REMEMBERS: &str = "REMEMBERS";
+/// The [`super::Judged`] of binds under way.
+pub const JUDGED: &str = "JUDGED";
 /// Refusals per entry.
 pub const REFUSALS: &str = "REFUSALS";
 /// Judged binds per reason and CPU ([`super::counter`]).
@@ -63,11 +67,11 @@ pub const LISTENING: &str = "LISTENING";
 /// agent has its own.
 pub const IDENTIFIED: &str = "IDENTIFIED";
 
-/// Maps that sets of all layouts share: what is remembered of sockets, so that a bind that
-/// one set's programs have begun to judge is not judged again by the other's; what to set
-/// back when enforcement ends; and the way to the program that judges at listen. A change
-/// of theirs raises [`super::HANDOVER`].
-pub const SHARED_MAPS: [&str; 3] = [SOCKETS, POOL, LISTENING];
+/// Maps that sets of all layouts share: what is remembered of sockets and of binds under
+/// way, so that a bind that one set's programs have begun to judge is not judged again by
+/// the other's; what to set back when enforcement ends; and the way to the program that
+/// judges at listen. A change of theirs raises [`super::HANDOVER`].
+pub const SHARED_MAPS: [&str; 5] = [SOCKETS, REMEMBERS, JUDGED, POOL, LISTENING];
 
 /// Every other map that is pinned, in the order in which they are.
 pub const PINNED_MAPS: [&str; 25] = [

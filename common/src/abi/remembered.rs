@@ -23,3 +23,105 @@ impl Remembered {
     /// of those to destroy had no room for it.
     pub const LATE: u32 = 16;
 }
+
+/// Which port the bind under way of a socket was judged for, by which policy: for binds
+/// that leave nothing to be taken back, which are nearly all. It takes a store, where the
+/// socket's own memory has to be allocated.
+///
+/// A socket is known by its cookie, which no other socket ever has. Two binds at the same
+/// time may want the same place; who finds the other's word judges once more, which changes
+/// nothing. A bind that fails leaves its word behind, and the socket's next bind takes it
+/// back unless it is for a port of which the policy says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged(u64);
+
+/// Places for [`Judged`].
+pub const JUDGED_PLACES: u32 = 4096;
+
+/// Whose word stands in a socket's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Nobody's.
+    Nobodys,
+    /// Its own, for this port.
+    Own(u16),
+    /// That of another socket, which may have overwritten its own.
+    Others,
+}
+
+impl Judged {
+    const PORT_BITS: u32 = 16;
+    const GENERATION_BITS: u32 = 12;
+
+    /// That the socket of `cookie` was judged for `port`, by policy `generation`. So many
+    /// bits of the cookie are kept that one which begins again after all others meets none
+    /// of the words of before.
+    #[inline(always)]
+    pub const fn new(cookie: u64, generation: u32, port: u16) -> Self {
+        Self(Self::owner(cookie, generation) | port as u64)
+    }
+
+    #[inline(always)]
+    const fn owner(cookie: u64, generation: u32) -> u64 {
+        let generation = generation as u64 & ((1 << Self::GENERATION_BITS) - 1);
+        (cookie << Self::GENERATION_BITS | generation) << Self::PORT_BITS
+    }
+
+    /// As it stands in the map. Zero: nobody's.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// As it stands in the map.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// Where that of the socket of `cookie` stands. Processors number their sockets in
+    /// stretches of 4096, so that neighbours in the map are of the same one.
+    #[inline(always)]
+    pub const fn place(cookie: u64) -> u32 {
+        const STRETCH_BITS: u32 = 12;
+        const APART: u64 = 8;
+        ((cookie + (cookie >> STRETCH_BITS) * APART) % JUDGED_PLACES as u64) as u32
+    }
+
+    /// What it is to the socket of `cookie` under policy `generation`.
+    #[inline(always)]
+    pub const fn of(self, cookie: u64, generation: u32) -> Word {
+        if self.0 == 0 {
+            Word::Nobodys
+        } else if self.0 >> Self::PORT_BITS == Self::owner(cookie, generation) >> Self::PORT_BITS {
+            Word::Own(self.0 as u16)
+        } else {
+            Word::Others
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_of_one_socket_and_one_policy() {
+        let judged = Judged::new(4711, 3, 65_535);
+        assert_eq!(judged.of(4711, 3), Word::Own(65_535));
+        assert_eq!(judged.of(4712, 3), Word::Others);
+        assert_eq!(judged.of(4711, 4), Word::Others);
+        assert_eq!(Judged::from_word(judged.word()), judged);
+        // A map begins with zeros.
+        assert_eq!(Judged::from_word(0).of(0, 0), Word::Nobodys);
+        assert_eq!(Judged::from_word(0).of(1, 1), Word::Nobodys);
+    }
+
+    #[test]
+    fn places_are_in_the_map_and_apart_for_processors() {
+        for cookie in [0, 1, 4095, 4096, u64::MAX >> 16] {
+            assert!(Judged::place(cookie) < JUDGED_PLACES);
+        }
+        assert_eq!(Judged::place(4096 + 5).abs_diff(Judged::place(5)), 8);
+    }
+}

@@ -6,12 +6,12 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use portreeve_common::{
     abi::{
         Field,
-        jobs::{CHUNK_CHARS, CHUNK_WORDS, CgroupKey, Facts, MAX_CHUNKS, StepKey},
+        jobs::{CHUNK_CHARS, CHUNK_WORDS, CgroupKey, MAX_CHUNKS, StepKey, ends_name},
     },
-    identity::{self, CgroupPath, FIRST_ROW, class_of_row, next_row},
+    identity::{self, CgroupPath, FIRST_ROW, class_of_row},
 };
 
-use super::jobs::is_asked;
+use super::jobs::{COMPONENT, row_after};
 use crate::{
     maps::{CGROUP_CLASSES, offset},
     policy::{Half, copied},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What can't be read.
-const UNREADABLE: u64 = u64::MAX;
+pub const UNREADABLE: u64 = u64::MAX;
 
 /// The cgroup of the caller's process: a thread that sits in a threaded cgroup counts
 /// for the domain above it, because a thread can't be another process.
@@ -35,6 +35,11 @@ fn of_process() -> Option<Record> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn id_of_cgroup() -> u64 {
+    own_id()
+}
+
+#[inline(always)]
+fn own_id() -> u64 {
     match of_process().and_then(|cgroup| cgroup.follow(Field::CgroupNode)) {
         Some(node) => node.get(Field::NodeId),
         None => 0,
@@ -47,13 +52,10 @@ pub extern "C" fn id_of_cgroup() -> u64 {
 #[inline(never)]
 pub extern "C" fn class_of_cgroup(policy: u64) -> u64 {
     let half = Half(policy as u32 & 1);
-    if !is_asked(half, Facts::CGROUP) {
-        return 0;
-    }
     let Some(rules) = half.job_rules() else {
         return UNREADABLE;
     };
-    let id = id_of_cgroup();
+    let id = own_id();
     if id == 0 {
         return UNREADABLE;
     }
@@ -187,17 +189,16 @@ extern "C" fn class_of_component(half: u32, name: u64) -> u64 {
         if !read_chunk(name, index, &mut chunk) {
             return UNREADABLE;
         }
-        let bytes = chunk.as_ptr().cast::<u8>();
         let mut place = 0;
-        while place < CHUNK_CHARS {
+        while place < CHUNK_WORDS {
             // SAFETY: the place is inside the chunk. Volatile, or all of the chunk
             // would be kept in registers, and those on the stack a second time.
-            let byte = unsafe { ptr::read_volatile(bytes.add(place)) };
-            row = next_row(automaton, &tables, row, byte);
+            let word = u64::from_le(unsafe { ptr::read_volatile(chunk.as_ptr().add(place)) });
+            row = row_after(half, COMPONENT, row, word);
             place += 1;
         }
         // SAFETY: as above.
-        if unsafe { ptr::read_volatile(bytes.add(CHUNK_CHARS - 1)) } == 0 {
+        if ends_name(unsafe { ptr::read_volatile(chunk.as_ptr().add(CHUNK_WORDS - 1)) }) {
             break;
         }
         index += 1;

@@ -10,61 +10,47 @@ use portreeve_common::{
     jobname::Name,
 };
 
-use super::cgroup;
+use super::cgroup::{self, UNREADABLE};
 use crate::{
     maps::{JOB_EXES, JOB_NAMES, JOB_USERS},
     policy::{Half, copied},
     task::{self, Record},
 };
 
-/// A caller that was identified: its name, if it has one that counts, and the
-/// classes of its facts, two to a word.
-#[derive(Clone, Copy)]
-pub struct Known {
-    half: u32,
-    place: u64,
-    self_said: u64,
-    name: Name,
-}
-
-impl Identity for Known {
-    #[inline(always)]
-    fn name(&self) -> Name {
-        self.name
-    }
-
-    #[inline(always)]
-    fn place(&self, list: u32) -> Place {
-        let table = u64::from(list) << 1 | u64::from(self.half);
-        Place::from_bits(job_place(table, self.place, self.self_said))
-    }
-}
-
-/// Who is calling. `None` if it can't be read.
+/// Who is calling, to the entries of `list`. `None` if it can't be read.
 ///
-/// Nothing here branches on what was found: the verifier would walk all that
-/// follows once for each outcome.
+/// Each call of a function takes its time: where no jobs are defined, nothing is looked for.
 #[inline(always)]
-pub fn identify(active: Active) -> Option<Known> {
+pub fn identify(active: Active, list: u32) -> Option<Identity> {
     let half = active.half();
-    let name = Name::from_comm(task::comm()?);
+    let task = Record::task();
+    let name = Name::from_comm(task::comm(task)?);
+    let kernel = task::kernel_mask(task);
     let [first, second] = name.words();
-    let cgroup = cgroup::class_of_cgroup(u64::from(active.generation()) << 1 | u64::from(half));
-    if cgroup > u64::from(u32::MAX) {
-        return None;
+    let (mut place, mut mask) = (Place::NONE.bits(), !kernel);
+    if Half(half).job_rules()?.signatures != 0 {
+        let given = given_classes(u64::from(active.generation()) << 1 | u64::from(half));
+        if given == UNREADABLE {
+            return None;
+        }
+        let chosen = chosen_classes(half, first, second);
+        if list != 0 {
+            place = job_place(u64::from(list) << 1 | u64::from(half), given, chosen);
+        }
+        // Who has a place is a defined job, and needs no name.
+        mask &= if place == Place::NONE.bits() {
+            name_mask(half, given, chosen, first, second)
+        } else {
+            0
+        };
     }
-    let place = pair(cgroup as u32, class_of_exe(half));
-    let self_said = pair(
-        class_of_comm(half, first, second),
-        class_of_user(half, task::euid()),
-    );
-    let mask = name_mask(half, place, self_said, first, second);
-    let name = [first & mask | kernel_name(), second & mask];
-    Some(Known {
-        half,
-        place,
-        self_said,
-        name: Name::from_words(name),
+    if name == Name::KERNEL {
+        mask = 0;
+    }
+    let of_kernel = Name::KERNEL.words()[0] & kernel;
+    Some(Identity {
+        name: Name::from_words([first & mask | of_kernel, second & mask]),
+        place: Place::from_bits(place),
     })
 }
 
@@ -74,31 +60,67 @@ fn pair(low: u32, high: u32) -> u64 {
 }
 
 #[inline(always)]
-fn classes(place: u64, self_said: u64) -> Classes {
+fn classes(given: u64, chosen: u64) -> Classes {
     Classes {
-        cgroup: place as u32,
-        exe: (place >> 32) as u32,
-        comm: self_said as u32,
-        user: (self_said >> 32) as u32,
+        cgroup: given as u32,
+        exe: (given >> 32) as u32,
+        comm: chosen as u32,
+        user: (chosen >> 32) as u32,
     }
 }
 
-/// Whether a fact must be looked at: no definition names a kernel thread's.
+/// Which facts must be looked at: no definition names a kernel thread's.
 #[inline(always)]
-pub fn is_asked(half: Half, fact: Facts) -> bool {
-    match half.job_rules() {
-        Some(rules) => rules.facts.any_of(fact) && !task::is_kernel(),
-        None => false,
+fn asked(half: u32) -> Facts {
+    match Half(half).job_rules() {
+        Some(rules) if !task::is_kernel() => rules.facts,
+        _ => Facts(0),
     }
+}
+
+/// The classes of the caller's cgroup and executable; [`UNREADABLE`] if they can't be
+/// told. `policy` is the generation and, lowest, the half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn given_classes(policy: u64) -> u64 {
+    let half = policy as u32 & 1;
+    let facts = asked(half);
+    let (mut cgroup, mut exe) = (0, 0);
+    if facts.any_of(Facts::CGROUP) {
+        cgroup = cgroup::class_of_cgroup(policy);
+    }
+    if cgroup > u64::from(u32::MAX) {
+        return UNREADABLE;
+    }
+    if facts.any_of(Facts::EXE) {
+        exe = class_of_exe(half);
+    }
+    pair(cgroup as u32, exe)
+}
+
+/// The classes of the process name, given as its two words, and of the effective user.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn chosen_classes(half: u32, first: u64, second: u64) -> u64 {
+    let facts = asked(half);
+    let (mut comm, mut user) = (0, 0);
+    if facts.any_of(Facts::COMM) {
+        comm = class_of_comm(half, first, second);
+    }
+    if facts.any_of(Facts::USER) {
+        let key = UserKey {
+            half,
+            uid: task::euid(),
+        };
+        user = copied(JOB_USERS.get_ptr(&key)).unwrap_or(0);
+    }
+    pair(comm, user)
 }
 
 /// The class of the executable.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn class_of_exe(half: u32) -> u32 {
-    if !is_asked(Half(half), Facts::EXE) {
-        return 0;
-    }
     let Some(file) = Record::task()
         .follow(Field::TaskMm)
         .and_then(|mm| mm.follow(Field::MmExe))
@@ -121,88 +143,79 @@ extern "C" fn class_of_exe(half: u32) -> u32 {
     copied(JOB_EXES.get_ptr(&key)).unwrap_or(0)
 }
 
-/// The class of the effective user.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn class_of_user(half: u32, uid: u32) -> u32 {
-    if !is_asked(Half(half), Facts::USER) {
-        return 0;
-    }
-    copied(JOB_USERS.get_ptr(&UserKey { half, uid })).unwrap_or(0)
-}
-
 /// The class of the process name, given as its two words.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn class_of_comm(half: u32, first: u64, second: u64) -> u32 {
     let tables = Half(half);
-    if !is_asked(tables, Facts::COMM) {
-        return 0;
-    }
     let Some(rules) = tables.job_rules() else {
         return 0;
     };
-    let automaton = rules.comm;
-    let (mut row, mut first, mut second) = (FIRST_ROW, first, second);
-    let mut index = 0;
-    while index < 16 {
-        row = next_row(automaton, &tables, row, first as u8);
-        first = first >> 8 | second << 56;
-        second >>= 8;
-        index += 1;
-    }
-    class_of_row(automaton, &tables, row)
+    let row = row_after(half, COMM, FIRST_ROW, first);
+    let row = row_after(half, COMM, row, second);
+    class_of_row(rules.comm, &tables, row)
 }
 
-/// All ones if the caller's name counts: it is no defined job, no kernel thread
-/// and not called like one.
+/// [`row_after`]: the automaton of process names.
+const COMM: u32 = 0;
+/// [`row_after`]: the automaton of components of cgroup paths.
+pub const COMPONENT: u32 = 1;
+
+/// The row that the eight characters of `word`, the lowest first, lead to from `row` of
+/// the automaton that `which` says. The verifier walks it once, not for each word.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn name_mask(half: u32, place: u64, self_said: u64, first: u64, second: u64) -> u64 {
-    let name = Name::from_words([first, second]);
-    if task::is_kernel() || name == Name::KERNEL {
-        return 0;
-    }
+pub extern "C" fn row_after(half: u32, which: u32, row: u32, word: u64) -> u32 {
     let tables = Half(half);
     let Some(rules) = tables.job_rules() else {
         return 0;
     };
-    if rules.signatures == 0 {
-        return u64::MAX;
+    let automaton = if which == COMM {
+        rules.comm
+    } else {
+        rules.component
+    };
+    let (mut row, mut word) = (row, word);
+    let mut index = 0;
+    while index < 8 {
+        row = next_row(automaton, &tables, row, word as u8);
+        word >>= 8;
+        index += 1;
     }
+    row
+}
+
+/// All ones if the name of a process counts: it is no defined job, and not called like
+/// one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn name_mask(half: u32, given: u64, chosen: u64, first: u64, second: u64) -> u64 {
+    let tables = Half(half);
+    let Some(rules) = tables.job_rules() else {
+        return 0;
+    };
     let key = JobNameKey {
         half,
         reserved: 0,
-        name,
+        name: Name::from_words([first, second]),
     };
     if JOB_NAMES.get_ptr(&key).is_some()
-        || identity::is_job(rules.signatures, classes(place, self_said), &tables)
+        || identity::is_job(rules.signatures, classes(given, chosen), &tables)
     {
         return 0;
     }
     u64::MAX
 }
 
-/// The first word of the name of a kernel thread; 0 for a process.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn kernel_name() -> u64 {
-    if task::is_kernel() {
-        Name::KERNEL.words()[0]
-    } else {
-        0
-    }
-}
-
 /// Where in a list the caller's jobs stand. `table` is the list's number and,
 /// lowest, the half.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn job_place(table: u64, place: u64, self_said: u64) -> u32 {
+extern "C" fn job_place(table: u64, given: u64, chosen: u64) -> u32 {
     let tables = Half(table as u32 & 1);
     let Some(rules) = tables.job_rules() else {
         return Place::NONE.bits();
     };
-    let classes = classes(place, self_said);
+    let classes = classes(given, chosen);
     identity::place(rules.signatures, classes, (table >> 1) as u32, &tables).bits()
 }

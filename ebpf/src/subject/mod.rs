@@ -9,22 +9,24 @@ mod jobs;
 mod permits;
 mod privilege;
 
-use portreeve_common::{Subject, abi::Hook, decide::Asked};
+use portreeve_common::{
+    Subject,
+    abi::Hook,
+    decide::{Asked, Identity},
+};
 
-pub use self::{cgroup::id_of_cgroup, jobs::Known};
+pub use self::cgroup::id_of_cgroup;
 use crate::judge::{Call, Kind, MAPPED};
 
 impl<K: Kind> Subject for Call<K> {
-    type Identity = Known;
-
     #[inline(always)]
     fn in_scope(&self) -> bool {
         K::in_scope(self)
     }
 
     #[inline(always)]
-    fn identity(&self) -> Option<Known> {
-        jobs::identify(self.active)
+    fn identity(&self, list: u32) -> Option<Identity> {
+        jobs::identify(self.active, list)
     }
 
     #[inline(always)]

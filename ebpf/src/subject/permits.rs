@@ -5,7 +5,7 @@ use portreeve_common::abi::{Field, jobs::PermitKey};
 
 use crate::{
     maps::{PERMITS, offset},
-    task::Record,
+    task::{Record, number},
 };
 
 /// Groups read at once.
@@ -21,17 +21,8 @@ pub extern "C" fn is_permitted(half: u32, set: u32) -> u32 {
     let Some(cred) = Record::task().follow(Field::TaskCred) else {
         return 0;
     };
-    let is_member = |kind: u32, id: u32| {
-        let key = PermitKey {
-            half,
-            set,
-            kind,
-            id,
-        };
-        PERMITS.get_ptr(&key).is_some()
-    };
-    if is_member(PermitKey::USER, cred.get(Field::CredEuid))
-        || is_member(PermitKey::GROUP, cred.get(Field::CredEgid))
+    if is_member(half, set, PermitKey::USER, cred.get(Field::CredEuid))
+        || is_member(half, set, PermitKey::GROUP, cred.get(Field::CredEgid))
     {
         return 1;
     }
@@ -39,28 +30,54 @@ pub extern "C" fn is_permitted(half: u32, set: u32) -> u32 {
         return 0;
     };
     let length: u32 = groups.get(Field::GroupsLength);
-    let ids = groups.address() + u64::from(offset(Field::GroupsIds));
+    let ids = number(groups.address()) + u64::from(offset(Field::GroupsIds));
     let mut first = 0;
-    while first < MAX_GROUPS {
-        let mut some = [0; GROUPS];
-        // What can't be read is zeroed, and group 0 is a group.
-        if !read_groups(ids + 4 * u64::from(first), &mut some) {
-            return 0;
-        }
-        let mut index = 0;
-        while index < GROUPS {
-            // Behind the end of the list stands something else.
-            if first + index as u32 >= length {
-                return 0;
-            }
-            if is_member(PermitKey::GROUP, some[index]) {
-                return 1;
-            }
-            index += 1;
+    while first < MAX_GROUPS && first < length {
+        let found = is_group_permitted(half, set, ids + 4 * u64::from(first), length - first);
+        if found != GO_ON {
+            return found;
         }
         first += GROUPS as u32;
     }
     0
+}
+
+/// [`is_group_permitted`]: none of these, there may be more.
+const GO_ON: u32 = 2;
+
+/// Whether one of the next few groups at `address`, of `left`, is in `set`. The verifier
+/// walks it once, not for each few.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_group_permitted(half: u32, set: u32, address: u64, left: u32) -> u32 {
+    let mut some = [0; GROUPS];
+    // What can't be read is zeroed, and group 0 is a group.
+    if !read_groups(address, &mut some) {
+        return 0;
+    }
+    let mut index = 0;
+    while index < GROUPS {
+        // Behind the end of the list stands something else.
+        if index as u32 >= left {
+            return 0;
+        }
+        if is_member(half, set, PermitKey::GROUP, some[index]) {
+            return 1;
+        }
+        index += 1;
+    }
+    GO_ON
+}
+
+#[inline(always)]
+fn is_member(half: u32, set: u32, kind: u32, id: u32) -> bool {
+    let key = PermitKey {
+        half,
+        set,
+        kind,
+        id,
+    };
+    PERMITS.get_ptr(&key).is_some()
 }
 
 #[inline(always)]

@@ -34,6 +34,18 @@ impl Baseline {
         Ok(Self { _links: links })
     }
 
+    /// A program on each bind that calls a helper of the kernel, which does next to
+    /// nothing, `count` times.
+    pub fn calling(cgroup: &Path, count: usize) -> Result<Self> {
+        const GET_CURRENT_TASK: i32 = 35;
+        let mut program = vec![call(GET_CURRENT_TASK); count];
+        program.extend(ALLOWING);
+        let links = Neighbour::attach_to_binds(cgroup, &program)?;
+        Ok(Self {
+            _links: links.into(),
+        })
+    }
+
     /// A program on each bind that compares with `rules` rules, of which none holds for
     /// ports from 1024 on.
     pub fn linear(cgroup: &Path, rules: u16) -> Result<Self> {

@@ -164,6 +164,7 @@ pub fn run(rounds: u32, progress: &Progress) -> Result<Vec<Row>> {
     let bare = Sandbox::new()?;
     let empty = Sandbox::new()?;
     let both = Sandbox::new()?;
+    let calling = Sandbox::new()?;
     let linear = [1u16, 16, 128].map(|rules| Ok((rules, Sandbox::new()?)));
     let linear: Vec<(u16, Sandbox)> = linear.into_iter().collect::<Result<_>>()?;
     let attached = linear.iter();
@@ -171,6 +172,7 @@ pub fn run(rounds: u32, progress: &Progress) -> Result<Vec<Row>> {
     let _linear: Vec<Baseline> = attached.collect::<Result<_>>()?;
     let _empty = Baseline::empty(&empty.cgroup)?;
     let _both = Baseline::empty_on_both(&both.cgroup)?;
+    let _calling = Baseline::calling(&calling.cgroup, 8)?;
     let mut list = List::default();
     let named = |sandbox: &Sandbox| sandbox.caller("right");
 
@@ -188,6 +190,12 @@ pub fn run(rounds: u32, progress: &Progress) -> Result<Vec<Row>> {
         Some(EMPTY),
         None,
         &free(&both, TCP),
+    )?;
+    list.add(
+        "program that calls 8 helpers",
+        Some(EMPTY),
+        None,
+        &free(&calling, TCP),
     )?;
     for (rules, sandbox) in &linear {
         let name = match rules {

@@ -2,10 +2,14 @@
 //! program of somebody else put there after ours had judged. That this is no way to a
 //! reserved port is shown by `attacks::neighbours`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use anyhow::{Result, ensure};
 use nix::errno::Errno;
+use portreeve_common::abi::{JUDGED_PLACES, Judged, names};
 use serde_json::{Value, json};
 
 use crate::{
@@ -13,7 +17,7 @@ use crate::{
     harness::{
         NOBODY, Sandbox, Servant, Watch,
         draw::{keep_out, set_range},
-        neighbour::Neighbour,
+        neighbour::{self, Neighbour},
         refusal,
         request::Kind,
         servant::Said,
@@ -30,6 +34,8 @@ tests![
     a_grant_does_not_go_along,
     nor_to_a_port_in_audit,
     others_in_audit_mode,
+    a_word_that_another_bind_has_overwritten,
+    a_word_that_a_failed_bind_left,
 ];
 
 const LOCAL: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -325,4 +331,64 @@ fn others_in_audit_mode(s: &Sandbox) -> Result<()> {
         "counted as refused"
     );
     Ok(())
+}
+
+/// Puts the word of a socket that nobody has into every place, as so many binds at once
+/// might that all want the same.
+fn overwrite_words(s: &Sandbox) -> Result<()> {
+    let word = Judged::new(1 << 35, 1, 4321).word().to_ne_bytes();
+    neighbour::fill(
+        &s.bpffs.join("shared").join(names::JUDGED),
+        JUDGED_PLACES,
+        &word,
+    )
+}
+
+/// Then nobody knows whether the port was judged, so it is judged: the wrong job is
+/// refused, and the right one not counted a second time.
+fn a_word_that_another_bind_has_overwritten(s: &Sandbox) -> Result<()> {
+    let agent = s.agent_with("PORT 4321 TCP RIGHT\n", "")?.start()?;
+    let mut watch = Watch::start(&agent)?;
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4321)?;
+    let wrong = Servant::start(&s.caller("wrong"))?;
+    overwrite_words(s)?;
+    let socket = wrong.socket(Kind::Tcp, false)?;
+    ensure_eq!(wrong.bind(socket, LOCAL, 4400)?, not_allowed(), "wrong");
+    ensure_eq!(wrong.name(socket)?.port(), 0, "unbound");
+    let event = json!({"hook": "post_bind4", "reason": "other-job", "port": 4321});
+    watch.expect(&[("other-job", 1)], &[event])?;
+
+    let right = Servant::start(&s.caller("right"))?;
+    overwrite_words(s)?;
+    let socket = right.socket(Kind::Tcp, false)?;
+    ensure_eq!(right.bind(socket, LOCAL, 4400)?, Ok(()), "right");
+    ensure_eq!(right.name(socket)?.port(), 4321, "right");
+    right.close(socket)?;
+    watch.expect(&[], &[])?;
+    // Its own word takes the other's place, and is gone when it was read.
+    let socket = right.socket(Kind::Tcp, false)?;
+    ensure_eq!(right.bind(socket, LOCAL, 4321)?, Ok(()), "asked for");
+    watch.expect(&[("permitted", 1)], &[])
+}
+
+/// `PRT-37`: it is of the policy that judged, and the next one doesn't know it.
+fn a_word_that_a_failed_bind_left(s: &Sandbox) -> Result<()> {
+    let agent = s.agent_with("PORT 4321 TCP RIGHT\n", "")?.start()?;
+    let mut watch = Watch::start(&agent)?;
+    let right = Servant::start(&s.caller("right"))?;
+    let first = right.socket(Kind::Tcp, false)?;
+    ensure_eq!(right.bind(first, LOCAL, 4321)?, Ok(()), "the first");
+    let second = right.socket(Kind::Tcp, false)?;
+    let taken = right.bind(second, LOCAL, 4321)?;
+    ensure_eq!(taken, Err(Errno::EADDRINUSE), "the second");
+    right.close(first)?;
+    watch.expect(&[("permitted", 2)], &[])?;
+
+    fs::write(s.profile(), "PORT 4321 TCP OTHER\n")?;
+    ensure_eq!(agent.reload(&[])?.0, 0, "reload");
+    let mut watch = Watch::start(&agent)?;
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4321)?;
+    ensure_eq!(right.bind(second, LOCAL, 4400)?, not_allowed(), "moved");
+    let event = json!({"hook": "post_bind4", "reason": "other-job", "port": 4321});
+    watch.expect(&[("other-job", 1)], &[event])
 }

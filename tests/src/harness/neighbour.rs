@@ -254,6 +254,13 @@ pub fn change_first(pin: &Path, change: impl FnOnce(&mut [u8])) -> Result<()> {
     on_element(BPF_MAP_UPDATE_ELEM, &map, 0, &mut value)
 }
 
+/// Writes `value` into each of the `count` elements of a pinned array.
+pub fn fill(pin: &Path, count: u32, value: &[u8]) -> Result<()> {
+    let map = open(pin).with_context(|| pin.display().to_string())?;
+    let mut value = value.to_vec();
+    (0..count).try_for_each(|key| on_element(BPF_MAP_UPDATE_ELEM, &map, key, &mut value))
+}
+
 /// The words of element `index` of an array that has one for each processor.
 pub fn per_cpu(map: &OwnedFd, index: u32) -> Result<Vec<u64>> {
     let possible = fs::read_to_string("/sys/devices/system/cpu/possible")?;
