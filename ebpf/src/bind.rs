@@ -20,48 +20,8 @@ use crate::{
 
 const AF_UNSPEC: u32 = 0;
 
-cgroup_hook!(
-    Bind4,
-    bpf_sock_addr,
-    verdict_of_bind4,
-    tell_of_bind4,
-    trace_of_bind4
-);
-cgroup_hook!(
-    Bind6,
-    bpf_sock_addr,
-    verdict_of_bind6,
-    tell_of_bind6,
-    trace_of_bind6
-);
-
-impl CgroupHook for Bind4 {
-    type Context = bpf_sock_addr;
-
-    #[inline(always)]
-    fn call(ctx: *mut bpf_sock_addr, active: Active) -> Option<Call<Self>> {
-        call(ctx, active)
-    }
-
-    #[inline(always)]
-    fn bound(call: &Call<Self>, verdict: &Verdict, flags: u8) -> [u32; 4] {
-        bound(call, verdict, flags)
-    }
-}
-
-impl CgroupHook for Bind6 {
-    type Context = bpf_sock_addr;
-
-    #[inline(always)]
-    fn call(ctx: *mut bpf_sock_addr, active: Active) -> Option<Call<Self>> {
-        call(ctx, active)
-    }
-
-    #[inline(always)]
-    fn bound(call: &Call<Self>, verdict: &Verdict, flags: u8) -> [u32; 4] {
-        bound(call, verdict, flags)
-    }
-}
+cgroup_hook!(Bind4: bpf_sock_addr, call, bound; verdict_of_bind4, tell_of_bind4, trace_of_bind4);
+cgroup_hook!(Bind6: bpf_sock_addr, call, bound; verdict_of_bind6, tell_of_bind6, trace_of_bind6);
 
 #[inline(always)]
 fn call<K: Kind>(ctx: *mut bpf_sock_addr, active: Active) -> Option<Call<K>> {

@@ -19,10 +19,13 @@ pub trait CgroupHook: Kind {
     fn call(ctx: *mut Self::Context, active: Active) -> Option<Call<Self>>;
 
     /// The address that a call gets which goes on with `flags`.
-    #[inline(always)]
-    fn bound(call: &Call<Self>, _verdict: &Verdict, _flags: u8) -> [u32; 4] {
-        call.address
-    }
+    fn bound(call: &Call<Self>, verdict: &Verdict, flags: u8) -> [u32; 4];
+}
+
+/// [`CgroupHook::bound`] of a hook that changes nothing.
+#[inline(always)]
+pub fn as_it_is<K: Kind>(call: &Call<K>, _: &Verdict, _: u8) -> [u32; 4] {
+    call.address
 }
 
 /// [`Call::decide`]'s word.
@@ -59,9 +62,10 @@ pub fn trace<K: CgroupHook>(protocol: u32, port: u32, word: u64) -> u32 {
     0
 }
 
-/// Makes `$kind` the [`Kind`] of `$hook`, with its functions of the names given.
+/// Makes `$kind` the hook of that name: what [`CgroupHook`] asks for is `$call` and
+/// `$bound`, and its functions are exported under the names that follow.
 macro_rules! cgroup_hook {
-    ($kind:ident, $context:ty, $verdict:ident, $tell:ident, $trace:ident) => {
+    ($kind:ident: $context:ty, $call:ident, $bound:ident; $verdict:ident, $tell:ident, $trace:ident) => {
         #[doc = concat!("[`Hook::", stringify!($kind), "`]")]
         pub struct $kind;
 
@@ -82,6 +86,20 @@ macro_rules! cgroup_hook {
             fn tell(call: &Call<Self>, verdict: &Verdict, flags: u8) {
                 let word = verdict.word();
                 $tell(call.ctx.cast(), call.active.word(), word, flags.into());
+            }
+        }
+
+        impl CgroupHook for $kind {
+            type Context = $context;
+
+            #[inline(always)]
+            fn call(ctx: *mut $context, active: Active) -> Option<Call<Self>> {
+                $call(ctx, active)
+            }
+
+            #[inline(always)]
+            fn bound(call: &Call<Self>, verdict: &Verdict, flags: u8) -> [u32; 4] {
+                $bound(call, verdict, flags)
             }
         }
 

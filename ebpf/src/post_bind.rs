@@ -13,44 +13,20 @@ use portreeve_common::{
 };
 
 use crate::{
-    cgroup_hook::{CgroupHook, cgroup_hook},
+    cgroup_hook::{CgroupHook, as_it_is, cgroup_hook},
     judge::{ALLOW, Call, Kind},
     policy::{self, Half},
     socket::Socket,
 };
 
 cgroup_hook!(
-    PostBind4,
-    bpf_sock,
-    verdict_of_post_bind4,
-    tell_of_post_bind4,
-    trace_of_post_bind4
+    PostBind4: bpf_sock, call, as_it_is;
+    verdict_of_post_bind4, tell_of_post_bind4, trace_of_post_bind4
 );
 cgroup_hook!(
-    PostBind6,
-    bpf_sock,
-    verdict_of_post_bind6,
-    tell_of_post_bind6,
-    trace_of_post_bind6
+    PostBind6: bpf_sock, call, as_it_is;
+    verdict_of_post_bind6, tell_of_post_bind6, trace_of_post_bind6
 );
-
-impl CgroupHook for PostBind4 {
-    type Context = bpf_sock;
-
-    #[inline(always)]
-    fn call(ctx: *mut bpf_sock, active: Active) -> Option<Call<Self>> {
-        call(ctx, active)
-    }
-}
-
-impl CgroupHook for PostBind6 {
-    type Context = bpf_sock;
-
-    #[inline(always)]
-    fn call(ctx: *mut bpf_sock, active: Active) -> Option<Call<Self>> {
-        call(ctx, active)
-    }
-}
 
 #[inline(always)]
 fn call<K: Kind>(ctx: *mut bpf_sock, active: Active) -> Option<Call<K>> {

@@ -45,21 +45,27 @@ pub fn interrupted() -> bool {
 
 /// Starts a command that a signal to us will end, with SIGTERM.
 pub fn spawn(command: &mut Command) -> Result<Child> {
+    let child = spawn_apart(command)?;
+    CHILD.store(i32::try_from(child.id())?, Ordering::Relaxed);
+    if interrupted() {
+        terminate(&child);
+    }
+    Ok(child)
+}
+
+/// Starts a command that no signal reaches: who calls looks for [`interrupted`], and ends
+/// it then.
+pub fn spawn_apart(command: &mut Command) -> Result<Child> {
     // First, so that there is no moment in which Ctrl-C would kill us and leave
     // the child alone.
     pass_on_signals()?;
     eprintln!("+ {}", show(command));
     // A process group of its own, or the terminal's Ctrl-C would reach it
     // beside the signal that we pass on.
-    let child = command
+    command
         .process_group(0)
         .spawn()
-        .with_context(|| format!("`{}` can't be run", show(command)))?;
-    CHILD.store(i32::try_from(child.id())?, Ordering::Relaxed);
-    if interrupted() {
-        terminate(&child);
-    }
-    Ok(child)
+        .with_context(|| format!("`{}` can't be run", show(command)))
 }
 
 /// Waits for what [`spawn`] started.

@@ -14,7 +14,9 @@ pub const MAX_CGROUP_DEPTH: u32 = 32;
 pub const CHUNK_CHARS: usize = 55;
 /// Words of a chunk.
 pub const CHUNK_WORDS: usize = 7;
-/// Chunks of the longest name (`NAME_MAX`, 255 bytes).
+/// Bytes of the longest name (`NAME_MAX`).
+pub const LONGEST_NAME: usize = 255;
+/// Chunks of the longest name.
 pub const MAX_CHUNKS: u32 = 5;
 /// Most [`StepKey`]s of one policy.
 pub const MAX_STEPS: u32 = 32_768;
@@ -127,18 +129,12 @@ pub struct StepKey {
 }
 
 impl StepKey {
-    /// Whether the name ends in this chunk.
+    /// Whether the name ends in this chunk. One whose length is a multiple of
+    /// [`CHUNK_CHARS`] ends in an empty chunk.
     #[inline(always)]
     pub const fn ends_name(&self) -> bool {
-        ends_name(self.chunk[CHUNK_WORDS - 1])
+        (u64::from_le(self.chunk[CHUNK_WORDS - 1]) >> 48) & 0xff == 0
     }
-}
-
-/// Whether a name ends in the chunk whose last word is `last`. One whose length is a
-/// multiple of [`CHUNK_CHARS`] ends in an empty chunk.
-#[inline(always)]
-pub const fn ends_name(last: u64) -> bool {
-    (u64::from_le(last) >> 48) & 0xff == 0
 }
 
 /// The way on from a state by a whole name that no [`StepKey`] leads on from.
@@ -339,7 +335,7 @@ const _: () = {
     assert!(size_of::<JobRules>() == 40);
     assert!(size_of::<StepKey>() == 64);
     assert!(CHUNK_CHARS + 1 == 8 * CHUNK_WORDS);
-    assert!(CHUNK_CHARS * MAX_CHUNKS as usize > 255);
+    assert!(CHUNK_CHARS * MAX_CHUNKS as usize > LONGEST_NAME);
     assert!(size_of::<WildKey>() == 12);
     assert!(size_of::<ExeKey>() == 24);
     assert!(size_of::<UserKey>() == 8);

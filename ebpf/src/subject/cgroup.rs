@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use portreeve_common::{
     abi::{
         Field,
-        jobs::{CHUNK_CHARS, CHUNK_WORDS, CgroupKey, MAX_CHUNKS, StepKey, ends_name},
+        jobs::{CHUNK_CHARS, CHUNK_WORDS, CgroupKey, LONGEST_NAME, StepKey},
     },
     identity::{self, CgroupPath, FIRST_ROW, class_of_row},
 };
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What can't be read.
-pub const UNREADABLE: u64 = u64::MAX;
+const UNREADABLE: u64 = u64::MAX;
 
 /// The cgroup of the caller's process: a thread that sits in a threaded cgroup counts
 /// for the domain above it, because a thread can't be another process.
@@ -172,6 +172,9 @@ fn clear(chunk: &mut [u64; CHUNK_WORDS]) {
     }
 }
 
+/// Characters that are read at once for the automaton, a NUL behind them.
+const WORD: usize = 8;
+
 /// The class of the cgroup's name at `name` by the automaton of components; more
 /// than 32 bits if it can't be read.
 #[unsafe(no_mangle)]
@@ -181,27 +184,24 @@ extern "C" fn class_of_component(half: u32, name: u64) -> u64 {
     let Some(rules) = tables.job_rules() else {
         return UNREADABLE;
     };
-    let automaton = rules.component;
     let mut row = FIRST_ROW;
     let mut index = 0;
-    while index < MAX_CHUNKS {
-        let mut chunk = [0; CHUNK_WORDS];
-        if !read_chunk(name, index, &mut chunk) {
+    while index < LONGEST_NAME.div_ceil(WORD) {
+        let mut word = [0u64; 2];
+        let size = WORD as u32 + 1;
+        let at = name + (WORD * index) as u64;
+        // SAFETY: the helper writes at most the word's bytes and a NUL.
+        let read =
+            unsafe { bpf_probe_read_kernel_str(word.as_mut_ptr().cast(), size, at as *const _) };
+        if read <= 0 {
             return UNREADABLE;
         }
-        let mut place = 0;
-        while place < CHUNK_WORDS {
-            // SAFETY: the place is inside the chunk. Volatile, or all of the chunk
-            // would be kept in registers, and those on the stack a second time.
-            let word = u64::from_le(unsafe { ptr::read_volatile(chunk.as_ptr().add(place)) });
-            row = row_after(half, COMPONENT, row, word);
-            place += 1;
-        }
-        // SAFETY: as above.
-        if ends_name(unsafe { ptr::read_volatile(chunk.as_ptr().add(CHUNK_WORDS - 1)) }) {
+        row = row_after(half, COMPONENT, row, u64::from_le(word[0]));
+        // What is counted has a NUL at its end.
+        if read as usize <= WORD {
             break;
         }
         index += 1;
     }
-    u64::from(class_of_row(automaton, &tables, row))
+    u64::from(class_of_row(rules.component, &tables, row))
 }

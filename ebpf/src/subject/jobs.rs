@@ -1,5 +1,7 @@
 //! Which defined job the caller is, by the tables of [`portreeve_common::abi::jobs`].
 
+use core::ptr;
+
 use portreeve_common::{
     abi::{
         Active, Field,
@@ -10,7 +12,7 @@ use portreeve_common::{
     jobname::Name,
 };
 
-use super::cgroup::{self, UNREADABLE};
+use super::cgroup;
 use crate::{
     maps::{JOB_EXES, JOB_NAMES, JOB_USERS},
     policy::{Half, copied},
@@ -29,10 +31,7 @@ pub fn identify(active: Active, list: u32) -> Option<Identity> {
     let [first, second] = name.words();
     let (mut place, mut mask) = (Place::NONE.bits(), !kernel);
     if Half(half).job_rules()?.signatures != 0 {
-        let given = given_classes(u64::from(active.generation()) << 1 | u64::from(half));
-        if given == UNREADABLE {
-            return None;
-        }
+        let given = given_classes(active)?;
         let chosen = chosen_classes(half, first, second);
         if list != 0 {
             place = job_place(u64::from(list) << 1 | u64::from(half), given, chosen);
@@ -78,24 +77,24 @@ fn asked(half: u32) -> Facts {
     }
 }
 
-/// The classes of the caller's cgroup and executable; [`UNREADABLE`] if they can't be
-/// told. `policy` is the generation and, lowest, the half.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn given_classes(policy: u64) -> u64 {
-    let half = policy as u32 & 1;
+/// The classes of the caller's cgroup and executable. `None` if they can't be told. No
+/// exported function: each takes its room on the stack, and there is little left for what
+/// walks a cgroup's path.
+#[inline(always)]
+fn given_classes(active: Active) -> Option<u64> {
+    let half = active.half();
     let facts = asked(half);
     let (mut cgroup, mut exe) = (0, 0);
     if facts.any_of(Facts::CGROUP) {
-        cgroup = cgroup::class_of_cgroup(policy);
+        cgroup = cgroup::class_of_cgroup(u64::from(active.generation()) << 1 | u64::from(half));
     }
     if cgroup > u64::from(u32::MAX) {
-        return UNREADABLE;
+        return None;
     }
     if facts.any_of(Facts::EXE) {
         exe = class_of_exe(half);
     }
-    pair(cgroup as u32, exe)
+    Some(pair(cgroup as u32, exe))
 }
 
 /// The classes of the process name, given as its two words, and of the effective user.
@@ -171,13 +170,16 @@ pub extern "C" fn row_after(half: u32, which: u32, row: u32, word: u64) -> u32 {
         return 0;
     };
     let automaton = if which == COMM {
-        rules.comm
+        &raw const rules.comm
     } else {
-        rules.component
+        &raw const rules.component
     };
     let (mut row, mut word) = (row, word);
     let mut index = 0;
     while index < 8 {
+        // SAFETY: the pointer is to an element of the map. Read each time: kept, it takes
+        // stack that there isn't.
+        let automaton = unsafe { ptr::read_volatile(automaton) };
         row = next_row(automaton, &tables, row, word as u8);
         word >>= 8;
         index += 1;

@@ -102,7 +102,7 @@ pub fn run(
 ) -> Result<End> {
     let mut qemu = command(emulator, kernel, image, equipment, console)?;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut machine = Machine(signals::spawn(&mut qemu)?);
+    let mut machine = Machine(signals::spawn_apart(&mut qemu)?);
     let stdout = machine.0.stdout.take().context("QEMU has no stdout")?;
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -138,7 +138,7 @@ pub fn run(
             }
         }
     }
-    signals::wait(&mut machine.0)?;
+    machine.0.wait().context("waiting for QEMU")?;
     Ok(if signals::interrupted() {
         End::Interrupted
     } else {
@@ -152,7 +152,7 @@ struct Machine(Child);
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.0.kill();
-        let _ = signals::wait(&mut self.0);
+        let _ = self.0.wait();
     }
 }
 

@@ -3,6 +3,7 @@
 mod apt;
 mod distribution;
 mod emulator;
+mod fleet;
 mod image;
 mod kernels;
 mod machine;
@@ -13,25 +14,19 @@ pub mod tools;
 mod tree;
 mod verified;
 
-use std::collections::BTreeSet;
 use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::product::UnderTest;
 use crate::setup;
 use apt::Mirror;
 use emulator::Emulator;
-use image::Programs;
+use fleet::Fleet;
 use kernels::{Kernel, Series};
-use machine::{End, Equipment};
 use plan::Plan;
-use record::{Outcome, Record};
 use report::Run;
 use tree::Tree;
 use verified::Verified;
@@ -66,10 +61,6 @@ pub struct Arguments {
     #[arg(last = true)]
     tests: Vec<String>,
 }
-
-/// How much longer things may take in an emulated machine, and how much less of what
-/// is repeated many times is done.
-const SLOWDOWN: &str = "10";
 
 impl Arguments {
     fn plans(&self) -> Vec<Plan> {
@@ -135,12 +126,16 @@ pub enum Quick {
 fn test(arguments: &Arguments, ingredients: &Ingredients) -> Result<bool> {
     // Optimized: emulated, the difference is minutes.
     let under_test = UnderTest::build(true, !arguments.quick)?;
-    let runs = matrix(arguments, ingredients, &under_test)?;
+    let began = Instant::now();
+    let plans = arguments.plans();
+    ensure!(!plans.is_empty(), "no machine is as you want it");
+    let runs = Fleet::new(arguments, ingredients, &under_test)?.run(&plans)?;
+    let seconds = began.elapsed().as_secs();
     println!("\n{}", report::render(&runs));
     if arguments.record {
         record_verified(&runs)?;
     }
-    Ok(summarize(&runs, &Verified::read()?))
+    Ok(summarize(&runs, &Verified::read()?, seconds))
 }
 
 /// What machines are made of.
@@ -177,139 +172,6 @@ fn get(arguments: &Arguments) -> Result<Ingredients> {
     })
 }
 
-fn matrix(
-    arguments: &Arguments,
-    ingredients: &Ingredients,
-    under_test: &UnderTest,
-) -> Result<Vec<Run>> {
-    let plans = arguments.plans();
-    ensure!(!plans.is_empty(), "no machine is as you want it");
-    let scratch = Scratch::new()?;
-    let programs = Programs::collect(&scratch.folder("root")?, under_test)?;
-    let with_systemd = match &ingredients.distribution {
-        Some(distribution) => {
-            let folder = scratch.folder("systemd")?;
-            Some(Programs::among(distribution, &folder, under_test)?)
-        }
-        None => None,
-    };
-    let mut runs = Vec::new();
-    for (number, plan) in plans.iter().enumerate() {
-        let programs = if plan.equipment.systemd {
-            with_systemd.as_ref().context("systemd wasn't fetched")?
-        } else {
-            &programs
-        };
-        let kernel = ingredients
-            .kernels
-            .iter()
-            .find(|kernel| kernel.series == plan.series);
-        let kernel = kernel.context("a kernel wasn't fetched")?;
-        eprintln!(
-            "\nmachine {} of {}: {} ({}), processors: {}, BPF LSM: {}, systemd: {}",
-            number + 1,
-            plans.len(),
-            kernel.release,
-            kernel.version,
-            plan.equipment.processors,
-            plan.equipment.bpf_lsm,
-            plan.equipment.systemd
-        );
-        let run = boot(
-            &scratch,
-            &ingredients.emulator,
-            programs,
-            kernel,
-            plan.equipment,
-            &arguments.only(plan),
-            &arguments.tests,
-        )?;
-        tell(&run, &scratch);
-        let interrupted = run.end == End::Interrupted;
-        runs.push(run);
-        if interrupted {
-            bail!("interrupted");
-        }
-    }
-    Ok(runs)
-}
-
-fn boot(
-    scratch: &Scratch,
-    emulator: &Emulator,
-    programs: &Programs,
-    kernel: &Kernel,
-    equipment: Equipment,
-    only: &str,
-    tests: &[String],
-) -> Result<Run> {
-    let selected = !tests.is_empty();
-    let image = scratch.0.join("image");
-    let variables = [
-        ("PORTREEVE_BIN", "/bin/portreeve".to_owned()),
-        ("PORTREEVE_TEST_SLOWDOWN", SLOWDOWN.to_owned()),
-        ("PORTREEVE_TEST_NOTES", "/tmp/notes".to_owned()),
-        ("PORTREEVE_TEST_ONLY", only.to_owned()),
-        ("PORTREEVE_TEST_OWN_MACHINE", "1".to_owned()),
-    ];
-    programs.image(kernel, &variables, tests, &image)?;
-    let began = Instant::now();
-    let mut record = Record::default();
-    let mut told = BTreeSet::new();
-    let console = scratch.console();
-    let end = machine::run(emulator, kernel, &image, equipment, &console, |line| {
-        let seconds = began.elapsed().as_secs();
-        if let Some((name, outcome)) = record.read(line) {
-            let done = record.outcomes.len();
-            let all = record.expected.unwrap_or_default();
-            let outcome = match outcome {
-                Outcome::Passed => "pass".to_owned(),
-                Outcome::NotHere(reason) if told.insert(reason.clone()) => {
-                    format!("not on this kernel: {reason}")
-                }
-                Outcome::NotHere(_) => "not on this kernel".to_owned(),
-                Outcome::Failed => "FAIL".to_owned(),
-            };
-            eprintln!("{seconds:>5} s  {done:>3}/{all}  {name}: {outcome}");
-        } else if line.starts_with("@kernel") {
-            eprintln!("{seconds:>5} s  {} is up", record.release);
-        }
-    })?;
-    let with = match equipment {
-        Equipment { systemd: true, .. } => " systemd",
-        Equipment { bpf_lsm: true, .. } => "",
-        Equipment { .. } => " no LSM",
-    };
-    Ok(Run {
-        series: kernel.series.to_string(),
-        title: format!("{} x{}{with}", kernel.series, equipment.processors),
-        release: kernel.release.clone(),
-        selected,
-        version: kernel.version.clone(),
-        equipment,
-        record,
-        end,
-        complaints: machine::complaints(&console),
-        seconds: began.elapsed().as_secs(),
-    })
-}
-
-/// Says at once what went wrong: what comes next may take long.
-fn tell(run: &Run, scratch: &Scratch) {
-    for line in &run.record.failures {
-        eprintln!("  {line}");
-    }
-    for line in &run.complaints {
-        eprintln!("  its kernel: {line}");
-    }
-    if !run.record.ended {
-        eprintln!(
-            "--- the end of its console ---\n{}\n---",
-            machine::tail(&scratch.console())
-        );
-    }
-}
-
 /// Writes down what the verifier of the recorded series has walked.
 fn record_verified(runs: &[Run]) -> Result<()> {
     let record = Verified::read()?;
@@ -325,7 +187,7 @@ fn record_verified(runs: &[Run]) -> Result<()> {
     record.update(&version, &counts.collect())
 }
 
-fn summarize(runs: &[Run], record: &Verified) -> bool {
+fn summarize(runs: &[Run], record: &Verified, seconds: u64) -> bool {
     let mut good = true;
     for run in runs {
         let mut problems = run.problems();
@@ -341,50 +203,7 @@ fn summarize(runs: &[Run], record: &Verified) -> bool {
             eprintln!("  FAILED  {}: {problem}", run.title);
         }
     }
-    let seconds: u64 = runs.iter().map(|run| run.seconds).sum();
     let (machines, word) = (runs.len(), if good { "passed" } else { "FAILED" });
     eprintln!("cargo xtask vmtest: {word}, {machines} machines in {seconds} s");
     good
-}
-
-/// A folder that is gone afterwards.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    const PREFIX: &str = "portreeve-vmtest-";
-
-    fn new() -> Result<Self> {
-        Self::sweep();
-        let path = env::temp_dir().join(format!("{}{}", Self::PREFIX, process::id()));
-        fs::create_dir(&path).with_context(|| path.display().to_string())?;
-        Ok(Self(path))
-    }
-
-    /// Removes what was left by those who were killed.
-    fn sweep() {
-        let entries = fs::read_dir(env::temp_dir()).into_iter().flatten();
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let run = name.strip_prefix(Self::PREFIX);
-            if run.is_some_and(|run| !Path::new("/proc").join(run).exists()) {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-
-    fn folder(&self, name: &str) -> Result<PathBuf> {
-        let path = self.0.join(name);
-        fs::create_dir(&path)?;
-        Ok(path)
-    }
-
-    fn console(&self) -> PathBuf {
-        self.0.join("console")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
