@@ -1,6 +1,5 @@
 //! `cargo xtask vmtest`: the kernel tests on other kernels, in virtual machines.
 
-mod apt;
 mod distribution;
 mod emulator;
 mod image;
@@ -10,7 +9,7 @@ mod plan;
 mod record;
 mod report;
 pub mod tools;
-mod tree;
+
 mod verified;
 
 use std::collections::BTreeSet;
@@ -23,9 +22,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::debian::apt::Mirror;
+use crate::debian::tree::Tree;
 use crate::product::UnderTest;
 use crate::setup;
-use apt::Mirror;
 use emulator::Emulator;
 use image::Programs;
 use kernels::{Kernel, Series};
@@ -33,7 +33,6 @@ use machine::{End, Equipment};
 use plan::Plan;
 use record::{Outcome, Record};
 use report::Run;
-use tree::Tree;
 use verified::Verified;
 
 /// Run the kernel tests on Debian's kernels, in virtual machines.
