@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what portreeve costs on this machine.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,17 +12,17 @@ use portreeve_bench::{Case, Results, table};
 use portreeve_toolchain::command;
 use serde_json::json;
 
+use crate::debian::programs::NGINX;
 use crate::host;
 use crate::privilege::as_root;
 use crate::product;
 use crate::setup;
-use crate::tools;
 
 /// Measure what portreeve costs on this machine, in ratios that hold on others too.
 ///
 /// Builds optimised, and works in a network namespace and in cgroups of its own, as root;
-/// nothing on the host is changed, except that `cycle` installs Debian's nginx where it is
-/// missing. Everything that is compared is measured in turns within one run, each round in
+/// nothing on the host is changed; Debian's nginx, which `cycle` restarts, is unpacked in your
+/// cache folder where there is none. Everything that is compared is measured in turns within one run, each round in
 /// another order, and a ratio is the median of the rounds' ratios: a machine whose speed
 /// drifts says the same. How far the quartiles lie apart is shown, and a machine on which
 /// they lie too far apart is said to be noisy.
@@ -85,9 +86,6 @@ impl CaseName {
     }
 }
 
-/// What `cycle` restarts.
-const NGINX: [tools::Tool; 1] = [("nginx", "nginx-light")];
-
 /// The verb.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     // What is wrong with the files is better known before the wait.
@@ -97,12 +95,14 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         cases = Case::ALL.to_vec();
     }
     setup::toolchain()?;
-    if cases.contains(&Case::Cycle)
-        && let Err(error) = tools::get(&NGINX)
-    {
-        eprintln!("warning: no server is restarted: {error:#}");
+    let mut path = None;
+    if cases.contains(&Case::Cycle) {
+        match NGINX.path() {
+            Ok(with_nginx) => path = Some(with_nginx),
+            Err(error) => eprintln!("warning: no server is restarted: {error:#}"),
+        }
     }
-    let results = measure(&cases, arguments.rounds)?;
+    let results = measure(&cases, arguments.rounds, path.as_deref())?;
     if let Some(path) = &arguments.save {
         let text = serde_json::to_string_pretty(&results)?;
         fs::write(path, text + "\n")
@@ -113,14 +113,16 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// Runs the benchmark as root.
-fn measure(cases: &[Case], rounds: u32) -> Result<Results> {
+/// Runs the benchmark as root, with another `PATH` if there is one.
+fn measure(cases: &[Case], rounds: u32, path: Option<&OsStr>) -> Result<Results> {
     let agent = product::build("portreeve", true)?;
     let tests = product::build("portreeve-tests", true)?;
     host::cgroup2()?;
     host::mount_bpffs()?;
     let plan = json!({"cases": cases, "rounds": rounds});
-    let mut bench = as_root(&tests, &[("PORTREEVE_BIN", agent.as_os_str())])?;
+    let mut variables = vec![("PORTREEVE_BIN", agent.as_os_str())];
+    variables.extend(path.map(|path| ("PATH", path)));
+    let mut bench = as_root(&tests, &variables)?;
     bench.arg("bench").arg(plan.to_string());
     eprintln!("+ {}", command::show(&bench));
     let output = bench.stdout(Stdio::piped()).spawn()?.wait_with_output()?;

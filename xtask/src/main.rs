@@ -2,6 +2,7 @@
 
 mod bench;
 mod bind;
+mod debian;
 mod demo;
 mod fuzz;
 mod host;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use portreeve_toolchain::install;
 
+use crate::debian::programs::{NGINX, PROMETHEUS};
 use crate::tools;
 use crate::vm;
 
@@ -33,6 +34,14 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
             match missing.as_slice() {
                 [] => println!("{verb}: what it takes is here"),
                 missing => println!("{verb}: would install {}", missing.join(", ")),
+            }
+        }
+        for (verb, programs) in [("test", PROMETHEUS), ("bench cycle", NGINX)] {
+            if !programs.are_here() {
+                println!(
+                    "{verb}: would fetch {}, and not install it",
+                    programs.package
+                );
             }
         }
         return Ok(complete);

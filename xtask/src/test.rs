@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::Args;
 use portreeve_toolchain::command::run as succeed;
 
+use crate::debian::programs::PROMETHEUS;
 use crate::host;
 use crate::privilege::{as_root, available};
 use crate::product::{self, UnderTest};
@@ -21,10 +22,10 @@ use crate::vm::{self, Quick};
 ///
 /// Each kernel test has its own cgroup and network namespace; nothing on the
 /// host is changed, except that /sys/fs/bpf is mounted if it isn't, and that systemd
-/// (to bind, not to run the machine), Prometheus, Chromium, groff, mandoc, fish and zsh are
-/// installed if they can be. Without QEMU or kernels for it, which are fetched into your
-/// cache folder, that part is skipped, and said to be; with CI=true it fails. With a filter
-/// only this machine is tested.
+/// (to bind, not to run the machine), strace, Chromium, groff, mandoc, fish and zsh are
+/// installed if they can be. Prometheus, QEMU and kernels for it are only unpacked, in your
+/// cache folder. Without QEMU or kernels that part is skipped, and said to be; with CI=true
+/// it fails. With a filter only this machine is tested.
 #[derive(Args)]
 pub struct Arguments {
     /// Also the tests that take minutes
@@ -51,11 +52,15 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         steps.push(("clippy", clippy()));
     }
     if let Err(error) = tools::get(&tools::OF_TESTS) {
-        eprintln!("warning: the tests that need it will fail, or say less: {error:#}");
+        eprintln!("{WARNING}: {error:#}");
+    }
+    let path = PROMETHEUS.path();
+    if let Err(error) = &path {
+        eprintln!("{WARNING}: {error:#}");
     }
     // All of them, whatever fails first: one run should tell everything.
     steps.push(("unit tests", unit(arguments)));
-    steps.push(("kernel tests", kernel(arguments)));
+    steps.push(("kernel tests", kernel(arguments, path.ok().as_deref())));
     let mut skipped = None;
     // A part of the tests is wanted for what it says of this machine.
     if arguments.filter.is_none() {
@@ -96,6 +101,8 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
 /// The step that takes virtual machines.
 const OTHER: &str = "other kernels";
 
+const WARNING: &str = "warning: the tests that need it will fail, or say less";
+
 /// Tells property and kernel tests to take their time.
 const LONG: &str = "PORTREEVE_LONG";
 
@@ -122,7 +129,8 @@ fn unit(arguments: &Arguments) -> Result<()> {
     succeed(&mut cargo)
 }
 
-fn kernel(arguments: &Arguments) -> Result<()> {
+/// As root, with another `PATH` if there is one.
+fn kernel(arguments: &Arguments, path: Option<&OsStr>) -> Result<()> {
     let UnderTest {
         agent,
         other,
@@ -140,6 +148,7 @@ fn kernel(arguments: &Arguments) -> Result<()> {
     if arguments.long {
         variables.push((LONG, OsStr::new("1")));
     }
+    variables.extend(path.map(|path| ("PATH", path)));
     let mut command = as_root(&tests, &variables)?;
     selection(&mut command, arguments);
     succeed(&mut command)

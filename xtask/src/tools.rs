@@ -1,4 +1,5 @@
-//! Programs that are installed where they are missing.
+//! Programs that are installed where they are missing: none that starts a service, which
+//! [`crate::debian::programs`] is for.
 
 use anyhow::{Result, bail};
 use portreeve_toolchain::command::in_path;
@@ -8,11 +9,10 @@ use portreeve_toolchain::packages;
 pub type Tool = (&'static str, &'static str);
 
 /// What the tests run besides the product.
-pub const OF_TESTS: [Tool; 8] = [
+pub const OF_TESTS: [Tool; 7] = [
     ("systemd-socket-activate", "systemd"),
-    // Who reads metrics, and the tool that checks them.
-    ("prometheus", "prometheus"),
-    ("promtool", "prometheus"),
+    // Shows what the agent asks of the kernel.
+    ("strace", "strace"),
     // Shows the status page.
     ("chromium", "chromium"),
     // What reads the manual pages and the completions.

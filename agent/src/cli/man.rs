@@ -1,4 +1,7 @@
-//! `portreeve man`: the manual pages, made from what `--help` says.
+//! `portreeve man`: the manual pages, made from what `--help` says, and, of files, from the
+//! manual's documents.
+
+mod formats;
 
 use std::{
     fs,
@@ -20,9 +23,14 @@ const SECTION: &str = "8";
 #[command(after_help = "Examples:
   portreeve man | man -l -                  read it here
   portreeve man /usr/local/share/man/man8   install the pages of all verbs
-  man portreeve-explain                     ... and read one")]
+  man portreeve-explain                     ... and read one
+  portreeve man --section 5 /usr/local/share/man/man5
+  man portreeve.toml                        the same for files")]
 pub struct Man {
-    /// Write the pages of all verbs into this folder, instead of printing the first;
+    /// Pages about commands (8), or about files: config and profile (5)
+    #[arg(long, value_name = "N", default_value = SECTION, value_parser = [SECTION, formats::SECTION])]
+    section: String,
+    /// Write all pages of the section into this folder, instead of printing the first;
     /// it is made if it isn't there
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     folder: Option<PathBuf>,
@@ -30,7 +38,10 @@ pub struct Man {
 
 impl Man {
     pub fn run(self, command: Command) -> Result<u8> {
-        let pages = pages(command)?;
+        let pages = match self.section.as_str() {
+            formats::SECTION => formats::pages(),
+            _ => pages(command),
+        }?;
         match self.folder {
             Some(folder) => {
                 write(&pages, &folder)?;
@@ -47,6 +58,7 @@ impl Man {
 }
 
 /// A page of the manual.
+#[derive(Clone)]
 struct Page {
     file: String,
     text: String,
@@ -187,7 +199,7 @@ mod tests {
     #[test]
     fn pages_are_well_formed() {
         let folder = TempDir::new().unwrap();
-        let pages = pages(Cli::command()).unwrap();
+        let pages = [pages(Cli::command()).unwrap(), formats::pages().unwrap()].concat();
         write(&pages, folder.path()).unwrap();
         let groff: &[&str] = &["groff", "-ww", "-b", "-man", "-Tutf8", "-z"];
         // Its warnings are about blank lines and the date.

@@ -11,6 +11,7 @@ mod drift;
 pub mod events;
 pub mod executables;
 pub mod held;
+mod intake;
 pub mod metrics;
 pub mod outputs;
 pub mod pool;

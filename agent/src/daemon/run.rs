@@ -8,21 +8,19 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use aya::maps::{MapData, RingBuf};
-use aya_log::EbpfLogger;
 use portreeve_common::abi::names;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Notify, mpsc::UnboundedReceiver},
+    sync::Notify,
     task::LocalSet,
     time::Instant,
 };
 
 use super::{
     agent::{Agent, KernelSide, own_netns, scope_netns},
-    control, destroyer, events,
+    control, destroyer, events, intake,
     metrics::families,
     outputs,
     start::{Start, Why},
@@ -35,17 +33,12 @@ use crate::{
         load::{Kernel, Options, Up, take_away},
         pins::{Found, Pins},
         privileges::{self, capabilities::Plan},
-        stream,
     },
     policy::source::Source,
     report,
     state::Store,
 };
 
-/// Events that are taken in before everything else has its turn.
-const BATCH: usize = 64;
-/// How often the refusals that made no event of their own are taken in.
-const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the hooks are proven to be alive.
 pub const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -163,12 +156,12 @@ async fn main(options: RunOptions) -> Result<()> {
         options.plan,
     )
     .context("can't start the thread that destroys listeners")?;
-    tokio::task::spawn_local(read_events(events, Rc::clone(&agent)));
-    tokio::task::spawn_local(read_destroyed(told, Rc::clone(&agent)));
+    tokio::task::spawn_local(intake::events(events, Rc::clone(&agent)));
+    tokio::task::spawn_local(intake::destroyed(told, Rc::clone(&agent)));
     if let Some(traces) = traces {
-        tokio::task::spawn_local(read_traces(traces));
+        tokio::task::spawn_local(intake::traces(traces));
     }
-    tokio::task::spawn_local(follow_executables(Rc::clone(&agent)));
+    tokio::task::spawn_local(intake::executables(Rc::clone(&agent)));
     tokio::task::spawn_local(Rc::clone(&agent).watch_files());
 
     // What is proven is proven under the filter.
@@ -347,78 +340,4 @@ fn ready(agent: &Agent, found: &Found) {
     }
     systemd::notify(&[NotifyState::Ready]);
     agent.tell_systemd();
-}
-
-async fn read_events(ring: RingBuf<MapData>, agent: Rc<Agent>) {
-    let mut ring = match stream::watched(ring) {
-        Ok(ring) => ring,
-        Err(error) => return log::error!("events can't be read: {error}"),
-    };
-    let mut due = Instant::now() + REPEATS_INTERVAL;
-    loop {
-        if Instant::now() >= due {
-            agent.take_in_repeats();
-            due = Instant::now() + REPEATS_INTERVAL;
-        }
-        let ready = tokio::select! {
-            // Repetitions come after what they repeat.
-            biased;
-            ready = ring.readable_mut() => ready,
-            () = tokio::time::sleep_until(due) => continue,
-        };
-        let mut ready = match ready {
-            Ok(ready) => ready,
-            Err(error) => return log::error!("events can't be read: {error}"),
-        };
-        let mut batch = 0;
-        while let Some(item) = ready.get_inner_mut().next() {
-            let Some(event) = events::decode(&item) else {
-                log::warn!(
-                    "an event of {} bytes is not of this agent's layout",
-                    item.len()
-                );
-                continue;
-            };
-            drop(item);
-            agent.log.borrow_mut().add(&event);
-            batch += 1;
-            if batch == BATCH {
-                break;
-            }
-        }
-        agent.backlog.set(batch == BATCH);
-        if batch == BATCH {
-            // There may be more, but others want their turn: events can come
-            // faster than they are taken in.
-            ready.retain_ready();
-            drop(ready);
-            tokio::task::yield_now().await;
-        } else {
-            ready.clear_ready();
-        }
-    }
-}
-
-async fn read_destroyed(mut told: UnboundedReceiver<destroyer::Told>, agent: Rc<Agent>) {
-    while let Some((event, fate)) = told.recv().await {
-        agent.log.borrow_mut().add_destroyed(&event, fate);
-    }
-}
-
-async fn follow_executables(agent: Rc<Agent>) {
-    loop {
-        agent.executables.changed().await;
-        agent.tend_executables();
-    }
-}
-
-async fn read_traces(traces: EbpfLogger<&'static dyn log::Log>) {
-    let mut traces = match stream::watched(traces) {
-        Ok(traces) => traces,
-        Err(error) => return log::error!("traces can't be read: {error}"),
-    };
-    while let Ok(mut ready) = traces.readable_mut().await {
-        ready.get_inner_mut().flush();
-        ready.clear_ready();
-    }
 }

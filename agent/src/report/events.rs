@@ -131,7 +131,10 @@ pub(super) fn fate(event: &EventRecord) -> Vec<String> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::daemon::protocol::{EventEntry, Rewritten};
+    use crate::{
+        daemon::protocol::{EventEntry, Rewritten},
+        report::sentence,
+    };
 
     /// A refusal.
     pub(crate) fn event() -> EventRecord {
@@ -205,6 +208,7 @@ pub(crate) mod tests {
         );
     }
 
+    /// As a line of the stream and as a sentence of the log.
     #[test]
     fn what_is_not_known_is_left_out() {
         let unknown = EventRecord {
@@ -216,14 +220,25 @@ pub(crate) mod tests {
             comm: None,
             job: None,
             entry: None,
-            repeated: 4711,
+            reason: "blocked".into(),
+            repeated: 9,
             ..event()
         };
         assert_eq!(
             text(&unknown),
-            "T ... and 4711 more like it within a second: refused a port to somebody \
-             (uid 5, cgroup /a): the port is reserved for another job"
+            "T ... and 9 more like it within a second: refused a port to somebody \
+             (uid 5, cgroup /a): the port is RESERVED; nobody may bind it"
         );
+        assert_eq!(
+            sentence::sentence(&unknown, None),
+            "9 more within a second: refused a port to somebody (uid 5, cgroup /a): the port is \
+             RESERVED; nobody may bind it; if somebody is to have it, put a jobname in the place \
+             of RESERVED"
+        );
+    }
+
+    #[test]
+    fn what_was_missed_is_told() {
         let missed = line(&EventLine::Missed { missed: 3 });
         assert!(missed.contains("3 events were MISSED"), "{missed}");
     }

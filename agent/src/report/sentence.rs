@@ -153,28 +153,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
-        let unknown = EventRecord {
-            protocol: None,
-            address: None,
-            port: None,
-            pid: None,
-            comm: None,
-            job: None,
-            entry: None,
-            reason: "blocked".into(),
-            repeated: 9,
-            ..event()
-        };
-        assert_eq!(
-            sentence(&unknown, None),
-            "9 more within a second: refused a port to somebody (uid 5, cgroup /a): the port is \
-             RESERVED; nobody may bind it; if somebody is to have it, put a jobname in the place \
-             of RESERVED"
-        );
-    }
-
-    #[test]
     fn every_refusal_has_advice_and_nothing_else_has() {
         for reason in Reason::ALL {
             let told = EventRecord {

@@ -30,6 +30,7 @@ use crate::{
         pace::patience,
         request::Kind,
         timer::{Drill, Span, Timer},
+        tools,
     },
 };
 
@@ -94,7 +95,7 @@ pub fn run(rounds: u32, progress: &Progress) -> Result<(Vec<Row>, Option<String>
         }
     }
     let mut rows = compete(Case::Cycle, Unit::Nanoseconds, contenders, rounds, progress)?;
-    let Some(nginx) = nginx() else {
+    let Some(nginx) = tools::in_path("nginx") else {
         return Ok((
             rows,
             Some("nginx isn't here, so no server was restarted".into()),
@@ -138,15 +139,6 @@ fn restarts(nginx: &Path, rounds: u32, progress: &Progress) -> Result<Vec<Row>> 
     )
 }
 
-/// Debian's, if it is installed.
-fn nginx() -> Option<PathBuf> {
-    let places = ["/usr/sbin/nginx", "/usr/bin/nginx"];
-    places
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.is_file())
-}
-
 /// A server with a configuration of its own.
 struct Server<'a> {
     nginx: &'a Path,
@@ -171,11 +163,17 @@ impl<'a> Server<'a> {
         })
     }
 
+    fn log(&self) -> PathBuf {
+        self.configuration.with_file_name("error.log")
+    }
+
     /// Starts it, waits until it takes connections, and ends it: milliseconds.
     fn restart(&mut self) -> Result<f64> {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new(self.nginx);
         command.arg("-c").arg(&self.configuration);
+        // Before it has read that, it would log where it is told to by default.
+        command.arg("-e").arg(self.log());
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -190,10 +188,7 @@ impl<'a> Server<'a> {
         kill(Pid::from_raw(i32::try_from(server.id())?), Signal::SIGQUIT)?;
         server.wait()?;
         let took = began.elapsed();
-        answered.with_context(|| {
-            let folder = self.configuration.parent().unwrap_or(Path::new("/"));
-            fs::read_to_string(folder.join("error.log")).unwrap_or_default()
-        })?;
+        answered.with_context(|| fs::read_to_string(self.log()).unwrap_or_default())?;
         Ok(took.as_secs_f64() * 1000.0)
     }
 }

@@ -36,6 +36,7 @@ mod outputs;
 mod policies;
 mod pool;
 mod privileges;
+mod privileges_traced;
 mod publishing;
 mod register;
 mod reload;
@@ -161,6 +162,7 @@ const SUBJECTS: &[Subject] = &[
     ("traces", HOOKS, traces::TESTS),
     ("outputs", HOOKS, outputs::TESTS),
     ("privileges", HOOKS, privileges::TESTS),
+    ("privileges_traced", HOOKS, privileges_traced::TESTS),
     ("verifier", HOOKS, verifier::TESTS),
     ("degraded", HOOKS, degraded::TESTS),
     ("requirements", &[], requirements::TESTS),

@@ -29,6 +29,7 @@ pub mod servant;
 pub mod server;
 pub mod settings;
 pub mod snapshot;
+pub mod strace;
 pub mod swarm;
 pub mod syscalls;
 pub mod systemd;

@@ -9,6 +9,15 @@ use anyhow::{Result, ensure};
 
 use super::skip;
 
+/// Where the program `name` is, as a shell would find it.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // nginx is where only root's shells look.
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let mut places = folders.map(|folder| folder.join(name));
+    places.find(|place| place.is_file())
+}
+
 /// The program `name`, found as a shell would.
 ///
 /// # Errors
@@ -16,9 +25,7 @@ use super::skip;
 /// A failure where it should be, which is wherever `cargo xtask test` could install it; a
 /// skip in a machine that was made for these tests.
 pub fn program(name: &str) -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut places = env::split_paths(&path).map(|folder| folder.join(name));
-    if let Some(found) = places.find(|place| place.is_file()) {
+    if let Some(found) = in_path(name) {
         return Ok(found);
     }
     let is_made = env::var_os("PORTREEVE_TEST_OWN_MACHINE").is_some();

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::apt::Mirror;
-use super::tree::{self, Tree};
+use crate::debian::apt::Mirror;
+use crate::debian::tree::{self, Tree};
 
 /// Where it is from; the suite of the newest C library, as the tests are built with
 /// this machine's.

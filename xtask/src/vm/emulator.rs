@@ -7,13 +7,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use portreeve_toolchain::command::{in_path, output};
 
-use super::apt::Mirror;
-use super::tree::{self, Tree};
+use crate::debian::apt::Mirror;
+use crate::debian::tree::{self, LIBRARIES, LOADER, Tree};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const SUITES: [&str; 3] = ["trixie", "trixie-updates", "trixie-security"];
-/// Where packages for this processor have their libraries.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// A QEMU.
 #[derive(Clone, Debug)]
@@ -52,7 +50,7 @@ impl Emulator {
             return command;
         };
         let place = |part: &str| tree.folder.join(part);
-        command.arg(place("usr/lib64/ld-linux-x86-64.so.2"));
+        command.arg(place(LOADER));
         command.arg("--library-path").arg(place(LIBRARIES));
         command.arg(place("usr/bin").join(PROGRAM));
         for firmware in ["usr/share/qemu", "usr/share/seabios"] {

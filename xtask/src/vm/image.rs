@@ -12,7 +12,7 @@ use portreeve_toolchain::command::{in_path, output, quote};
 
 use super::kernels::Kernel;
 use super::machine::UNIT;
-use super::tree::Tree;
+use crate::debian::tree::Tree;
 use crate::product::UnderTest;
 
 /// Modules that tests need, with what those depend on. What a kernel has built in or

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use portreeve_toolchain::linker::cache;
 
-use super::apt::{Apt, Mirror, Package};
+use crate::debian::apt::{Apt, Mirror, Package};
 
 /// The kernels that matter: the floor, what stable releases have, and what comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

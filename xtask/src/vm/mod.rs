@@ -1,6 +1,5 @@
 //! `cargo xtask vmtest`: the kernel tests on other kernels, in virtual machines.
 
-mod apt;
 mod distribution;
 mod emulator;
 mod fleet;
@@ -11,7 +10,7 @@ mod plan;
 mod record;
 mod report;
 pub mod tools;
-mod tree;
+
 mod verified;
 
 use std::env;
@@ -20,15 +19,15 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::debian::apt::Mirror;
+use crate::debian::tree::Tree;
 use crate::product::UnderTest;
 use crate::setup;
-use apt::Mirror;
 use emulator::Emulator;
 use fleet::Fleet;
 use kernels::{Kernel, Series};
 use plan::Plan;
 use report::Run;
-use tree::Tree;
 use verified::Verified;
 
 /// Run the kernel tests on Debian's kernels, in virtual machines.

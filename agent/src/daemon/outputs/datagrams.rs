@@ -46,6 +46,8 @@ impl Datagrams {
         while let Some(datagram) = self.waiting.front() {
             match self.socket.send_to(datagram, &self.path) {
                 Ok(_) => {}
+                // By a signal, which says nothing of who listens.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 // It would never be taken. Those that are made here are never so long.
                 Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {}
                 Err(error) => return Err(error),

@@ -37,7 +37,7 @@ impl Mirror {
     pub fn of_this_machine() -> Result<Self> {
         ensure!(
             in_path("apt-get").is_some() && in_path("dpkg-deb").is_some(),
-            "this is not Debian: there is no apt-get, with which kernels are fetched"
+            "this is not Debian: there is no apt-get, with which packages are fetched"
         );
         if let Ok(archive) = env::var(VARIABLE) {
             return Ok(Self::at(&archive));

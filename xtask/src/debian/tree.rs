@@ -13,6 +13,11 @@ use super::apt::{Apt, Mirror};
 /// What nobody reads there.
 const UNREAD: [&str; 4] = ["doc", "info", "locale", "man"];
 
+/// The loader of a tree's programs, which takes the tree's C library.
+pub const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+/// Where packages for x86-64 have their libraries.
+pub const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
 /// A package's tree.
 #[derive(Clone, Debug)]
 pub struct Tree {
@@ -32,7 +37,7 @@ pub fn get(
     package: &str,
     suites: &[&str],
     mirror: &Result<Mirror>,
-    finish: fn(&Path) -> Result<()>,
+    finish: impl Fn(&Path) -> Result<()>,
 ) -> Result<Tree> {
     let place = cache()?.join(package);
     let error = match newest(&place, package, suites, mirror, finish) {
@@ -54,7 +59,7 @@ fn newest(
     package: &str,
     suites: &[&str],
     mirror: &Result<Mirror>,
-    finish: fn(&Path) -> Result<()>,
+    finish: impl Fn(&Path) -> Result<()>,
 ) -> Result<Tree> {
     let mirror = match mirror {
         Ok(mirror) => mirror,
