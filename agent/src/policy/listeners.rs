@@ -3,7 +3,10 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process,
+};
 
 use portreeve_common::{
     PolicyView as _, Reason, Verdict,
@@ -106,7 +109,8 @@ fn held_by_others(policy: &Policy, listeners: &[Listener], diagnostics: &mut Dia
         let Some((holder, verdict)) = speaker(policy, socket, holders) else {
             continue;
         };
-        if !verdict.refuses() {
+        // Of the agent's own port it is said elsewhere, with what to do about it.
+        if !verdict.refuses() || holder.pid == process::id() {
             continue;
         }
         if let Some(unit) = holder.unit.clone() {

@@ -162,6 +162,13 @@ fn who_has_a_port_that_is_now_anothers() {
 
 /// One holder who may have it is enough; nobody to be seen says nothing.
 #[test]
+fn nobody_is_told_to_end_the_agent() {
+    let mut agent = held("tcp/80", &["portreeve"]);
+    agent.holders[0].pid = std::process::id();
+    assert_eq!(of("PORT 80 TCP APACHE\n", "", vec![agent], false), []);
+}
+
+#[test]
 fn a_rightful_holder_is_no_finding() {
     let profile = "PORT 80 TCP NGINX\n";
     for holders in [&["nginx"][..], &["supervisor", "nginx"], &[]] {
