@@ -164,7 +164,7 @@ fn who_has_a_port_that_is_now_anothers() {
 #[test]
 fn nobody_is_told_to_end_the_agent() {
     let mut agent = held("tcp/80", &["portreeve"]);
-    agent.holders[0].pid = std::process::id();
+    agent.holders[0].pid = process::id();
     assert_eq!(of("PORT 80 TCP APACHE\n", "", vec![agent], false), []);
 }
 
