@@ -12,7 +12,6 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +23,7 @@ use nix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::profile::read::{OpenedFile, Opener, ReadError, read_bounded};
+use crate::profile::read::{Contents, OpenedFile, Opener, ReadError, read_bounded};
 
 /// How long a file may be being written before it is an error: some save a file in many
 /// small steps.
@@ -56,7 +55,7 @@ pub struct ReadFile {
     pub hash: Hash,
     /// What tells it from other files, whatever path leads to it.
     identity: PathBuf,
-    bytes: Arc<[u8]>,
+    bytes: Contents,
 }
 
 impl ReadFile {
@@ -198,7 +197,7 @@ impl Opener for PolicyFiles<'_> {
         };
         let opened = OpenedFile {
             identity: file.identity.clone(),
-            bytes: file.bytes.to_vec(),
+            bytes: file.bytes.clone(),
         };
         self.read.borrow_mut().push(file);
         Ok(opened)
@@ -345,7 +344,7 @@ mod tests {
         let file = folder.path().join("profile");
         fs::write(&file, "PORT\n").unwrap();
         mode(&file, 0o644);
-        assert_eq!(open(&file).unwrap().bytes, b"PORT\n");
+        assert_eq!(*open(&file).unwrap().bytes, *b"PORT\n");
         mode(&file, 0o664);
         assert!(open(&file).is_err());
         mode(&file, 0o602);

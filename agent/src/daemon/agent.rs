@@ -9,9 +9,10 @@ use std::{
 use portreeve_common::abi::names;
 use prometheus::Histogram;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::{
-    change::{ChangeError, Manner, Occasion, every_entry},
+    change::{ChangeError, Occasion},
     confirm::Pending,
     destroyer::Tally,
     drift::DriftLog,
@@ -22,6 +23,7 @@ use super::{
     outputs,
     pool::PoolKeeper,
     protocol::{AttachStatus, Reply, SelftestStatus, Status},
+    reload::Manner,
     selftest,
     start::{Start, Why},
     watched::{self, FileKeeper},
@@ -44,8 +46,8 @@ use crate::{
     },
     policy::{
         build::Policy,
-        diff::kept_entries,
         explain::{self, Question},
+        pairs::{self, Stretch},
         source::Source,
     },
     state::Store,
@@ -81,6 +83,8 @@ pub struct Agent {
     pub(super) store: Store,
     /// A change that waits to be confirmed.
     pub(super) pending: RefCell<Option<Pending>>,
+    /// Something has got a time now by which it is due.
+    pub(super) has_deadline: Notify,
     /// Why it could not be taken back when its time was over.
     pub(super) not_taken_back: RefCell<Option<String>>,
     /// The files that a reload reads.
@@ -91,6 +95,8 @@ pub struct Agent {
     /// Events seen lately.
     pub log: RefCell<EventLog>,
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
+    /// Whether much memory may have been freed.
+    pub(super) has_leftovers: Cell<bool>,
     /// What others changed since the agent runs.
     pub(super) drift: RefCell<DriftLog>,
     pub(super) proving: tokio::sync::Mutex<()>,
@@ -132,12 +138,14 @@ impl Agent {
             source,
             store,
             pending: RefCell::new(None),
+            has_deadline: Notify::new(),
             not_taken_back: RefCell::new(None),
             files: FileKeeper::default(),
             waiting: RefCell::new(None),
             policy: RefCell::new(Arc::clone(policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
+            has_leftovers: Cell::new(true),
             drift: RefCell::default(),
             proving: tokio::sync::Mutex::new(()),
             proofs: Cell::new(0),
@@ -161,8 +169,11 @@ impl Agent {
     pub fn begin(&self, start: Start) -> Result<(), ChangeError> {
         let policy = start.policy;
         let kept = match &start.held {
-            Some(held) if Arc::ptr_eq(held, &policy) => every_entry(&policy),
-            Some(held) => kept_entries(held, &policy),
+            Some(held) if Arc::ptr_eq(held, &policy) => {
+                let entries = policy.compiled.image.entries.len();
+                vec![Stretch::whole(entries as u32)]
+            }
+            Some(held) => pairs::kept(held, &policy),
             None => Vec::new(),
         };
         let known = self.tables.borrow().executables()?;
@@ -170,6 +181,7 @@ impl Agent {
         let until = start.pending.as_ref().map(|pending| pending.until.clone());
         self.publish(policy, &kept, until, Occasion::Wanted)?;
         *self.pending.borrow_mut() = start.pending;
+        self.has_deadline.notify_one();
         *self.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
         // What a killed agent has missed is news; what was not confirmed, or waits for
         // its users to be known, is not.
@@ -346,9 +358,14 @@ impl Agent {
         why.map(|_| "profile: it names users or groups that are not known, so the policy that was in force last is enforced, until they are".to_owned())
     }
 
+    /// Whether what the files say was not to be had at the start.
+    pub fn waits_for_files(&self) -> bool {
+        self.waiting.borrow().is_some() && !self.is_detached()
+    }
+
     /// Reads the files again, if what they say was not to be had at the start.
     pub fn tend_files(&self) {
-        if self.waiting.borrow().is_none() || self.is_detached() {
+        if !self.waits_for_files() {
             return;
         }
         if let Reply::Done(done) = self.reload(Manner::default())

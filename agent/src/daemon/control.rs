@@ -27,7 +27,7 @@ use tokio::{
 use self::clients::{Client, Clients, MOST_FOLLOWERS, TOLD_EVERY};
 use super::{
     agent::{Agent, reply},
-    change::Manner,
+    reload::Manner,
     protocol::{MAX_REQUEST, Reply, Request, handshake},
 };
 

@@ -125,6 +125,11 @@ impl EventLog {
         self.told.retain(|key, _| key.second >= second);
     }
 
+    /// Whether there may be repetitions of what was told.
+    pub fn expects_repeats(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     fn tell(&mut self, key: RepeatKey, record: &EventRecord) {
         let Ok(line) = serde_json::to_string(record) else {
             return;

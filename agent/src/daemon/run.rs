@@ -17,7 +17,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Notify, mpsc::UnboundedReceiver},
     task::LocalSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
@@ -44,17 +44,15 @@ use crate::{
 
 /// Events that are taken in before everything else has its turn.
 const BATCH: usize = 64;
-/// How often the refusals that made no event of their own are taken in.
+/// How often the refusals that made no event of their own are taken in, as long as there
+/// are refusals that can be repeated.
 const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the hooks are proven to be alive.
 pub const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the kernel's pool of ports, the executables of jobs and watched files are
-/// looked at, whatever is told of them.
+/// looked at, whatever is told of them; and repeated refusals of which no event came.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// How often it is looked whether a change should have been confirmed by now, and whether
-/// watched files waited for that.
-const CONFIRM_INTERVAL: Duration = Duration::from_millis(250);
 /// How often files that name unknown users are tried again.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -198,8 +196,8 @@ async fn main(options: RunOptions) -> Result<()> {
     let mut pings = systemd::watchdog();
     let mut proofs = tokio::time::interval_at(Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let mut confirmations = tokio::time::interval(CONFIRM_INTERVAL);
     let mut files = tokio::time::interval_at(Instant::now() + FILES_INTERVAL, FILES_INTERVAL);
+    files.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -214,15 +212,16 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_executables();
                 agent.look_at_files();
                 agent.tend_metrics();
+                agent.tend_memory();
                 if agent.tend_hooks() {
                     agent.prove().await;
                 }
             }
-            _ = confirmations.tick() => {
+            () = agent.deadline() => {
                 agent.tend_confirmation(false);
                 agent.tend_watched();
             }
-            _ = files.tick() => agent.tend_files(),
+            _ = files.tick(), if agent.waits_for_files() => agent.tend_files(),
             () = systemd::tick(&mut pings) => systemd::notify(&[NotifyState::Watchdog]),
             _ = proofs.tick() => drop(agent.prove().await),
         }
@@ -354,11 +353,15 @@ async fn read_events(ring: RingBuf<MapData>, agent: Rc<Agent>) {
         Ok(ring) => ring,
         Err(error) => return log::error!("events can't be read: {error}"),
     };
+    // Whatever an earlier agent didn't take in.
     let mut due = Instant::now() + REPEATS_INTERVAL;
     loop {
         if Instant::now() >= due {
             agent.take_in_repeats();
-            due = Instant::now() + REPEATS_INTERVAL;
+            due = Instant::now() + LOOK_INTERVAL;
+        }
+        if agent.log.borrow().expects_repeats() {
+            due = due.min(Instant::now() + REPEATS_INTERVAL);
         }
         let ready = tokio::select! {
             // Repetitions come after what they repeat.

@@ -24,6 +24,7 @@ use super::{
 use crate::policy::{
     identity::{JobImage, exes::Inode},
     image::Image,
+    pairs::Stretch,
 };
 
 /// What a publication is of, besides its tables.
@@ -50,18 +51,30 @@ pub struct Publication<'a> {
     pub profile_hash: [u8; 32],
     /// What tells the policy from every other.
     pub policy_hash: [u8; 32],
-    /// Entries that are in force now and stay: (index now, index in `image`).
-    /// Their refusal counts go on.
-    pub kept: &'a [(u32, u32)],
+    /// Entries that are in force now and stay. Their refusal counts go on.
+    pub kept: &'a [Stretch],
 }
 
-/// How long a publication took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filling {
+/// A publication that was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// What is in force now.
+    pub active: Active,
+    /// When that was named.
+    pub at: Instant,
+    /// Waiting for binds that were being judged, before the first write.
+    pub waited: Duration,
     /// Filling the idle half, up to the store that names it.
     pub fill: Duration,
-    /// Waiting for binds that were being judged.
+    /// Waiting for binds that were being judged, after it.
     pub grace: Duration,
+}
+
+impl Published {
+    /// How long it took, all in all.
+    pub fn duration(&self) -> Duration {
+        self.waited + self.fill + self.grace
+    }
 }
 
 /// The pinned tables, mapped for writing. Only the holder of the pins' lock has one.
@@ -86,7 +99,6 @@ pub struct Tables {
     published: Cell<Option<(Active, Generation, [u8; 32])>>,
     /// The number of the last publication in a set of another layout.
     continues: u32,
-    filling: Filling,
 }
 
 impl Tables {
@@ -113,7 +125,6 @@ impl Tables {
             idle_is_quiet: false,
             published: Cell::new(None),
             continues: 0,
-            filling: Filling::default(),
         })
     }
 
@@ -158,7 +169,7 @@ impl Tables {
     /// [`KernelError::Map`] if the image exceeds a limit of [`portreeve_common::abi`]
     /// or the kernel has no memory for it, [`KernelError::Io`] if the kernel doesn't
     /// let us wait; then what is in force still is.
-    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Active, KernelError> {
+    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Published, KernelError> {
         let image = publication.image;
         within(names::SLOTS, image.slots.len(), SLOTS)?;
         within(names::ENTRIES, image.entries.len(), MAX_ENTRIES)?;
@@ -169,7 +180,7 @@ impl Tables {
         self.put_back();
         let waiting = Instant::now();
         self.wait_for_idle_half()?;
-        let mut grace = waiting.elapsed();
+        let waited = waiting.elapsed();
         let filling = Instant::now();
 
         let before = self.active();
@@ -222,7 +233,7 @@ impl Tables {
             .atomic(0)
             .store(active.word(), Ordering::Release);
         self.idle_is_quiet = false;
-        let fill = filling.elapsed();
+        let (at, fill) = (Instant::now(), filling.elapsed());
         self.published
             .set(Some((active, generation, publication.policy_hash)));
 
@@ -230,20 +241,23 @@ impl Tables {
         // publication quick and the carried counts exact.
         let waiting = Instant::now();
         let is_quiet = self.wait_for_idle_half().is_ok();
-        grace += waiting.elapsed();
-        self.filling = Filling { fill, grace };
+        let grace = waiting.elapsed();
         if is_quiet {
-            for (old, new, counted) in carried {
+            let words = words(before, half, publication);
+            for ((old, new), counted) in words.zip(carried) {
                 let late = self.refusals.atomic(old).load(Ordering::Relaxed) - counted;
-                self.refusals.atomic(new).fetch_add(late, Ordering::Relaxed);
+                if late > 0 {
+                    self.refusals.atomic(new).fetch_add(late, Ordering::Relaxed);
+                }
             }
         }
-        Ok(active)
-    }
-
-    /// How long the last publication took.
-    pub const fn filling(&self) -> Filling {
-        self.filling
+        Ok(Published {
+            active,
+            at,
+            waited,
+            fill,
+            grace,
+        })
     }
 
     /// How what is in force differs from what this agent put there; `None` if it
@@ -348,35 +362,54 @@ impl Tables {
     }
 
     /// Starts the idle half's refusal counts: zero, or what a kept entry has now.
-    /// Returns the words of both and the count taken over, so that refusals made
+    /// Returns the counts taken over, in the order of [`words`], so that refusals made
     /// until the change can be added when nobody reads the old half any more.
     fn carry_refusals(
         &self,
         before: Active,
         half: u32,
         publication: &Publication<'_>,
-    ) -> Vec<(u32, u32, u64)> {
+    ) -> Vec<u64> {
         self.refusals.write(
             half * MAX_ENTRIES,
             &vec![0; publication.image.entries.len()],
         );
-        if before == Active::NONE {
-            return Vec::new();
-        }
-        let (from, to) = (before.half() * MAX_ENTRIES, half * MAX_ENTRIES);
-        let known = publication.kept.iter().filter(|(old, new)| {
-            *old < MAX_ENTRIES && (*new as usize) < publication.image.entries.len()
-        });
-        known
-            .map(|(old, new)| {
-                let counted = self.refusals.atomic(from + old).load(Ordering::Relaxed);
-                self.refusals
-                    .atomic(to + new)
-                    .store(counted, Ordering::Relaxed);
-                (from + old, to + new, counted)
-            })
-            .collect()
+        let carry = |(old, new): (u32, u32)| {
+            let counted = self.refusals.atomic(old).load(Ordering::Relaxed);
+            if counted > 0 {
+                self.refusals.atomic(new).store(counted, Ordering::Relaxed);
+            }
+            counted
+        };
+        words(before, half, publication).map(carry).collect()
     }
+}
+
+/// Of each entry that stays: where its refusals are counted in the half that is in force
+/// `before`, and in the other one, `half`.
+fn words(
+    before: Active,
+    half: u32,
+    publication: &Publication<'_>,
+) -> impl Iterator<Item = (u32, u32)> {
+    let kept = match before {
+        Active::NONE => &[],
+        _ => publication.kept,
+    };
+    let entries = publication.image.entries.len() as u32;
+    let (from, to) = (before.half() * MAX_ENTRIES, half * MAX_ENTRIES);
+    kept.iter().flat_map(move |stretch| {
+        let Stretch {
+            before,
+            after,
+            length,
+        } = *stretch;
+        // None is outside of its half, whoever says so.
+        let length = length
+            .min(MAX_ENTRIES.saturating_sub(before))
+            .min(entries.saturating_sub(after));
+        (0..length).map(move |index| (from + before + index, to + after + index))
+    })
 }
 
 pub(super) fn within(map: &'static str, count: usize, limit: u32) -> Result<(), KernelError> {

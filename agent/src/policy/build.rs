@@ -313,7 +313,7 @@ impl Policy {
             return None;
         }
         let origin = self.compiled.origins.get(index as usize)?;
-        self.reservations.get(*origin)
+        self.reservations.get(*origin as usize)
     }
 
     /// Where an entry stands: file, line and its own text.
@@ -345,8 +345,11 @@ impl Policy {
 
     /// How many entries of the tables `[audit]` names, with one of their ports at least.
     pub fn audited_entries(&self) -> u32 {
+        if self.audited.is_empty() {
+            return 0;
+        }
         let origins = self.compiled.origins.iter();
-        let entries = origins.filter_map(|origin| self.reservations.get(*origin));
+        let entries = origins.filter_map(|origin| self.reservations.get(*origin as usize));
         let audited = entries.filter(|entry| self.audited.extent_of(entry) != Extent::None);
         audited.count() as u32
     }

@@ -18,6 +18,7 @@ pub(crate) mod listeners;
 pub mod lists;
 mod operands;
 pub mod own_port;
+pub mod pairs;
 pub mod permits;
 pub mod pool;
 pub mod reservations;

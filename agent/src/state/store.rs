@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Moment, Record, StateError,
     folder::{beside, check, io_error, lock, replace},
+    patch::Patch,
     record::FileRecord,
 };
 use crate::{
@@ -24,8 +25,11 @@ use crate::{
 
 /// Where what is in force is remembered unless the agent is told otherwise.
 pub const DEFAULT: &str = "/var/lib/portreeve";
-/// The format that this agent writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+/// The newest format that this agent reads. It is written if there are patches, which
+/// older agents don't understand.
+const FORMAT: u32 = 2;
+/// What is written without them.
+const WITHOUT_PATCHES: u32 = 1;
 
 /// The file that says what was made of the others.
 const INDEX: &str = "state.json";
@@ -41,6 +45,9 @@ struct State {
     agent: String,
     /// By their hashes; those that are named below.
     policies: BTreeMap<String, Record>,
+    /// Their files that are not kept whole, by their hashes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    patches: BTreeMap<String, Patch>,
     /// The policy in force, unless that is `next` already.
     in_force: Option<String>,
     /// A policy that is just coming into force.
@@ -154,7 +161,7 @@ impl Store {
     }
 
     /// Writes down that the policy of `record` is about to come into force; with `until`,
-    /// that it waits then to be confirmed. `files` are its own, and those of the policies
+    /// that it waits then to be confirmed. `files` are its own, then those of the policies
     /// it may have to give way to.
     ///
     /// # Errors
@@ -168,11 +175,11 @@ impl Store {
     ) -> Result<Hash, StateError> {
         let hash = record.hash()?;
         let name = hex(&hash);
-        for files in files {
-            self.keep(files)?;
-        }
         let before = self.state.borrow().clone();
         let mut state = before.clone();
+        for (index, own) in files.iter().enumerate().rev() {
+            self.keep(own, &files[index + 1..], &mut state.patches)?;
+        }
         state.confirm = until.and_then(|until| {
             // What was never confirmed is nothing to go back to.
             let waiting = before.confirm.as_ref().map(|waiting| &waiting.back_to);
@@ -312,29 +319,64 @@ impl Store {
         Ok(())
     }
 
-    /// Copies what isn't there yet of `files`.
-    fn keep(&self, files: &Files) -> Result<(), StateError> {
+    /// Copies what isn't there yet of `files`, or adds to `patches` what tells it from a
+    /// file of the `others`, all of which are kept already.
+    fn keep(
+        &self,
+        files: &Files,
+        others: &[&Files],
+        patches: &mut BTreeMap<String, Patch>,
+    ) -> Result<(), StateError> {
         let folder = self.folder.join(FILES);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&folder)
             .map_err(|error| io_error("make", &folder, error))?;
-        let changes = files.changes.iter().flatten();
-        for file in files.profile.iter().chain(changes).chain(&files.config) {
-            let path = folder.join(hex(&file.hash));
-            let length = path.metadata().map(|metadata| metadata.len());
-            if length.is_ok_and(|length| length == file.bytes().len() as u64) {
+        for file in files.all() {
+            let hash = hex(&file.hash);
+            if self.is_whole(&hash, file.bytes().len() as u64) {
+                patches.remove(&hash);
                 continue;
             }
-            replace(&path, file.bytes(), true)?;
+            let known = patches.get(&hash);
+            if known.is_some_and(|patch| self.is_whole(&patch.base, patch.length)) {
+                continue;
+            }
+            let mut before = others.iter().flat_map(|files| files.all());
+            let before = before.find(|before| before.path == file.path);
+            let patch = before.and_then(|before| {
+                let name = hex(&before.hash);
+                let of_before = patches.get(&name);
+                Patch::new(&name, before.bytes(), of_before, file.bytes())
+            });
+            match patch {
+                Some(patch) => drop(patches.insert(hash, patch)),
+                None => {
+                    replace(&folder.join(&hash), file.bytes(), true)?;
+                    patches.remove(&hash);
+                }
+            }
         }
         Ok(())
     }
 
+    /// Whether the file of this hash and so many bytes is kept whole.
+    fn is_whole(&self, hash: &str, length: u64) -> bool {
+        let path = self.folder.join(FILES).join(hash);
+        path.metadata().is_ok_and(|found| found.len() == length)
+    }
+
     fn read(&self, file: &FileRecord) -> Result<ReadFile, StateError> {
-        let path = self.folder.join(FILES).join(&file.sha256);
+        let state = self.state.borrow();
+        let patch = state.patches.get(&file.sha256);
+        let name = patch.map_or(&file.sha256, |patch| &patch.base);
+        let path = self.folder.join(FILES).join(name);
         let bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
+        let bytes = match patch {
+            Some(patch) => patch.apply(&bytes).unwrap_or_default(),
+            None => bytes,
+        };
         let read = ReadFile::new(file.path.clone(), file.identity.clone(), bytes);
         if hex(&read.hash) != file.sha256 {
             let why = "it is not what was written".to_owned();
@@ -345,7 +387,10 @@ impl Store {
 
     fn write(&self, state: &State, sync: bool) -> Result<(), StateError> {
         let state = State {
-            format: FORMAT,
+            format: match state.patches.is_empty() {
+                true => WITHOUT_PATCHES,
+                false => FORMAT,
+            },
             agent: env!("CARGO_PKG_VERSION").into(),
             ..state.clone()
         };
@@ -358,7 +403,9 @@ impl Store {
     fn sweep(&self) {
         let state = self.state.borrow();
         let files = state.policies.values().flat_map(Record::files);
-        let needed: BTreeSet<&str> = files.map(|file| file.sha256.as_str()).collect();
+        let files = files.map(|file| file.sha256.as_str());
+        let bases = state.patches.values().map(|patch| patch.base.as_str());
+        let needed: BTreeSet<&str> = files.chain(bases).collect();
         let found = fs::read_dir(self.folder.join(FILES));
         for entry in found.into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -380,6 +427,10 @@ impl State {
             .cloned()
             .collect();
         self.policies.retain(|hash, _| named.contains(hash));
+        let files = self.policies.values().flat_map(Record::files);
+        let files: BTreeSet<&str> = files.map(|file| file.sha256.as_str()).collect();
+        let is_needed = |hash: &String, _: &mut Patch| files.contains(hash.as_str());
+        self.patches.retain(is_needed);
     }
 }
 

@@ -39,10 +39,14 @@ pub struct Took {
     pub compile: u64,
     /// Telling what changes.
     pub compare: u64,
-    /// Writing down what comes into force.
+    /// Making ready what comes into force, up to the first write to the tables: it is
+    /// written down, and survives from then on.
     pub remember: u64,
     /// Filling the idle half of the tables, up to the store that names it.
     pub fill: u64,
     /// Waiting for binds that were being judged.
     pub grace: u64,
+    /// Writing down that it is in force, and what else is done when it is.
+    #[serde(default)]
+    pub settle: u64,
 }
