@@ -8,7 +8,8 @@ impl Agent {
     /// Gives back to the kernel what making policies has left, which is several times what
     /// a policy takes. Not at once: whoever changes a policy hasn't to wait for that.
     pub fn tend_memory(&self) {
-        if self.has_leftovers.take() {
+        let forgotten = !self.backlog.get() && self.log.borrow_mut().forget_policies();
+        if self.has_leftovers.take() || forgotten {
             give_back();
         }
     }

@@ -21,6 +21,7 @@ pub mod reload;
 pub mod run;
 pub mod selftest;
 pub mod start;
+mod status;
 mod systemd;
 pub mod watched;
 mod wishes;

@@ -97,7 +97,7 @@ impl Agent {
             took: None,
         };
         let new = match outcome.policy {
-            Ok(new) => new,
+            Ok(new) => Arc::new(new),
             Err(_) => {
                 reloaded.refused = Some("there are errors in what was read".into());
                 return reply(&reloaded);
@@ -107,7 +107,6 @@ impl Agent {
         let making = new.making;
         let comparing = Instant::now();
         let pairs = Pairs::of(&old.reservations, &new.reservations);
-        reloaded.diff = Diff::of(&pairs, &old, &new);
         let mut took = Took {
             parse: microseconds(making.parse),
             resolve: microseconds(making.resolve),
@@ -127,7 +126,7 @@ impl Agent {
         } else if !manner.dry_run {
             let changing = Instant::now();
             let kept = pairs.stretches(&old, &new);
-            match self.change(new, &kept, manner.confirm) {
+            match self.change(Arc::clone(&new), &kept, manner.confirm) {
                 Ok(published) => {
                     took.add(changing, &published);
                     reloaded.applied = true;
@@ -137,6 +136,10 @@ impl Agent {
                 Err(error) => reloaded.refused = Some(error.to_string()),
             }
         }
+        // Nobody's bind waits for what is only told.
+        let telling = Instant::now();
+        reloaded.diff = Diff::of(&pairs, &old, &new);
+        took.tell = microseconds(telling.elapsed());
         self.has_leftovers.set(true);
         reloaded.took = Some(took);
         reply(&reloaded)
@@ -146,7 +149,7 @@ impl Agent {
     /// if there is one.
     fn change(
         &self,
-        new: Policy,
+        new: Arc<Policy>,
         kept: &[Stretch],
         within: Option<Duration>,
     ) -> Result<Published, ChangeError> {
@@ -154,7 +157,7 @@ impl Agent {
         let until = until.map_err(KernelError::io(
             "can't tell how long to wait for the confirmation",
         ))?;
-        self.publish(Arc::new(new), kept, until, Occasion::Wanted)
+        self.publish(new, kept, until, Occasion::Wanted)
     }
 }
 

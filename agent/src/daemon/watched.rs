@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     agent::{Agent, now},
-    reload::Manner,
     protocol::{RefusedReload, ReloadStatus, Reloaded, Reply},
+    reload::Manner,
 };
 use crate::{
     files::{Seen, Trust},

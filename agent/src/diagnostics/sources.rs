@@ -116,7 +116,9 @@ impl Sources {
 
     /// The same as [`Self::line`], faster if it is line `near` or the next one.
     pub fn line_near(&self, span: Span, near: u32) -> u32 {
-        let lines = self.source(span.source).map(|source| source.lines.as_slice());
+        let lines = self
+            .source(span.source)
+            .map(|source| source.lines.as_slice());
         // Line `n` begins where `lines[n - 1]` says.
         let begins_by = |line: u32| {
             let start = lines.and_then(|lines| lines.get(line as usize - 1));

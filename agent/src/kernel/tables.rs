@@ -19,6 +19,7 @@ use super::{
     job_tables::JobTables,
     mapping::{Element, Mapping},
     pins::Pins,
+    refusals,
     sys::Grace,
 };
 use crate::policy::{
@@ -201,7 +202,7 @@ impl Tables {
         self.globs.write(half * MAX_GLOBS, &image.globs);
         self.unreserved.write(half * PROTOCOLS, &image.unreserved);
         self.addresses.write(half * MAX_ADDRESSES, &image.addresses);
-        let carried = self.carry_refusals(before, half, publication);
+        let carried = refusals::carry(&self.refusals, before, half, publication);
 
         let mut info = self.info.read(0);
         // Somebody else may have written it.
@@ -243,13 +244,7 @@ impl Tables {
         let is_quiet = self.wait_for_idle_half().is_ok();
         let grace = waiting.elapsed();
         if is_quiet {
-            let words = words(before, half, publication);
-            for ((old, new), counted) in words.zip(carried) {
-                let late = self.refusals.atomic(old).load(Ordering::Relaxed) - counted;
-                if late > 0 {
-                    self.refusals.atomic(new).fetch_add(late, Ordering::Relaxed);
-                }
-            }
+            refusals::add_late(&self.refusals, before, half, publication, &carried);
         }
         Ok(Published {
             active,
@@ -360,56 +355,6 @@ impl Tables {
         }
         Ok(())
     }
-
-    /// Starts the idle half's refusal counts: zero, or what a kept entry has now.
-    /// Returns the counts taken over, in the order of [`words`], so that refusals made
-    /// until the change can be added when nobody reads the old half any more.
-    fn carry_refusals(
-        &self,
-        before: Active,
-        half: u32,
-        publication: &Publication<'_>,
-    ) -> Vec<u64> {
-        self.refusals.write(
-            half * MAX_ENTRIES,
-            &vec![0; publication.image.entries.len()],
-        );
-        let carry = |(old, new): (u32, u32)| {
-            let counted = self.refusals.atomic(old).load(Ordering::Relaxed);
-            if counted > 0 {
-                self.refusals.atomic(new).store(counted, Ordering::Relaxed);
-            }
-            counted
-        };
-        words(before, half, publication).map(carry).collect()
-    }
-}
-
-/// Of each entry that stays: where its refusals are counted in the half that is in force
-/// `before`, and in the other one, `half`.
-fn words(
-    before: Active,
-    half: u32,
-    publication: &Publication<'_>,
-) -> impl Iterator<Item = (u32, u32)> {
-    let kept = match before {
-        Active::NONE => &[],
-        _ => publication.kept,
-    };
-    let entries = publication.image.entries.len() as u32;
-    let (from, to) = (before.half() * MAX_ENTRIES, half * MAX_ENTRIES);
-    kept.iter().flat_map(move |stretch| {
-        let Stretch {
-            before,
-            after,
-            length,
-        } = *stretch;
-        // None is outside of its half, whoever says so.
-        let length = length
-            .min(MAX_ENTRIES.saturating_sub(before))
-            .min(entries.saturating_sub(after));
-        (0..length).map(move |index| (from + before + index, to + after + index))
-    })
 }
 
 pub(super) fn within(map: &'static str, count: usize, limit: u32) -> Result<(), KernelError> {

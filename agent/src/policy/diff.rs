@@ -6,11 +6,7 @@ use portreeve_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    build::{EntryPlace, Policy},
-    pairs::Pairs,
-    reservations::Reservation,
-};
+use super::{build::Policy, pairs::Pairs, place::EntryPlace, reservations::Reservation};
 
 /// The difference between two policies; its JSON form is what `reload` prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -97,8 +97,8 @@ impl Needs<'_> {
     /// tables too.
     fn first(&self, is: impl Fn(usize, &Reservation) -> bool) -> Option<Option<Span>> {
         let origins = self.compiled.origins.iter().enumerate();
-        let entries =
-            origins.filter_map(|(index, origin)| Some((index, self.entries.get(*origin as usize)?)));
+        let entries = origins
+            .filter_map(|(index, origin)| Some((index, self.entries.get(*origin as usize)?)));
         // For what is in audit nothing is done to a bind.
         let mut of_ports = entries
             .filter(|(_, entry)| entry.kind != Kind::Unreserved && !self.audited.is_whole(entry));

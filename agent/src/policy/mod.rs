@@ -20,6 +20,7 @@ mod operands;
 pub mod own_port;
 pub mod pairs;
 pub mod permits;
+pub mod place;
 pub mod pool;
 pub mod reservations;
 pub mod restrictions;

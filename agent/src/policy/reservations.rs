@@ -66,13 +66,22 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The entries for unreserved ports.
+    pub fn unreserved(&self) -> &[Reservation] {
+        let is_reserved = |entry: &Reservation| entry.kind != Kind::Unreserved;
+        let (_, unreserved) = self
+            .entries
+            .split_at(self.entries.partition_point(is_reserved));
+        unreserved
+    }
+
     /// Whether UNRSV entries of `protocol` are judged at listen; UDP never is
     /// (`UNR-10`, `UNR-11`).
     pub fn unreserved_at_listen(&self, protocol: Protocol) -> bool {
         let first = self
-            .entries
+            .unreserved()
             .iter()
-            .find(|entry| entry.kind == Kind::Unreserved && entry.protocol == protocol);
+            .find(|entry| entry.protocol == protocol);
         protocol == Protocol::Tcp
             && first.is_some_and(|entry| unreserved::when(&entry.options) == When::Listen)
     }

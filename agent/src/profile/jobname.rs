@@ -36,12 +36,11 @@ pub fn jobname(word: &str) -> Result<Jobname, &'static str> {
             _ => return Err("a job name has letters, digits and @ # $, and * or ? in a pattern"),
         }
     }
-    let mut name = CompactString::with_capacity(word.len());
-    for c in word.chars() {
-        // Several stars say the same as one.
-        if c != '*' || !name.ends_with('*') {
-            name.push(c.to_ascii_uppercase());
-        }
+    let mut name = CompactString::new(word);
+    name.make_ascii_uppercase();
+    // Several stars say the same as one.
+    while name.contains("**") {
+        name = name.replace("**", "*").into();
     }
     let user = match name.as_str() {
         "" => return Err("a job name has at least one character"),

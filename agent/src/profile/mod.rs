@@ -28,7 +28,9 @@ use crate::diagnostics::{Diagnostics, Sources};
 
 pub use ast::Profile;
 pub use lexer::Symbols;
-pub use read::{AnyFile, Contents, MAX_BYTES, OpenedFile, Opener, ReadError, ReadOptions, read_bounded};
+pub use read::{
+    AnyFile, Contents, MAX_BYTES, OpenedFile, Opener, ReadError, ReadOptions, read_bounded,
+};
 
 /// A profile as far as it could be understood, and what was wrong with it.
 #[derive(Default)]

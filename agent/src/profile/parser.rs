@@ -108,7 +108,10 @@ impl<'a> Parser<'a> {
             Contents::Text(text) => (text, None),
             Contents::Other(bytes) => {
                 let bytes = &*bytes;
-                let at = bytes.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+                let at = bytes
+                    .utf8_chunks()
+                    .next()
+                    .map_or(0, |chunk| chunk.valid().len());
                 let found = bytes.get(at).copied().unwrap_or_default();
                 let hint = encoding_hint(bytes);
                 let text = String::from_utf8_lossy(bytes).into();

@@ -8,6 +8,7 @@
 //! killed in between, the hash in its tables tells.
 
 mod folder;
+mod kept_files;
 mod moment;
 mod patch;
 mod record;

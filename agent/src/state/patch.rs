@@ -81,7 +81,11 @@ fn same_at_end(one: &[u8], other: &[u8]) -> usize {
     let whole = strides.take_while(|(one, other)| one == other).count() * STRIDE;
     let rests = [one, other].map(|bytes| bytes[..bytes.len() - whole].iter().rev());
     let [one, other] = rests;
-    whole + one.zip(other).take_while(|(one, other)| one == other).count()
+    whole
+        + one
+            .zip(other)
+            .take_while(|(one, other)| one == other)
+            .count()
 }
 
 #[cfg(test)]
@@ -91,7 +95,9 @@ mod tests {
     use super::*;
 
     fn long() -> Vec<u8> {
-        (0..SHORTEST as u32 + 9000).flat_map(u32::to_le_bytes).collect()
+        (0..SHORTEST as u32 + 9000)
+            .flat_map(u32::to_le_bytes)
+            .collect()
     }
 
     proptest! {

@@ -37,7 +37,7 @@ pub struct Took {
     pub resolve: u64,
     /// Making tables of them.
     pub compile: u64,
-    /// Telling what changes.
+    /// Finding out which entries stay.
     pub compare: u64,
     /// Making ready what comes into force, up to the first write to the tables: it is
     /// written down, and survives from then on.
@@ -49,4 +49,7 @@ pub struct Took {
     /// Writing down that it is in force, and what else is done when it is.
     #[serde(default)]
     pub settle: u64,
+    /// Telling entry by entry what changed, or would.
+    #[serde(default)]
+    pub tell: u64,
 }
