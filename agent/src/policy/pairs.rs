@@ -77,8 +77,8 @@ impl Pairs {
 
         let between = (head..old_end).map(|index| (key(&old[index]), index));
         let places: HashMap<Key<'_>, usize, RandomState> = between.collect();
-        for index in head..new_end {
-            if let Some(earlier) = places.get(&key(&new[index])) {
+        for (index, entry) in new.iter().enumerate().take(new_end).skip(head) {
+            if let Some(earlier) = places.get(&key(entry)) {
                 pair(*earlier, index);
             }
         }

@@ -191,7 +191,8 @@ impl<'a> Lexer<'a> {
             .take(DESCRIPTION_CHARS)
             .map(visible)
             .collect();
-        Some(description.trim_end().into()).filter(|text: &Box<str>| !text.is_empty())
+        let description = Some(description.trim_end()).filter(|text| !text.is_empty());
+        description.map(Box::from)
     }
 }
 

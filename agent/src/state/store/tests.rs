@@ -202,7 +202,11 @@ fn a_long_file_is_kept_once() {
         store.settle().unwrap();
         (hash.unwrap(), record, files)
     };
-    let format = || read(&place.folder.path().join("state").join(INDEX)).unwrap().format;
+    let format = || {
+        read(&place.folder.path().join("state").join(INDEX))
+            .unwrap()
+            .format
+    };
     let (record, mut before) = place.policy(&long("FIRST"));
     store.prepare(record, &[&before], None).unwrap();
     store.settle().unwrap();
@@ -215,7 +219,9 @@ fn a_long_file_is_kept_once() {
     }
     // Killed in the middle of a change, it knows both.
     let (second, files) = place.policy(&long("FOURTH"));
-    store.prepare(second.clone(), &[&files, &before], None).unwrap();
+    store
+        .prepare(second.clone(), &[&files, &before], None)
+        .unwrap();
     drop(store);
     let store = place.open();
     assert_eq!(store.files(&second).unwrap().profile, files.profile);
