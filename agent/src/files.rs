@@ -15,7 +15,6 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -26,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::trust::Trust;
 pub(crate) use self::trust::writable_by_others;
 use self::trust::{check, refused};
-use crate::profile::read::{OpenedFile, Opener, ReadError, read_bounded};
+use crate::profile::read::{Contents, OpenedFile, Opener, ReadError, read_bounded};
 
 /// How long a file may be being written before it is an error: some save a file in many
 /// small steps.
@@ -58,7 +57,7 @@ pub struct ReadFile {
     pub hash: Hash,
     /// What tells it from other files, whatever path leads to it.
     identity: PathBuf,
-    bytes: Arc<[u8]>,
+    bytes: Contents,
 }
 
 impl ReadFile {
@@ -191,7 +190,7 @@ impl Opener for PolicyFiles<'_> {
         };
         let opened = OpenedFile {
             identity: file.identity.clone(),
-            bytes: file.bytes.to_vec(),
+            bytes: file.bytes.clone(),
         };
         self.read.borrow_mut().push(file);
         Ok(opened)

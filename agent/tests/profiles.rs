@@ -46,7 +46,7 @@ fn the_mainframe_profile_reserves_28_ports() {
     );
     assert!(reservations.iter().all(|r| r.description.is_some()));
     let ftp = reservations.iter().find(|r| r.first == 21).unwrap();
-    assert_eq!(ftp.user, User::Job("FTPD1".to_owned()));
+    assert_eq!(ftp.user, User::Job("FTPD1".into()));
     assert_eq!(ftp.protocol, Protocol::Tcp);
     assert_eq!(ftp.description.as_deref(), Some("file transfer, control"));
     let data = reservations.iter().find(|r| r.first == 20).unwrap();

@@ -93,7 +93,7 @@ pub(super) fn authport(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Vec<St
     let mut names = Vec::new();
     for word in words {
         match jobname(&word.value).map(|name| name.user) {
-            Ok(User::Job(name)) => names.push(name),
+            Ok(User::Job(name)) => names.push(name.into()),
             Ok(_) => reader.push(bad(
                 word.span,
                 "the FTP server is a job of its own; * and names with a meaning stand for others",
@@ -111,7 +111,7 @@ fn legal_name(word: &str) -> Result<String, &'static str> {
             Err("a definition is of one job, so its name is no pattern")
         }
         User::Job(name) if name == KERNEL => Err("that is the kernel itself"),
-        User::Job(name) => Ok(name),
+        User::Job(name) => Ok(name.into()),
         User::Anyone => Err("a definition is of one job"),
         User::Omvs | User::Reserved | User::Authport => {
             Err("the profile gives it a meaning of its own")

@@ -9,19 +9,19 @@ use std::{
 use portreeve_common::abi::names;
 use prometheus::Histogram;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::{
-    change::{ChangeError, Manner, Occasion, every_entry},
+    change::{ChangeError, Occasion},
     confirm::Pending,
     destroyer::Tally,
     drift::DriftLog,
     events::EventLog,
     executables::ExecutableKeeper,
-    held::Held,
     metrics::MetricsKeeper,
-    outputs,
     pool::PoolKeeper,
-    protocol::{AttachStatus, Reply, SelftestStatus, Status},
+    protocol::{Reply, SelftestStatus},
+    reload::Manner,
     selftest,
     start::{Start, Why},
     watched::{self, FileKeeper},
@@ -29,23 +29,13 @@ use super::{
 use crate::{
     config::ScopeNetns,
     kernel::{
-        KernelError,
-        cgroup::AttachPoint,
-        counters::{self, Counters},
-        features::Features,
-        hooks::HOOKS,
-        identify::Identifier,
-        load::Kernel,
-        netns,
-        pool::Pool,
-        privileges,
-        sysctl::PortSettings,
-        tables::Tables,
+        KernelError, cgroup::AttachPoint, features::Features, hooks::HOOKS, identify::Identifier,
+        load::Kernel, netns, pool::Pool, sysctl::PortSettings, tables::Tables,
     },
     policy::{
         build::Policy,
-        diff::kept_entries,
         explain::{self, Question},
+        pairs::{self, Stretch},
         source::Source,
     },
     state::Store,
@@ -81,6 +71,8 @@ pub struct Agent {
     pub(super) store: Store,
     /// A change that waits to be confirmed.
     pub(super) pending: RefCell<Option<Pending>>,
+    /// Something has got a time now by which it is due.
+    pub(super) has_deadline: Notify,
     /// Why it could not be taken back when its time was over.
     pub(super) not_taken_back: RefCell<Option<String>>,
     /// The files that a reload reads.
@@ -91,6 +83,8 @@ pub struct Agent {
     /// Events seen lately.
     pub log: RefCell<EventLog>,
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
+    /// Whether much memory may have been freed.
+    pub(super) has_leftovers: Cell<bool>,
     /// What others changed since the agent runs.
     pub(super) drift: RefCell<DriftLog>,
     pub(super) proving: tokio::sync::Mutex<()>,
@@ -100,7 +94,7 @@ pub struct Agent {
     /// What became of listeners that could not be refused.
     pub tally: Arc<Tally>,
     /// What can't be done for want of a capability.
-    lacking: Vec<String>,
+    pub(super) lacking: Vec<String>,
     /// Whether the ring held more events when it was last looked at.
     pub backlog: Cell<bool>,
     /// What is served over HTTP.
@@ -132,12 +126,14 @@ impl Agent {
             source,
             store,
             pending: RefCell::new(None),
+            has_deadline: Notify::new(),
             not_taken_back: RefCell::new(None),
             files: FileKeeper::default(),
             waiting: RefCell::new(None),
             policy: RefCell::new(Arc::clone(policy)),
             log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
+            has_leftovers: Cell::new(true),
             drift: RefCell::default(),
             proving: tokio::sync::Mutex::new(()),
             proofs: Cell::new(0),
@@ -161,8 +157,11 @@ impl Agent {
     pub fn begin(&self, start: Start) -> Result<(), ChangeError> {
         let policy = start.policy;
         let kept = match &start.held {
-            Some(held) if Arc::ptr_eq(held, &policy) => every_entry(&policy),
-            Some(held) => kept_entries(held, &policy),
+            Some(held) if Arc::ptr_eq(held, &policy) => {
+                let entries = policy.compiled.image.entries.len();
+                vec![Stretch::whole(entries as u32)]
+            }
+            Some(held) => pairs::kept(held, &policy),
             None => Vec::new(),
         };
         let known = self.tables.borrow().executables()?;
@@ -170,6 +169,7 @@ impl Agent {
         let until = start.pending.as_ref().map(|pending| pending.until.clone());
         self.publish(policy, &kept, until, Occasion::Wanted)?;
         *self.pending.borrow_mut() = start.pending;
+        self.has_deadline.notify_one();
         *self.waiting.borrow_mut() = start.why.filter(|why| *why == Why::NoAccounts);
         // What a killed agent has missed is news; what was not confirmed, or waits for
         // its users to be known, is not.
@@ -282,73 +282,14 @@ impl Agent {
         }
     }
 
-    /// How things are.
-    ///
-    /// # Errors
-    ///
-    /// [`KernelError::Map`] if the counters can't be read.
-    pub fn status(&self) -> Result<Status, KernelError> {
-        let kernel = self.kernel.borrow();
-        let (hooks, counters, neighbours) = match kernel.as_ref() {
-            Some(kernel) => (
-                kernel.hooks(),
-                counters::read(&kernel.counters)?,
-                kernel.neighbours(&self.attach),
-            ),
-            None => (Vec::new(), Counters::default(), Vec::new()),
-        };
-        let tables = self.tables.borrow();
-        let attach = AttachStatus {
-            path: Some(self.attach.path.display().to_string()),
-            id: self.attach.id,
-        };
-        let held = Held {
-            active: tables.active(),
-            info: &tables.info(),
-            hooks: &hooks,
-            counters: &counters,
-            pool: &self.pool.borrow().recorded(),
-            features: Some(self.features),
-        };
-        let mut status = held.status(attach);
-        let pool = self.pool.borrow();
-        status.listeners = self.tally.status(&counters);
-        status.missing.extend(self.tally.problem());
-        status.pool.dropped = pool.dropped();
-        status.missing.extend(pool.problem());
-        status.missing.extend(self.executables.problems());
-        status.missing.extend(self.waiting_for());
-        status.missing.extend(self.files.problem());
-        status.missing.extend(self.metrics.problems());
-        status.missing.extend(self.policy().low_ports_in_audit());
-        status.pending_confirm = self.pending_confirm();
-        let policy = self.policy();
-        let changes = policy.files.changed_by();
-        status.profile.differs_from_file = Some(policy.files.differ());
-        status.profile.path = policy.config.profile.display().to_string();
-        status.profile.changes = Some(changes.map(|path| path.display().to_string()).collect());
-        status.profile.dropped = Some(policy.dropped());
-        status.reload = Some(self.files.status());
-        status.metrics = self.metrics_status();
-        status.drift = self.drift.borrow().status();
-        status.selftest = self.selftest.borrow().clone();
-        status.outputs = outputs::status();
-        status.privileges = privileges::kept().ok();
-        status.missing.extend(self.lacking.iter().cloned());
-        status.agent = Some(std::process::id());
-        status.neighbours = neighbours;
-        Ok(status)
-    }
-
-    /// What an operator could miss of the files.
-    fn waiting_for(&self) -> Option<String> {
-        let why = *self.waiting.borrow();
-        why.map(|_| "profile: it names users or groups that are not known, so the policy that was in force last is enforced, until they are".to_owned())
+    /// Whether what the files say was not to be had at the start.
+    pub fn waits_for_files(&self) -> bool {
+        self.waiting.borrow().is_some() && !self.is_detached()
     }
 
     /// Reads the files again, if what they say was not to be had at the start.
     pub fn tend_files(&self) {
-        if self.waiting.borrow().is_none() || self.is_detached() {
+        if !self.waits_for_files() {
             return;
         }
         if let Reply::Done(done) = self.reload(Manner::default())

@@ -1,35 +1,24 @@
-//! How another policy comes into force: by reload, by a change file, by a file that
-//! was replaced, by a confirmation that doesn't come.
+//! How another policy comes into force, whoever asks for it: written down, hooks and pool
+//! made ready, the tables filled; and how all of it goes back if a step fails.
 
-use std::{
-    borrow::Cow,
-    cell::RefCell,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{borrow::Cow, sync::Arc};
 
-use portreeve_common::abi::{Active, Protocol, names};
+use portreeve_common::abi::{Protocol, names};
 use thiserror::Error;
 
-use super::{
-    agent::{Agent, reply},
-    confirm::Pending,
-    pool::PoolKeeper,
-    protocol::{Reloaded, Reply, Took},
-};
+use super::{agent::Agent, confirm::Pending, pool::PoolKeeper};
 use crate::{
     config::{OnError, Report, SameJob},
-    diagnostics::{Diagnostics, json, render},
+    diagnostics::{Diagnostics, render},
     files::Hash,
-    kernel::{KernelError, executables::Executables, listen, load::Kernel, tables::Publication},
-    policy::{
-        build::Policy,
-        diff::{Diff, kept_entries},
-        identity::{JobImage, exes::Presence},
-        source::Outcome,
+    kernel::{
+        KernelError,
+        executables::Executables,
+        listen,
+        load::Kernel,
+        tables::{Publication, Published},
     },
-    profile::ReadError,
+    policy::{build::Policy, identity::JobImage, pairs::Stretch},
     state::{Moment, Record, StateError},
 };
 
@@ -53,17 +42,6 @@ pub(super) enum Occasion {
     /// What was before it has no time any more. It was written down when it was in force,
     /// and whoever could mend what keeps it from being written now may be locked out.
     TakenBack,
-}
-
-/// How a change is to be made.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Manner {
-    /// Only say what would change.
-    pub dry_run: bool,
-    /// Take it back after this time, unless it is confirmed.
-    pub confirm: Option<Duration>,
-    /// Diagnostics are rendered with colour.
-    pub color: bool,
 }
 
 impl Agent {
@@ -91,10 +69,10 @@ impl Agent {
     pub(super) fn publish(
         &self,
         policy: Arc<Policy>,
-        kept: &[(u32, u32)],
+        kept: &[Stretch],
         until: Option<Moment>,
         occasion: Occasion,
-    ) -> Result<Active, ChangeError> {
+    ) -> Result<Published, ChangeError> {
         if let Some(kernel) = self.kernel.borrow().as_ref()
             && occasion == Occasion::Wanted
         {
@@ -136,10 +114,10 @@ impl Agent {
     fn publish_on_hooks(
         &self,
         policy: Arc<Policy>,
-        kept: &[(u32, u32)],
+        kept: &[Stretch],
         until: Option<Moment>,
         occasion: Occasion,
-    ) -> Result<Active, ChangeError> {
+    ) -> Result<Published, ChangeError> {
         self.check_listen(&policy)?;
         let record = Record::new(&self.source, &policy);
         let known = record.hash()?;
@@ -158,8 +136,8 @@ impl Agent {
             }
             hash => hash?,
         };
-        let active = match self.publish_as(hash, policy, kept) {
-            Ok(active) => active,
+        let published = match self.publish_as(hash, policy, kept) {
+            Ok(published) => published,
             Err(error) => {
                 self.store.give_up();
                 return Err(error.into());
@@ -175,16 +153,17 @@ impl Agent {
             back_to: confirmed,
             until,
         });
+        self.has_deadline.notify_one();
         *self.waiting.borrow_mut() = None;
-        Ok(active)
+        Ok(published)
     }
 
     fn publish_as(
         &self,
         hash: Hash,
         policy: Arc<Policy>,
-        kept: &[(u32, u32)],
-    ) -> Result<Active, KernelError> {
+        kept: &[Stretch],
+    ) -> Result<Published, KernelError> {
         let mut pool = self.pool.borrow_mut();
         // Before the policy: no port is handed out any more when it is reserved.
         if let Err(error) = pool.admit(policy.pool.kept.as_ref()) {
@@ -193,8 +172,8 @@ impl Agent {
         }
         let lenient = policy.config.on_error == OnError::Skip;
         let executables = self.executables.look(&policy);
-        let active = match self.put_in_force(&policy, hash, executables, kept, lenient) {
-            Ok(active) => active,
+        let published = match self.put_in_force(&policy, hash, executables, kept, lenient) {
+            Ok(published) => published,
             Err(error) => {
                 self.back_out(&mut pool, &policy);
                 self.executables.watch(&self.policy());
@@ -203,7 +182,7 @@ impl Agent {
         };
         pool.settle(policy.pool.kept.as_ref());
         *self.policy.borrow_mut() = policy;
-        Ok(active)
+        Ok(published)
     }
 
     /// Fills the tables from `policy`, with `executables` as the files of its jobs.
@@ -213,9 +192,9 @@ impl Agent {
         policy: &Arc<Policy>,
         hash: Hash,
         executables: Executables,
-        kept: &[(u32, u32)],
+        kept: &[Stretch],
         lenient: bool,
-    ) -> Result<Active, KernelError> {
+    ) -> Result<Published, KernelError> {
         let compiled = &policy.compiled.image;
         let mut diagnostics = Diagnostics::new();
         let jobs = if policy.jobs.executables().next().is_none() {
@@ -231,7 +210,6 @@ impl Agent {
         if let Some(message) = problem.clone().filter(|_| !lenient) {
             return Err(KernelError::Executables { message });
         }
-        let publishing = self.publishing.start_timer();
         let published = self.tables.borrow_mut().publish(&Publication {
             image: compiled,
             jobs: &jobs,
@@ -244,19 +222,12 @@ impl Agent {
             profile_hash: policy.files.profile_hash(),
             policy_hash: hash,
             kept,
-        });
-        let active = match published {
-            Ok(active) => active,
-            Err(error) => {
-                publishing.stop_and_discard();
-                return Err(error);
-            }
-        };
-        publishing.observe_duration();
+        })?;
+        self.publishing.observe(published.duration().as_secs_f64());
         self.executables.settle(executables, problem);
         let mut log = self.log.borrow_mut();
-        log.publish(active.generation(), Arc::clone(policy));
-        Ok(active)
+        log.publish(published.active.generation(), Arc::clone(policy));
+        Ok(published)
     }
 
     /// Looks whether the executables of jobs are other files than before, and if so
@@ -271,10 +242,10 @@ impl Agent {
         if changes.is_empty() {
             return;
         }
-        let kept = every_entry(&policy);
+        let kept = [Stretch::whole(policy.compiled.image.entries.len() as u32)];
         let hash = self.tables.borrow().policy_hash();
         match self.put_in_force(&policy, hash, executables, &kept, true) {
-            Ok(active) => {
+            Ok(Published { active, .. }) => {
                 for change in changes {
                     log::info!("{change}: generation {}", active.generation());
                 }
@@ -302,163 +273,4 @@ impl Agent {
             self.pool.borrow_mut().tend(policy.pool.kept.as_ref());
         }
     }
-
-    /// Reads profile and config again and puts them in force.
-    pub fn reload(&self, manner: Manner) -> Reply {
-        let changes = self.policy();
-        let dropped = changes.files.changed_by();
-        let dropped = dropped.map(|path| path.display().to_string()).collect();
-        let seen = RefCell::default();
-        let outcome = self.source.read_noting(&Presence, &seen);
-        if manner.dry_run {
-            return self.replace(outcome, dropped, manner);
-        }
-        self.files.note(seen.into_inner());
-        let reply = self.replace(outcome, dropped, manner);
-        self.files.settle(why_refused(&reply));
-        self.follow_files();
-        reply
-    }
-
-    /// Puts the change file `file` on top of the policy in force; it stays there until
-    /// the next reload (`OBY-01`, `OBY-03`).
-    pub fn obey(&self, file: &Path, manner: Manner) -> Reply {
-        let outcome = self.source.obey(&self.policy().files, file, &Presence);
-        let reply = self.replace(outcome, Vec::new(), manner);
-        if let Reply::Done(done) = &reply
-            && done["applied"] == true
-        {
-            let (file, generation) = (file.display(), &done["generation"]);
-            log::info!("obeyed {file} until the next reload: generation {generation}");
-        }
-        reply
-    }
-
-    /// Puts in force what was read, unless it has errors or it is only to be told.
-    fn replace(
-        &self,
-        outcome: Result<Outcome, ReadError>,
-        dropped: Vec<String>,
-        manner: Manner,
-    ) -> Reply {
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => return Reply::Failed(format!("{error}; the old policy stays in force")),
-        };
-        let diagnostics = json::all(&outcome.diagnostics, outcome.sources());
-        let mut reloaded = Reloaded {
-            applied: false,
-            generation: self.tables.borrow().active().generation(),
-            diff: Diff::default(),
-            dropped,
-            diagnostics: diagnostics
-                .iter()
-                .filter_map(|d| serde_json::to_value(d).ok())
-                .collect(),
-            rendered: render::all(&outcome.diagnostics, outcome.sources(), manner.color),
-            refused: None,
-            confirm_within: None,
-            took: None,
-        };
-        let new = match outcome.policy {
-            Ok(new) => new,
-            Err(_) => {
-                reloaded.refused = Some("there are errors in what was read".into());
-                return reply(&reloaded);
-            }
-        };
-        let old = self.policy();
-        let making = new.making;
-        let comparing = Instant::now();
-        reloaded.diff = Diff::between(&old, &new);
-        let mut took = Took {
-            parse: microseconds(making.parse),
-            resolve: microseconds(making.resolve),
-            compile: microseconds(making.compile),
-            compare: microseconds(comparing.elapsed()),
-            ..Took::default()
-        };
-        if new.config.scope != old.config.scope {
-            reloaded.refused =
-                Some("scope.netns differs; it is read at start only, so restart the agent".into());
-        } else if new.config.log != old.config.log || new.config.privileges != old.config.privileges
-        {
-            reloaded.refused = Some(
-                "[log] or [privileges] differs; they are read at start only, so restart the agent"
-                    .into(),
-            );
-        } else if !manner.dry_run {
-            let changing = Instant::now();
-            match self.change(&old, new, manner.confirm) {
-                Ok(active) => {
-                    let filling = self.tables.borrow().filling();
-                    let rest = changing
-                        .elapsed()
-                        .saturating_sub(filling.fill + filling.grace);
-                    took.remember = microseconds(rest);
-                    took.fill = microseconds(filling.fill);
-                    took.grace = microseconds(filling.grace);
-                    reloaded.applied = true;
-                    reloaded.generation = active.generation();
-                    reloaded.confirm_within = manner.confirm.map(|within| within.as_secs());
-                }
-                Err(error) => reloaded.refused = Some(error.to_string()),
-            }
-        }
-        reloaded.took = Some(took);
-        reply(&reloaded)
-    }
-
-    /// Puts `new` in the place of `old`, to be confirmed `within` a time if there is one.
-    fn change(
-        &self,
-        old: &Policy,
-        new: Policy,
-        within: Option<Duration>,
-    ) -> Result<Active, ChangeError> {
-        let until = within.map(Moment::after).transpose();
-        let until = until.map_err(KernelError::io(
-            "can't tell how long to wait for the confirmation",
-        ))?;
-        let kept = kept_entries(old, &new);
-        self.publish(Arc::new(new), &kept, until, Occasion::Wanted)
-    }
-}
-
-/// Why a reload was not applied, in one sentence; `None` if it was.
-fn why_refused(reply: &Reply) -> Option<String> {
-    let done = match reply {
-        Reply::Failed(why) => return Some(why.clone()),
-        Reply::Done(done) => done,
-    };
-    let why = done["refused"].as_str()?;
-    let is_error = |said: &&serde_json::Value| said["severity"] == "error";
-    let mut said = done["diagnostics"].as_array().into_iter().flatten();
-    let first = said.find(is_error);
-    let place = |said: &serde_json::Value| {
-        let text = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
-        let line = said["line"]
-            .as_u64()
-            .map_or_else(String::new, |line| format!(":{line}"));
-        format!(
-            "{}{line}: {} ({})",
-            text("file"),
-            text("message"),
-            text("code")
-        )
-    };
-    Some(match first {
-        Some(first) => format!("{why}, the first is {}", place(first)),
-        None => why.to_owned(),
-    })
-}
-
-fn microseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// That each entry of `policy` stays in its place.
-pub(super) fn every_entry(policy: &Policy) -> Vec<(u32, u32)> {
-    let entries = 0..policy.compiled.image.entries.len() as u32;
-    entries.map(|index| (index, index)).collect()
 }

@@ -1,7 +1,7 @@
 //! A change that is taken back by itself unless somebody confirms it, so that nobody
 //! locks himself out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
@@ -12,9 +12,12 @@ use super::{
 };
 use crate::{
     files::hex,
-    policy::{build::Policy, diff::kept_entries},
+    policy::{build::Policy, pairs},
     state::Moment,
 };
+
+/// How often it is looked, as long as there is something to look for.
+const CONFIRM_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A change that waits to be confirmed.
 pub struct Pending {
@@ -39,6 +42,16 @@ impl Agent {
         reply(&json!({ "generation": generation }))
     }
 
+    /// Returns when it is to be looked whether a change should have been confirmed by now,
+    /// and whether watched files waited for that: again and again as long as there is
+    /// anything to wait for, and else not at all.
+    pub async fn deadline(&self) {
+        while self.pending.borrow().is_none() && !self.files.is_due() {
+            self.has_deadline.notified().await;
+        }
+        tokio::time::sleep(CONFIRM_INTERVAL).await;
+    }
+
     /// Takes the change back that waits to be confirmed, if its time is over or `now`.
     pub fn tend_confirmation(&self, now: bool) {
         let is_due = |pending: &Pending| now || pending.until.left().is_zero();
@@ -46,13 +59,13 @@ impl Agent {
             Some(pending) if is_due(pending) && !self.is_detached() => Arc::clone(&pending.back_to),
             _ => return,
         };
-        let kept = kept_entries(&self.policy(), &back_to);
+        let kept = pairs::kept(&self.policy(), &back_to);
         match self.publish(back_to, &kept, None, Occasion::TakenBack) {
-            Ok(active) => {
+            Ok(published) => {
                 self.not_taken_back.take();
                 log::warn!(
                     "the change was not confirmed and is taken back: generation {} is what was before it; the files still say otherwise",
-                    active.generation()
+                    published.active.generation()
                 );
                 self.log_contradictions();
                 self.follow_files();

@@ -27,8 +27,8 @@ use tokio::{
 use self::clients::{Client, Clients, MOST_FOLLOWERS, TOLD_EVERY};
 use super::{
     agent::{Agent, reply},
-    change::Manner,
     protocol::{MAX_REQUEST, Reply, Request, handshake},
+    reload::Manner,
 };
 
 /// Longest time a client may take to ask, or to take a part of its answer.

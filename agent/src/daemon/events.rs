@@ -9,6 +9,7 @@ use std::{
     path::PathBuf,
     rc::{Rc, Weak},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use nix::errno::Errno;
@@ -42,11 +43,22 @@ const SECOND: u64 = 1_000_000_000;
 /// How long after the end of a second a bind that was judged in it may still be counted.
 const GRACE: u64 = SECOND / 10;
 
+/// How long a policy is known when another one is in force.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// A policy whose entries can be named.
+struct Known {
+    generation: u32,
+    policy: Arc<Policy>,
+    /// When another one took its place.
+    until: Option<Instant>,
+}
+
 /// The events that were seen lately, and those who wait for more.
 pub struct EventLog {
     kept: Queue,
     followers: Vec<Weak<Follower>>,
-    policies: VecDeque<(u32, Arc<Policy>)>,
+    policies: VecDeque<Known>,
     cgroups: Cgroups,
     /// The last event of each key that can still get repetitions.
     told: HashMap<RepeatKey, EventRecord>,
@@ -72,8 +84,25 @@ impl EventLog {
 
     /// Events of `generation` are about the entries of `policy`.
     pub fn publish(&mut self, generation: u32, policy: Arc<Policy>) {
-        self.policies.push_front((generation, policy));
+        if let Some(before) = self.policies.front_mut() {
+            before.until = Some(Instant::now());
+        }
+        self.policies.push_front(Known {
+            generation,
+            policy,
+            until: None,
+        });
         self.policies.truncate(GENERATIONS);
+    }
+
+    /// Forgets policies that were in force so long ago that every event of them has been
+    /// taken in: without a backlog the ring holds none that is older than moments. Whether
+    /// there was one.
+    pub fn forget_policies(&mut self) -> bool {
+        let known = self.policies.len();
+        let is_late = |known: &Known| known.until.is_some_and(|until| until.elapsed() > KNOWN_FOR);
+        self.policies.retain(|known| !is_late(known));
+        self.policies.len() < known
     }
 
     /// Takes in one event and hands it to those who follow.
@@ -123,6 +152,11 @@ impl EventLog {
             }
         }
         self.told.retain(|key, _| key.second >= second);
+    }
+
+    /// Whether there may be repetitions of what was told.
+    pub fn expects_repeats(&self) -> bool {
+        !self.told.is_empty()
     }
 
     fn tell(&mut self, key: RepeatKey, record: &EventRecord) {
@@ -247,7 +281,8 @@ impl EventLog {
 
     fn policy(&self, generation: u32) -> Option<&Policy> {
         let mut policies = self.policies.iter();
-        let (_, policy) = policies.find(|(number, _)| *number == generation)?;
+        let known = policies.find(|known| known.generation == generation)?;
+        let policy = &known.policy;
         Some(policy)
     }
 

@@ -7,12 +7,13 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
-use super::{agent::Agent, destroyer::Told, events::decode};
+use super::{agent::Agent, destroyer::Told, events::decode, run::LOOK_INTERVAL};
 use crate::kernel::stream;
 
 /// Events that are taken in before everything else has its turn.
 const BATCH: usize = 64;
-/// How often the refusals that made no event of their own are taken in.
+/// How often the refusals that made no event of their own are taken in, as long as there
+/// are refusals that can be repeated.
 const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads what the programs tell of binds, as long as the agent runs.
@@ -21,11 +22,15 @@ pub async fn events(ring: RingBuf<MapData>, agent: Rc<Agent>) {
         Ok(ring) => ring,
         Err(error) => return log::error!("events can't be read: {error}"),
     };
+    // Whatever an earlier agent didn't take in.
     let mut due = Instant::now() + REPEATS_INTERVAL;
     loop {
         if Instant::now() >= due {
             agent.take_in_repeats();
-            due = Instant::now() + REPEATS_INTERVAL;
+            due = Instant::now() + LOOK_INTERVAL;
+        }
+        if agent.log.borrow().expects_repeats() {
+            due = due.min(Instant::now() + REPEATS_INTERVAL);
         }
         let ready = tokio::select! {
             // Repetitions come after what they repeat.

@@ -15,7 +15,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::Notify,
     task::LocalSet,
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
@@ -43,11 +43,8 @@ use crate::{
 pub const PROOF_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often the kernel's pool of ports, the executables of jobs and watched files are
-/// looked at, whatever is told of them.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// How often it is looked whether a change should have been confirmed by now, and whether
-/// watched files waited for that.
-const CONFIRM_INTERVAL: Duration = Duration::from_millis(250);
+/// looked at, whatever is told of them; and repeated refusals of which no event came.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often files that name unknown users are tried again.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -191,8 +188,8 @@ async fn main(options: RunOptions) -> Result<()> {
     let mut pings = systemd::watchdog();
     let mut proofs = tokio::time::interval_at(Instant::now() + PROOF_INTERVAL, PROOF_INTERVAL);
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let mut confirmations = tokio::time::interval(CONFIRM_INTERVAL);
     let mut files = tokio::time::interval_at(Instant::now() + FILES_INTERVAL, FILES_INTERVAL);
+    files.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -207,15 +204,16 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_executables();
                 agent.look_at_files();
                 agent.tend_metrics();
+                agent.tend_memory();
                 if agent.tend_hooks() {
                     agent.prove().await;
                 }
             }
-            _ = confirmations.tick() => {
+            () = agent.deadline() => {
                 agent.tend_confirmation(false);
                 agent.tend_watched();
             }
-            _ = files.tick() => agent.tend_files(),
+            _ = files.tick(), if agent.waits_for_files() => agent.tend_files(),
             () = systemd::tick(&mut pings) => systemd::notify(&[NotifyState::Watchdog]),
             _ = proofs.tick() => drop(agent.prove().await),
         }

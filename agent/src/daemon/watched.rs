@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{
     agent::{Agent, now},
-    change::Manner,
     protocol::{RefusedReload, ReloadStatus, Reloaded, Reply},
+    reload::Manner,
 };
 use crate::{
     files::{Seen, Trust},
@@ -146,6 +146,11 @@ impl FileKeeper {
         }
     }
 
+    /// Whether the files are to be looked at, now or some time.
+    pub(super) fn is_due(&self) -> bool {
+        self.due.get().is_some()
+    }
+
     /// What a reader could take for done, and isn't.
     pub(super) fn problem(&self) -> Option<String> {
         self.problem.borrow().as_deref().map(unwatched)
@@ -191,6 +196,7 @@ impl Agent {
         if !self.is_detached() {
             let is_on = self.policy().config.reload.watch;
             self.files.watch(is_on, self.source.trust);
+            self.has_deadline.notify_one();
         }
     }
 
@@ -200,6 +206,7 @@ impl Agent {
             self.files.changed().await;
             self.files.due.set(Some(Instant::now()));
             self.tend_watched();
+            self.has_deadline.notify_one();
         }
     }
 

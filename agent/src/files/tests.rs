@@ -17,7 +17,7 @@ fn what_others_may_write_is_refused() {
     let file = folder.path().join("profile");
     fs::write(&file, "PORT\n").unwrap();
     mode(&file, 0o644);
-    assert_eq!(open(&file).unwrap().bytes, b"PORT\n");
+    assert_eq!(*open(&file).unwrap().bytes, *b"PORT\n");
     mode(&file, 0o664);
     assert!(open(&file).is_err());
     mode(&file, 0o602);

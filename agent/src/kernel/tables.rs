@@ -19,11 +19,13 @@ use super::{
     job_tables::JobTables,
     mapping::{Element, Mapping},
     pins::Pins,
+    refusals,
     sys::Grace,
 };
 use crate::policy::{
     identity::{JobImage, exes::Inode},
     image::Image,
+    pairs::Stretch,
 };
 
 /// What a publication is of, besides its tables.
@@ -50,18 +52,30 @@ pub struct Publication<'a> {
     pub profile_hash: [u8; 32],
     /// What tells the policy from every other.
     pub policy_hash: [u8; 32],
-    /// Entries that are in force now and stay: (index now, index in `image`).
-    /// Their refusal counts go on.
-    pub kept: &'a [(u32, u32)],
+    /// Entries that are in force now and stay. Their refusal counts go on.
+    pub kept: &'a [Stretch],
 }
 
-/// How long a publication took.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Filling {
+/// A publication that was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// What is in force now.
+    pub active: Active,
+    /// When that was named.
+    pub at: Instant,
+    /// Waiting for binds that were being judged, before the first write.
+    pub waited: Duration,
     /// Filling the idle half, up to the store that names it.
     pub fill: Duration,
-    /// Waiting for binds that were being judged.
+    /// Waiting for binds that were being judged, after it.
     pub grace: Duration,
+}
+
+impl Published {
+    /// How long it took, all in all.
+    pub fn duration(&self) -> Duration {
+        self.waited + self.fill + self.grace
+    }
 }
 
 /// The pinned tables, mapped for writing. Only the holder of the pins' lock has one.
@@ -86,7 +100,6 @@ pub struct Tables {
     published: Cell<Option<(Active, Generation, [u8; 32])>>,
     /// The number of the last publication in a set of another layout.
     continues: u32,
-    filling: Filling,
 }
 
 impl Tables {
@@ -113,7 +126,6 @@ impl Tables {
             idle_is_quiet: false,
             published: Cell::new(None),
             continues: 0,
-            filling: Filling::default(),
         })
     }
 
@@ -158,7 +170,7 @@ impl Tables {
     /// [`KernelError::Map`] if the image exceeds a limit of [`portreeve_common::abi`]
     /// or the kernel has no memory for it, [`KernelError::Io`] if the kernel doesn't
     /// let us wait; then what is in force still is.
-    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Active, KernelError> {
+    pub fn publish(&mut self, publication: &Publication<'_>) -> Result<Published, KernelError> {
         let image = publication.image;
         within(names::SLOTS, image.slots.len(), SLOTS)?;
         within(names::ENTRIES, image.entries.len(), MAX_ENTRIES)?;
@@ -169,7 +181,7 @@ impl Tables {
         self.put_back();
         let waiting = Instant::now();
         self.wait_for_idle_half()?;
-        let mut grace = waiting.elapsed();
+        let waited = waiting.elapsed();
         let filling = Instant::now();
 
         let before = self.active();
@@ -190,7 +202,7 @@ impl Tables {
         self.globs.write(half * MAX_GLOBS, &image.globs);
         self.unreserved.write(half * PROTOCOLS, &image.unreserved);
         self.addresses.write(half * MAX_ADDRESSES, &image.addresses);
-        let carried = self.carry_refusals(before, half, publication);
+        let carried = refusals::carry(&self.refusals, before, half, publication);
 
         let mut info = self.info.read(0);
         // Somebody else may have written it.
@@ -222,7 +234,7 @@ impl Tables {
             .atomic(0)
             .store(active.word(), Ordering::Release);
         self.idle_is_quiet = false;
-        let fill = filling.elapsed();
+        let (at, fill) = (Instant::now(), filling.elapsed());
         self.published
             .set(Some((active, generation, publication.policy_hash)));
 
@@ -230,20 +242,17 @@ impl Tables {
         // publication quick and the carried counts exact.
         let waiting = Instant::now();
         let is_quiet = self.wait_for_idle_half().is_ok();
-        grace += waiting.elapsed();
-        self.filling = Filling { fill, grace };
+        let grace = waiting.elapsed();
         if is_quiet {
-            for (old, new, counted) in carried {
-                let late = self.refusals.atomic(old).load(Ordering::Relaxed) - counted;
-                self.refusals.atomic(new).fetch_add(late, Ordering::Relaxed);
-            }
+            refusals::add_late(&self.refusals, before, half, publication, &carried);
         }
-        Ok(active)
-    }
-
-    /// How long the last publication took.
-    pub const fn filling(&self) -> Filling {
-        self.filling
+        Ok(Published {
+            active,
+            at,
+            waited,
+            fill,
+            grace,
+        })
     }
 
     /// How what is in force differs from what this agent put there; `None` if it
@@ -345,37 +354,6 @@ impl Tables {
             self.idle_is_quiet = true;
         }
         Ok(())
-    }
-
-    /// Starts the idle half's refusal counts: zero, or what a kept entry has now.
-    /// Returns the words of both and the count taken over, so that refusals made
-    /// until the change can be added when nobody reads the old half any more.
-    fn carry_refusals(
-        &self,
-        before: Active,
-        half: u32,
-        publication: &Publication<'_>,
-    ) -> Vec<(u32, u32, u64)> {
-        self.refusals.write(
-            half * MAX_ENTRIES,
-            &vec![0; publication.image.entries.len()],
-        );
-        if before == Active::NONE {
-            return Vec::new();
-        }
-        let (from, to) = (before.half() * MAX_ENTRIES, half * MAX_ENTRIES);
-        let known = publication.kept.iter().filter(|(old, new)| {
-            *old < MAX_ENTRIES && (*new as usize) < publication.image.entries.len()
-        });
-        known
-            .map(|(old, new)| {
-                let counted = self.refusals.atomic(from + old).load(Ordering::Relaxed);
-                self.refusals
-                    .atomic(to + new)
-                    .store(counted, Ordering::Relaxed);
-                (from + old, to + new, counted)
-            })
-            .collect()
     }
 }
 

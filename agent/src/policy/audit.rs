@@ -87,6 +87,11 @@ impl Audited {
         audited
     }
 
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.ports.iter().all(PortBits::is_empty) && !self.unreserved.contains(&true)
+    }
+
     /// Whether the port's own rules are in audit: its entries and its restriction.
     pub fn has(&self, protocol: Protocol, port: u16) -> bool {
         self.ports[protocol as usize].first_in(port, port).is_some()

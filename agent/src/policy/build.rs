@@ -6,7 +6,6 @@ use std::{
 };
 
 use portreeve_common::abi::{MAX_PERMITS, Mode, NO_ENTRY, Protocol};
-use serde::{Deserialize, Serialize};
 
 use super::{
     accounts::{Accounts, FixedAccounts},
@@ -266,6 +265,8 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         let advice = lint.as_ref().map(|host| &host.ports);
         listeners::compare(&policy, listeners, host.as_ref(), advice, diagnostics);
     }
+    // It takes its time too.
+    drop(profile);
     policy.making.compile = compiled_in;
     policy.making.resolve = began.elapsed().saturating_sub(compiled_in);
     policy
@@ -313,21 +314,7 @@ impl Policy {
             return None;
         }
         let origin = self.compiled.origins.get(index as usize)?;
-        self.reservations.get(*origin)
-    }
-
-    /// Where an entry stands: file, line and its own text.
-    pub fn place_of(&self, reservation: &Reservation) -> EntryPlace {
-        let text = self.sources.slice(reservation.span);
-        EntryPlace {
-            file: self
-                .sources
-                .path(reservation.span.source)
-                .display()
-                .to_string(),
-            line: self.sources.line(reservation.span),
-            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
-        }
+        self.reservations.get(*origin as usize)
     }
 
     /// How many entries were written and don't take effect (`LNT-06`).
@@ -345,8 +332,11 @@ impl Policy {
 
     /// How many entries of the tables `[audit]` names, with one of their ports at least.
     pub fn audited_entries(&self) -> u32 {
+        if self.audited.is_empty() {
+            return 0;
+        }
         let origins = self.compiled.origins.iter();
-        let entries = origins.filter_map(|origin| self.reservations.get(*origin));
+        let entries = origins.filter_map(|origin| self.reservations.get(*origin as usize));
         let audited = entries.filter(|entry| self.audited.extent_of(entry) != Extent::None);
         audited.count() as u32
     }
@@ -376,17 +366,6 @@ impl Policy {
     pub fn profile(&self) -> &Path {
         &self.config.profile
     }
-}
-
-/// Where an entry stands, as reports show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EntryPlace {
-    /// The file.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u32,
-    /// The entry as written, in one line.
-    pub text: String,
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct Compiled {
     /// The tables.
     pub image: Image,
     /// Per table entry: index of the rule's entry.
-    pub origins: Vec<usize>,
+    pub origins: Vec<u32>,
 }
 
 /// What the rules are compiled with.
@@ -61,17 +61,13 @@ pub fn compile(rules: &Rules, with: &Surroundings<'_>, diagnostics: &mut Diagnos
         diagnostics,
         operands: Operands::default(),
         compiled: Compiled::default(),
+        line: 0,
     };
-    let mut order: Vec<usize> = (0..rules.entries.len()).collect();
-    // A stable sort: what ties in specificity stays in list order (`PRT-37`, A-03).
-    order.sort_by_cached_key(|index| {
-        let entry = &rules.entries[*index];
-        let specificity = Specificity::of(&entry.user);
-        let is_unreserved = entry.kind == Kind::Unreserved;
-        (is_unreserved, entry.protocol, entry.first, specificity)
-    });
-    for index in order {
-        compiler.add(&rules.entries[index], index);
+    compiler.compiled.origins.reserve_exact(rules.entries.len());
+    let entries = &mut compiler.compiled.image.entries;
+    entries.reserve_exact(rules.entries.len().min(MAX_ENTRIES as usize));
+    for (_, index) in order(&rules.entries) {
+        compiler.add(&rules.entries[index as usize], index);
     }
     for protocol in Protocol::ALL {
         compiler.settle_unreserved(rules, protocol);
@@ -89,45 +85,48 @@ pub fn compile(rules: &Rules, with: &Surroundings<'_>, diagnostics: &mut Diagnos
     compiled
 }
 
+/// The order of the entries in the tables: those of a port side by side, the closest
+/// first, and what ties in that as it is written (`PRT-37`, A-03).
+fn order(entries: &[Reservation]) -> Vec<(u64, u32)> {
+    let key = |entry: &Reservation| {
+        let group = u64::from(entry.kind == Kind::Unreserved) << 1 | entry.protocol as u64;
+        let port = group << u16::BITS | u64::from(entry.first);
+        port << Specificity::RANK_BITS | u64::from(Specificity::of(&entry.user).rank())
+    };
+    let keys = entries.iter().map(key);
+    let mut order: Vec<(u64, u32)> = keys.zip(0..).collect();
+    order.sort_unstable();
+    order
+}
+
 struct Compiler<'a, 'd> {
     with: &'a Surroundings<'a>,
     diagnostics: &'d mut Diagnostics,
     operands: Operands,
     compiled: Compiled,
+    /// Where the entry before stands: the next one is hardly ever far.
+    line: u32,
 }
 
 impl Compiler<'_, '_> {
     /// Appends what a rule's entry becomes: one table entry, or for AUTHPORT one
     /// per job that it stands for.
-    fn add(&mut self, rule: &Reservation, origin: usize) {
+    fn add(&mut self, rule: &Reservation, origin: u32) {
         let with = self.with;
-        let whos: Vec<Result<Who, u32>> = match &rule.user {
-            User::Reserved => vec![Ok(Who::Blocked)],
-            User::Anyone | User::Omvs => vec![Ok(Who::Anyone)],
+        let first = self.compiled.image.entries.len() as u32;
+        match &rule.user {
+            User::Reserved => self.push(rule, origin, Who::Blocked),
+            User::Anyone | User::Omvs => self.push(rule, origin, Who::Anyone),
             // Without a job in the config nobody is the FTP server, which uses TCP only.
             User::Authport if with.authport.is_empty() || rule.protocol == Protocol::Udp => {
-                vec![Ok(Who::Nobody)]
+                self.push(rule, origin, Who::Nobody);
             }
-            User::Authport => with
-                .authport
-                .iter()
-                .map(|job| self.operands.job(job, with.jobs))
-                .collect(),
-            User::Job(name) => vec![self.operands.job(name, with.jobs)],
-        };
-        let first = self.compiled.image.entries.len() as u32;
-        for who in whos {
-            match who {
-                Ok(who) => self.push(rule, origin, who),
-                Err(limit) => self.diagnostics.push(
-                    Diagnostic::error(
-                        Code::TooManyNames,
-                        rule.span,
-                        format!("the policy has more than {limit} different job names of this kind; this entry is dropped"),
-                    )
-                    .help("use fewer patterns, for example one per family of servers"),
-                ),
+            User::Authport => {
+                for job in with.authport {
+                    self.push_job(rule, origin, job);
+                }
             }
+            User::Job(name) => self.push_job(rule, origin, name),
         }
         let added = first..self.compiled.image.entries.len() as u32;
         if !added.is_empty() && rule.kind != Kind::Unreserved {
@@ -135,7 +134,21 @@ impl Compiler<'_, '_> {
         }
     }
 
-    fn push(&mut self, rule: &Reservation, origin: usize, who: Who) {
+    fn push_job(&mut self, rule: &Reservation, origin: u32, job: &str) {
+        match self.operands.job(job, self.with.jobs) {
+            Ok(who) => self.push(rule, origin, who),
+            Err(limit) => self.diagnostics.push(
+                Diagnostic::error(
+                    Code::TooManyNames,
+                    rule.span,
+                    format!("the policy has more than {limit} different job names of this kind; this entry is dropped"),
+                )
+                .help("use fewer patterns, for example one per family of servers"),
+            ),
+        }
+    }
+
+    fn push(&mut self, rule: &Reservation, origin: u32, who: Who) {
         if self.compiled.image.entries.len() == MAX_ENTRIES as usize {
             self.diagnostics.push(Diagnostic::error(
                 Code::TooManyEntries,
@@ -145,7 +158,8 @@ impl Compiler<'_, '_> {
             return;
         }
         let options = self.options(rule, who);
-        let line = self.with.sources.line(rule.span);
+        let line = self.with.sources.line_near(rule.span, self.line);
+        self.line = line;
         self.compiled
             .image
             .entries
@@ -254,28 +268,32 @@ impl Compiler<'_, '_> {
 
     /// The UNRSV entries of a protocol were sorted to stand side by side.
     fn settle_unreserved(&mut self, rules: &Rules, protocol: Protocol) {
-        let is_of = |origin: &&usize| {
-            let rule = &rules.entries[**origin];
-            rule.kind == Kind::Unreserved && rule.protocol == protocol
-        };
         let origins = &self.compiled.origins;
-        let first = origins
-            .iter()
-            .position(|origin| is_of(&origin))
-            .unwrap_or(0);
-        let count = origins.iter().filter(is_of).count() as u32;
+        let before = |protocol: Protocol| {
+            origins.partition_point(|origin| {
+                let rule = &rules.entries[*origin as usize];
+                (rule.kind == Kind::Unreserved, rule.protocol) < (true, protocol)
+            })
+        };
+        let first = before(protocol);
+        let end = match protocol {
+            Protocol::Tcp => before(Protocol::Udp),
+            Protocol::Udp => origins.len(),
+        };
+        let count = (end - first) as u32;
         if count > MAX_ENTRIES_PER_PORT {
             let beyond = first + MAX_ENTRIES_PER_PORT as usize;
             self.diagnostics.push(Diagnostic::error(
                 Code::TooManyOnPort,
-                rules.entries[origins[beyond]].span,
+                rules.entries[origins[beyond] as usize].span,
                 format!(
                     "there are more than {MAX_ENTRIES_PER_PORT} UNRSV entries for {}; this one and those less close are dropped",
                     protocol.name()
                 ),
             ));
         }
-        let entries = Slot::new(first as u32, count.min(MAX_ENTRIES_PER_PORT)).unwrap_or_default();
+        let first = if count == 0 { 0 } else { first as u32 };
+        let entries = Slot::new(first, count.min(MAX_ENTRIES_PER_PORT)).unwrap_or_default();
         let mut entries = self.flagged(entries);
         if self.with.audited.has_unreserved(protocol) {
             entries = entries.in_audit();

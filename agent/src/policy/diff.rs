@@ -1,30 +1,12 @@
 //! What changes from one policy to the next, entry by entry.
 
-use std::collections::HashMap;
-
 use portreeve_common::{
     PolicyView as _,
     abi::{Protocol, Unreserved},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    build::{EntryPlace, Policy},
-    reservations::Reservation,
-};
-use crate::profile::ast::User;
-
-/// What identifies an entry: protocol, ports and who (z/OS's key for DELETE).
-type Key<'a> = (Protocol, u16, u16, &'a User);
-
-fn key(reservation: &Reservation) -> Key<'_> {
-    (
-        reservation.protocol,
-        reservation.first,
-        reservation.last,
-        &reservation.user,
-    )
-}
+use super::{build::Policy, pairs::Pairs, place::EntryPlace, reservations::Reservation};
 
 /// The difference between two policies; its JSON form is what `reload` prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,39 +76,36 @@ impl Diff {
 
     /// The difference from `old` to `new`.
     pub fn between(old: &Policy, new: &Policy) -> Self {
-        let before: HashMap<Key<'_>, &Reservation> = old
-            .reservations
-            .iter()
-            .map(|reservation| (key(reservation), reservation))
-            .collect();
-        let after: HashMap<Key<'_>, &Reservation> = new
-            .reservations
-            .iter()
-            .map(|reservation| (key(reservation), reservation))
-            .collect();
+        let pairs = Pairs::of(&old.reservations, &new.reservations);
+        Self::of(&pairs, old, new)
+    }
+
+    /// The difference from `old` to `new`, of whose entries these are the `pairs`.
+    pub fn of(pairs: &Pairs, old: &Policy, new: &Policy) -> Self {
         let mut diff = Self::default();
-        for reservation in &new.reservations {
-            match before.get(&key(reservation)) {
-                None => diff.added.push(new.place_of(reservation)),
-                Some(before) => {
-                    let extent =
-                        |policy: &Policy, entry| policy.audited.extent_of(entry).to_string();
-                    let (from, to) = (extent(old, before), extent(new, reservation));
-                    let audit_changes = from != to;
-                    if audit_changes {
-                        let (entry, change) = (new.place_of(reservation), ModeChange { from, to });
-                        diff.audit.push(AuditChange { entry, change });
-                    }
-                    if audit_changes || !same_options(before, reservation) {
-                        diff.changed.push(new.place_of(reservation));
-                    } else {
-                        diff.unchanged += 1;
-                    }
-                }
+        let is_audited = !(old.audited.is_empty() && new.audited.is_empty());
+        for (index, reservation) in new.reservations.iter().enumerate() {
+            let before = pairs.before(index);
+            let Some(before) = before.and_then(|before| old.reservations.get(before)) else {
+                diff.added.push(new.place_of(reservation));
+                continue;
+            };
+            let change = is_audited
+                .then(|| audit_change(old, before, new, reservation))
+                .flatten();
+            let audit_changes = change.is_some();
+            if let Some(change) = change {
+                let entry = new.place_of(reservation);
+                diff.audit.push(AuditChange { entry, change });
+            }
+            if audit_changes || !same_options(before, reservation) {
+                diff.changed.push(new.place_of(reservation));
+            } else {
+                diff.unchanged += 1;
             }
         }
-        for reservation in &old.reservations {
-            if !after.contains_key(&key(reservation)) {
+        for (index, reservation) in old.reservations.iter().enumerate() {
+            if !pairs.stays(index) {
                 diff.removed.push(old.place_of(reservation));
             }
         }
@@ -150,6 +129,18 @@ impl Diff {
     }
 }
 
+/// How much of an entry is in audit before and then, if that changes.
+fn audit_change(
+    old: &Policy,
+    before: &Reservation,
+    new: &Policy,
+    after: &Reservation,
+) -> Option<ModeChange> {
+    let extent = |policy: &Policy, entry| policy.audited.extent_of(entry).to_string();
+    let (from, to) = (extent(old, before), extent(new, after));
+    (from != to).then_some(ModeChange { from, to })
+}
+
 /// Whether RESTRICTLOWPORTS holds, and whether that is in audit.
 fn low_ports(policy: &Policy, protocol: Protocol) -> (bool, bool) {
     let unreserved = policy.compiled.image.unreserved(protocol);
@@ -161,6 +152,9 @@ fn low_ports(policy: &Policy, protocol: Protocol) -> (bool, bool) {
 
 /// Options compare by value; where they stand in the text doesn't matter.
 fn same_options(old: &Reservation, new: &Reservation) -> bool {
+    if !old.options.is_given() && !new.options.is_given() {
+        return true;
+    }
     let values = |reservation: &Reservation| {
         let options = &reservation.options;
         (
@@ -175,22 +169,6 @@ fn same_options(old: &Reservation, new: &Reservation) -> bool {
         )
     };
     values(old) == values(new)
-}
-
-/// Table entries that both policies have: (index in `old`, index in `new`).
-/// Their refusals go on being counted together.
-pub fn kept_entries(old: &Policy, new: &Policy) -> Vec<(u32, u32)> {
-    let places: HashMap<Key<'_>, u32> = (0u32..)
-        .zip(&old.compiled.origins)
-        .filter_map(|(index, origin)| Some((key(old.reservations.get(*origin)?), index)))
-        .collect();
-    (0u32..)
-        .zip(&new.compiled.origins)
-        .filter_map(|(index, origin)| {
-            let reservation = new.reservations.get(*origin)?;
-            Some((*places.get(&key(reservation))?, index))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ use portreeve_common::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    build::{EntryPlace, Policy},
+    build::Policy,
     image::Image,
     jobs::{Caller, Found},
+    place::EntryPlace,
     reservations::Reservation,
     specificity::Specificity,
     story::Story,

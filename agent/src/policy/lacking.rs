@@ -97,8 +97,8 @@ impl Needs<'_> {
     /// tables too.
     fn first(&self, is: impl Fn(usize, &Reservation) -> bool) -> Option<Option<Span>> {
         let origins = self.compiled.origins.iter().enumerate();
-        let entries =
-            origins.filter_map(|(index, origin)| Some((index, self.entries.get(*origin)?)));
+        let entries = origins
+            .filter_map(|(index, origin)| Some((index, self.entries.get(*origin as usize)?)));
         // For what is in audit nothing is done to a bind.
         let mut of_ports = entries
             .filter(|(_, entry)| entry.kind != Kind::Unreserved && !self.audited.is_whole(entry));
@@ -112,12 +112,13 @@ impl Needs<'_> {
         if entry.first >= FIRST_HIGH_PORT || entry.user == User::Reserved {
             return false;
         }
-        let names = match &entry.user {
-            User::Job(name) => std::slice::from_ref(name),
-            User::Authport => &self.config.authport,
-            User::Anyone | User::Omvs | User::Reserved => &[],
+        let (name, names) = match &entry.user {
+            User::Job(name) => (Some(name.as_str()), &[][..]),
+            User::Authport => (None, self.config.authport.as_slice()),
+            User::Anyone | User::Omvs | User::Reserved => (None, &[][..]),
         };
-        let mut named = names.iter().flat_map(|name| self.jobs.named(name));
+        let names = name.into_iter().chain(names.iter().map(String::as_str));
+        let mut named = names.flat_map(|name| self.jobs.named(name));
         let is_proven = named.any(|id| {
             let job = self.jobs.get(id);
             job.is_some_and(|job| job.alternatives.iter().any(Alternative::is_verified))

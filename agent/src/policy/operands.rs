@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use compact_str::CompactString;
+use foldhash::fast::RandomState;
 use portreeve_common::{
     abi::{MAX_GLOBS, MAX_MATCHERS, Matcher, Who},
     jobname::{Glob, MaskedName},
@@ -16,7 +18,7 @@ pub(super) struct Operands {
     pub globs: Vec<Glob>,
     /// Per matcher: the defined jobs that the operand covers.
     covered: Vec<Vec<JobId>>,
-    known: HashMap<String, u32>,
+    known: HashMap<CompactString, u32, RandomState>,
 }
 
 impl Operands {
@@ -36,7 +38,7 @@ impl Operands {
         let index = self.matchers.len() as u32;
         self.matchers.push(matcher);
         self.covered.push(jobs.named(name));
-        self.known.insert(name.to_owned(), index);
+        self.known.insert(name.into(), index);
         Ok(Who::Job(index))
     }
 

@@ -145,25 +145,29 @@ pub fn kept_back(
     restrictions: &[Restriction],
     audited: &Audited,
 ) -> PortBits {
-    let of_protocol = |protocol| {
+    let reserved = reserved(entries);
+    let of_protocol = |protocol: Protocol| {
         let restricted = restrictions
             .iter()
             .filter(|restriction| restriction.protocol == protocol)
             .map(|restriction| (restriction.first, restriction.last));
         let restricted: PortBits = restricted.collect();
-        let named = reserved_of(entries, protocol).or(&restricted);
+        let named = reserved[protocol as usize].or(&restricted);
         named.minus(audited.ports(protocol))
     };
     let [tcp, udp] = Protocol::ALL.map(of_protocol);
     tcp.or(&udp)
 }
 
-fn reserved_of(entries: &[Reservation], protocol: Protocol) -> PortBits {
-    entries
-        .iter()
-        .filter(|entry| entry.kind != Kind::Unreserved && entry.protocol == protocol)
-        .map(|entry| (entry.first, entry.last))
-        .collect()
+/// The reserved ports, per protocol.
+fn reserved(entries: &[Reservation]) -> [PortBits; Protocol::ALL.len()] {
+    let mut reserved = [PortBits::default(), PortBits::default()];
+    for entry in entries {
+        if entry.kind != Kind::Unreserved {
+            reserved[entry.protocol as usize].set(entry.first, entry.last, true);
+        }
+    }
+    reserved
 }
 
 /// Configured ephemeral ports per protocol, as z/OS counts them (`EPH-08`): the
@@ -174,8 +178,9 @@ pub fn counts(
     entries: &[Reservation],
     default: Range,
 ) -> [u32; Protocol::ALL.len()] {
+    let mut reserved = reserved(entries);
     Protocol::ALL.map(|protocol| {
-        let mut taken = reserved_of(entries, protocol);
+        let taken = &mut reserved[protocol as usize];
         if protocol == Protocol::Tcp
             && let Some((first, count)) = explicit(profile)
         {
@@ -183,7 +188,7 @@ pub fn counts(
             taken.set(first, last, true);
         }
         let range = said(profile, protocol).map_or(default, |said| said.value);
-        count(range, &taken)
+        count(range, taken)
     })
 }
 

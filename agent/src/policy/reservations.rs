@@ -49,7 +49,7 @@ pub struct Reservation {
     /// The whole entry.
     pub span: Span,
     /// The comment beside it.
-    pub description: Option<String>,
+    pub description: Option<Box<str>>,
 }
 
 /// What a profile rules about ports, once statements that speak of the same
@@ -66,13 +66,22 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The entries for unreserved ports.
+    pub fn unreserved(&self) -> &[Reservation] {
+        let is_reserved = |entry: &Reservation| entry.kind != Kind::Unreserved;
+        let (_, unreserved) = self
+            .entries
+            .split_at(self.entries.partition_point(is_reserved));
+        unreserved
+    }
+
     /// Whether UNRSV entries of `protocol` are judged at listen; UDP never is
     /// (`UNR-10`, `UNR-11`).
     pub fn unreserved_at_listen(&self, protocol: Protocol) -> bool {
         let first = self
-            .entries
+            .unreserved()
             .iter()
-            .find(|entry| entry.kind == Kind::Unreserved && entry.protocol == protocol);
+            .find(|entry| entry.protocol == protocol);
         protocol == Protocol::Tcp
             && first.is_some_and(|entry| unreserved::when(&entry.options) == When::Listen)
     }
@@ -82,7 +91,7 @@ impl Rules {
 pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Rules {
     let mut resolver = Resolver {
         diagnostics,
-        kept: Vec::new(),
+        kept: Vec::with_capacity(profile.listed()),
         deleted: 0,
         tables: [Table::default(), Table::default()],
     };
@@ -97,10 +106,15 @@ pub fn resolve(profile: &Profile, diagnostics: &mut Diagnostics) -> Rules {
             _ => {}
         }
     }
-    let mut deleted = resolver.deleted;
-    let kept = resolver.kept.into_iter().flatten();
-    let mut entries: Vec<Reservation> = kept.map(Kept::reservation).collect();
+    let Resolver {
+        kept, mut deleted, ..
+    } = resolver;
     let unreserved = unreserved::resolve(profile, diagnostics);
+    let kept = kept.into_iter().flatten();
+    // To the byte: they stay as long as the policy does.
+    let most = kept.size_hint().1.unwrap_or_default();
+    let mut entries = Vec::with_capacity(most + unreserved.entries.len());
+    entries.extend(kept.map(Kept::reservation));
     entries.extend(unreserved.entries);
     deleted += unreserved.deleted;
     let restrict_low = Protocol::ALL.map(|protocol| low_ports(profile, protocol));
@@ -202,30 +216,32 @@ impl<'a> Resolver<'a, '_> {
     }
 
     fn add_port(&mut self, entry: &'a PortEntry, port: u16) {
-        let name = port_name(entry.protocol, port);
+        let name = || port_name(entry.protocol, port);
         if let Some(range) = self.range_at(entry.protocol, port) {
-            let message = format!("{name} lies in a range that is reserved already");
-            return self.collision(Code::PortInRange, entry.span, message, range);
+            return self.collision(Code::PortInRange, entry.span, range, || {
+                format!("{} lies in a range that is reserved already", name())
+            });
         }
         let table = &self.tables[entry.protocol as usize];
         if let Some(earlier) = table.entries.of(port, &entry.user, &self.kept) {
-            let message = format!("{name} is reserved for {} already", who(&entry.user));
-            return self.collision(Code::Duplicate, entry.span, message, earlier);
+            return self.collision(Code::Duplicate, entry.span, earlier, || {
+                format!("{} is reserved for {} already", name(), who(&entry.user))
+            });
         }
         if let Some(earlier) = self.first_at(entry.protocol, port)
             && let Some(holder) = self.kept[earlier].map(|kept| &kept.entry.user)
         {
             if *holder == User::Reserved || entry.user == User::Reserved {
-                let message = format!(
-                    "{name} can't be both for {} and for {}",
-                    who(holder),
-                    who(&entry.user)
-                );
-                return self.collision(Code::ReservedAndOther, entry.span, message, earlier);
+                let (holder, user) = (who(holder), who(&entry.user));
+                return self.collision(Code::ReservedAndOther, entry.span, earlier, || {
+                    format!("{} can't be both for {holder} and for {user}", name())
+                });
             }
             if entry.protocol == Protocol::Udp {
-                let message = format!("{name} is reserved for {} already", who(holder));
-                return self.collision(Code::SecondUdpJob, entry.span, message, earlier);
+                let holder = who(holder);
+                return self.collision(Code::SecondUdpJob, entry.span, earlier, || {
+                    format!("{} is reserved for {holder} already", name())
+                });
             }
         }
         let index = self.keep(entry, Kind::Port, port, port);
@@ -237,20 +253,22 @@ impl<'a> Resolver<'a, '_> {
     fn add_range(&mut self, entry: &'a PortEntry, first: u16, count: u32) {
         let end = u32::from(first) + count - 1;
         let last = last_port(first, count);
-        let name = range_name(entry.protocol, first, last);
+        let name = || range_name(entry.protocol, first, last);
         let table = self.table(entry.protocol);
         if let Some(port) = table.in_ranges.first_in(first, last)
             && let Some(earlier) = self.range_at(entry.protocol, port)
         {
-            let message = format!("{name} overlaps an earlier range at port {port}");
-            return self.collision(Code::RangeOverRange, entry.span, message, earlier);
+            return self.collision(Code::RangeOverRange, entry.span, earlier, || {
+                format!("{} overlaps an earlier range at port {port}", name())
+            });
         }
         let table = self.table(entry.protocol);
         if let Some(port) = table.ports.first_in(first, last)
             && let Some(earlier) = self.first_at(entry.protocol, port)
         {
-            let message = format!("{name} covers port {port}, which is reserved already");
-            return self.collision(Code::RangeOverPort, entry.span, message, earlier);
+            return self.collision(Code::RangeOverPort, entry.span, earlier, || {
+                format!("{} covers port {port}, which is reserved already", name())
+            });
         }
         if end > u32::from(u16::MAX) {
             self.diagnostics.push_with(Severity::Warning, || {
@@ -319,10 +337,16 @@ impl<'a> Resolver<'a, '_> {
             .first(port, &self.kept)
     }
 
-    fn collision(&mut self, code: Code, span: Span, message: String, earlier: usize) {
+    fn collision(
+        &mut self,
+        code: Code,
+        span: Span,
+        earlier: usize,
+        message: impl FnOnce() -> String,
+    ) {
         let place = self.kept[earlier].map(|kept| kept.entry.span);
         self.diagnostics.push_with(Severity::Error, || {
-            let diagnostic = Diagnostic::error(code, span, message).label("this is dropped");
+            let diagnostic = Diagnostic::error(code, span, message()).label("this is dropped");
             match place {
                 Some(place) => diagnostic.related(place, "this came first"),
                 None => diagnostic,

@@ -16,6 +16,13 @@ pub fn shared_ports(entries: &[Reservation]) -> BTreeMap<u16, usize> {
         bound: u32,
         entries: u32,
     }
+    let may_be = |entry: &Reservation| {
+        let options = &entry.options;
+        options.is_given() && (options.share.is_some() || options.bind.is_some())
+    };
+    if !entries.iter().any(may_be) {
+        return BTreeMap::new();
+    }
     // By port: most may have an entry, and few are shared.
     let mut ports = vec![Asked::default(); 1 << u16::BITS];
     for entry in entries {

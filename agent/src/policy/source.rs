@@ -20,7 +20,7 @@ use crate::{
     files::{Hash, PolicyFiles, ReadFile, Seen, Trust, combined},
     kernel::{features::Features, lsm::BpfLsm, pool::settings_without_ours},
     ports::{self, HostListeners, Listeners, destroy},
-    profile::{self, Opener as _, ReadError, ReadOptions},
+    profile::{self, Contents, Opener as _, ReadError, ReadOptions},
 };
 
 /// Where a policy comes from: the command line's part of the settings, which
@@ -78,6 +78,12 @@ impl Files {
         }
         let changes = self.changes.iter().flatten();
         combined([own].into_iter().chain(changes.map(|file| file.hash)))
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &ReadFile> {
+        let changes = self.changes.iter().flatten();
+        self.profile.iter().chain(changes).chain(&self.config)
     }
 
     /// The change files themselves, in the order in which they were applied.
@@ -367,10 +373,13 @@ fn sysname(config: &Config) -> String {
 }
 
 fn read_text(files: &PolicyFiles<'_>, path: &Path) -> Result<String, ReadError> {
-    String::from_utf8(files.open(path)?.bytes).map_err(|_| ReadError::Refused {
-        path: path.into(),
-        why: "it is not UTF-8 text".into(),
-    })
+    match files.open(path)?.bytes {
+        Contents::Text(text) => Ok(text.as_ref().to_owned()),
+        Contents::Other(_) => Err(ReadError::Refused {
+            path: path.into(),
+            why: "it is not UTF-8 text".into(),
+        }),
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use portreeve_common::{
 };
 
 use super::{
-    build::{EntryPlace, Policy},
+    build::Policy,
     explain::{Question, caller, final_address, protocol},
+    place::EntryPlace,
     reservations::{Kind, Reservation},
 };
 use crate::{

@@ -70,7 +70,7 @@ pub fn keep_supported(
     diagnostics: &mut Diagnostics,
 ) -> Rules {
     report_settings(profile, diagnostics);
-    let mut entries = rules.entries.iter();
+    let mut entries = rules.unreserved().iter();
     if let AtListen::Destroyed { problem } = at_listen
         && let Some(entry) = entries.find(|entry| is_unreserved_tcp(entry))
     {

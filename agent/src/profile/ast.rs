@@ -1,7 +1,8 @@
 //! What a profile says, statement by statement.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Deref};
 
+use compact_str::CompactString;
 use portreeve_common::abi::Protocol;
 
 use crate::diagnostics::Span;
@@ -32,6 +33,15 @@ impl Profile {
     pub fn at_start(&self) -> &[Statement] {
         let end = self.changed_from.unwrap_or(self.statements.len());
         self.statements.get(..end).unwrap_or(&self.statements)
+    }
+
+    /// How many entries PORT and PORTRANGE statements have.
+    pub fn listed(&self) -> usize {
+        let listed = self.statements.iter().map(|statement| match statement {
+            Statement::Port(list) | Statement::PortRange(list) => list.entries.len(),
+            _ => 0,
+        });
+        listed.sum()
     }
 
     /// How many entries and procedures are kept.
@@ -96,7 +106,7 @@ pub struct PortEntry {
     /// The whole entry.
     pub span: Span,
     /// The comment behind the entry, on the line where it ends.
-    pub description: Option<String>,
+    pub description: Option<Box<str>>,
 }
 
 /// The ports of an entry.
@@ -118,8 +128,9 @@ pub enum Target {
 /// Who may have the ports of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum User {
-    /// The job of this name, or all that match this pattern; folded to upper case.
-    Job(String),
+    /// The job of this name, or all that match this pattern; folded to upper case. A
+    /// policy has one for each entry, and none is longer than what fits in here.
+    Job(CompactString),
     /// `*`: anyone.
     Anyone,
     /// `OMVS`: anyone but users of the Pascal API, which Linux doesn't have.
@@ -130,9 +141,37 @@ pub enum User {
     Authport,
 }
 
-/// What may follow the job name of an entry.
+/// What follows the job name of an entry. Nearly always that is nothing, and takes no
+/// more room than a pointer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct Options(Option<Box<Given>>);
+
+static NOTHING: Given = Given::NOTHING;
+
+impl Options {
+    /// Whether there is any.
+    pub const fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Deref for Options {
+    type Target = Given;
+
+    fn deref(&self) -> &Given {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl From<Given> for Options {
+    fn from(given: Given) -> Self {
+        Self((given != Given::NOTHING).then(|| Box::new(given)))
+    }
+}
+
+/// What may follow the job name of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
     /// NOAUTOLOG.
     pub no_autolog: Option<Spanned<()>>,
     /// DELAYACKS (true) or NODELAYACKS.
@@ -151,7 +190,19 @@ pub struct Options {
     pub when: Option<Spanned<When>>,
 }
 
-impl Options {
+impl Given {
+    /// No option at all.
+    pub const NOTHING: Self = Self {
+        no_autolog: None,
+        delay_acks: None,
+        share: None,
+        bind: None,
+        saf: None,
+        smc: None,
+        deny: None,
+        when: None,
+    };
+
     /// Where the options stand that are given.
     pub fn spans(&self) -> impl Iterator<Item = Span> {
         let span = |given: &Option<Spanned<()>>| given.as_ref().map(|option| option.span);

@@ -121,7 +121,7 @@ impl Parser<'_> {
             };
             string
         } else {
-            (word.text.clone(), word.span)
+            (word.text.to_string(), word.span)
         };
         if text.chars().count() > PARMSTRING_CHARS || text.chars().any(char::is_control) {
             let message = format!(
@@ -137,7 +137,7 @@ impl Parser<'_> {
     /// A name without patterns.
     fn plain_name(&mut self, word: &Word, what: &str) -> Result<String, Dropped> {
         match jobname(&word.text).map(|found| found.user) {
-            Ok(User::Job(name)) if !name.contains(['*', '?']) => Ok(name),
+            Ok(User::Job(name)) if !name.contains(['*', '?']) => Ok(name.into()),
             _ => {
                 let message = format!("{} is not the name of {what}", quoted(&word.text));
                 self.refuse(word, Code::BadJobname, message, None);

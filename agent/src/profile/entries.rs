@@ -121,11 +121,7 @@ impl Parser<'_> {
     fn entry_list(&mut self, list: List) -> Option<Vec<PortEntry>> {
         let mut entries = Vec::new();
         let mut doomed = false;
-        while let Some(word) = self.peek(0).cloned() {
-            if !self.begins_entry(&word, list) {
-                break;
-            }
-            self.next();
+        while let Some(word) = self.next_entry(list) {
             if !list.deleting {
                 self.profile.written += 1;
             }
@@ -151,6 +147,19 @@ impl Parser<'_> {
             return;
         }
         self.too_many("entries", entry.span);
+    }
+
+    /// The word that begins the next entry, if one does.
+    fn next_entry(&mut self, list: List) -> Option<Word> {
+        let word = self.peek(0)?;
+        // As nearly all do.
+        if !word.starts_with_digit() {
+            let word = word.clone();
+            if !self.begins_entry(&word, list) {
+                return None;
+            }
+        }
+        self.next()
     }
 
     /// Whether `word`, which is next, is meant to begin an entry. A word that
@@ -347,12 +356,12 @@ impl Parser<'_> {
     /// Makes sure that the entry is over: that what follows is an entry or a
     /// statement, perhaps a misspelt one, and not a misspelt option.
     fn nothing_behind(&mut self) -> Result<(), Dropped> {
-        let Some(word) = self.peek(0).cloned() else {
+        let begins_another = |word: &Word| {
+            word.starts_with_digit() || word.is("UNRSV") || statements::is_known(word)
+        };
+        let Some(word) = self.peek(0).filter(|word| !begins_another(word)).cloned() else {
             return Ok(());
         };
-        if word.starts_with_digit() || word.is("UNRSV") || statements::is_known(&word) {
-            return Ok(());
-        }
         let option = closest(&word.text, options::names());
         if word.starts_line {
             let statement = closest(&word.text, STATEMENTS.iter().map(|known| known.name));

@@ -1,5 +1,6 @@
 //! The job name operand, shared by PORT, PORTRANGE, DELETE and AUTOLOG.
 
+use compact_str::CompactString;
 use portreeve_common::jobname::{MAX_NAME_CHARS, ZOS_NAME_CHARS};
 
 use super::ast::User;
@@ -16,7 +17,11 @@ pub struct Jobname {
 /// The job name or pattern that `word` spells; `Err` says what is wrong with it
 /// (`SYN-23`, `PRT-02` to `PRT-06`).
 pub fn jobname(word: &str) -> Result<Jobname, &'static str> {
-    let length = word.chars().count();
+    // What isn't ASCII is refused below, if it isn't too long already.
+    let length = match word.is_ascii() {
+        true => word.len(),
+        false => word.chars().count(),
+    };
     if length > MAX_NAME_CHARS {
         return Err("a job name has at most 8 characters, or 15 as an extension");
     }
@@ -31,10 +36,11 @@ pub fn jobname(word: &str) -> Result<Jobname, &'static str> {
             _ => return Err("a job name has letters, digits and @ # $, and * or ? in a pattern"),
         }
     }
-    let mut name = word.to_ascii_uppercase();
+    let mut name = CompactString::new(word);
+    name.make_ascii_uppercase();
     // Several stars say the same as one.
     while name.contains("**") {
-        name = name.replace("**", "*");
+        name = name.replace("**", "*").into();
     }
     let user = match name.as_str() {
         "" => return Err("a job name has at least one character"),
@@ -52,7 +58,7 @@ mod tests {
     use super::*;
 
     fn job(name: &str, extended: bool) -> Result<Jobname, &'static str> {
-        let user = User::Job(name.to_owned());
+        let user = User::Job(name.into());
         Ok(Jobname { user, extended })
     }
 

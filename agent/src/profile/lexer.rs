@@ -8,6 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use crate::diagnostics::{SourceId, Span, visible};
 
 /// The values of system symbols, by name in upper case without `&` and `.`.
@@ -22,14 +24,15 @@ const QUOTED_BYTES: usize = 512;
 /// One word of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Word {
-    /// The word in its own case, symbols replaced.
-    pub text: String,
+    /// The word in its own case, symbols replaced; what is short, as nearly all are, is
+    /// kept in here.
+    pub text: CompactString,
     /// Where it stands; the symbol's place if it came from one.
     pub span: Span,
     /// No other word stands before it on its line.
     pub starts_line: bool,
     /// The name of an undefined symbol in it.
-    pub undefined: Option<String>,
+    pub undefined: Option<Box<str>>,
 }
 
 impl Word {
@@ -46,7 +49,7 @@ impl Word {
 
     /// The word in upper case (`SYN-05`).
     pub fn folded(&self) -> String {
-        self.text.to_ascii_uppercase()
+        self.text.as_str().to_ascii_uppercase()
     }
 
     /// Whether the word begins like a number.
@@ -134,7 +137,7 @@ impl<'a> Lexer<'a> {
         self.position = end;
         Some(Word {
             // A blank is ASCII, so a word starts and ends between characters.
-            text: self.text.get(position..end).unwrap_or("").to_owned(),
+            text: self.text.get(position..end).unwrap_or("").into(),
             span: self.span(position, end),
             starts_line: std::mem::take(&mut self.starts_line),
             undefined: None,
@@ -169,7 +172,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The comment that follows `span` on its line, if nothing else does.
-    pub fn comment_behind(&self, span: Span) -> Option<String> {
+    pub fn comment_behind(&self, span: Span) -> Option<Box<str>> {
         let bytes = self.text.as_bytes();
         let mut start = span.end as usize;
         while bytes
@@ -188,7 +191,8 @@ impl<'a> Lexer<'a> {
             .take(DESCRIPTION_CHARS)
             .map(visible)
             .collect();
-        Some(description.trim_end().to_owned()).filter(|text| !text.is_empty())
+        let description = Some(description.trim_end()).filter(|text| !text.is_empty());
+        description.map(Box::from)
     }
 }
 
@@ -228,7 +232,7 @@ fn substituted(word: &Word, symbols: &Symbols) -> VecDeque<Word> {
                 rest = rest.strip_prefix('.').unwrap_or(rest);
             }
             None => {
-                undefined.get_or_insert_with(|| name.to_owned());
+                undefined.get_or_insert_with(|| name.into());
                 text.push('&');
                 text.push_str(name);
             }
@@ -239,7 +243,7 @@ fn substituted(word: &Word, symbols: &Symbols) -> VecDeque<Word> {
         .split_ascii_whitespace()
         .enumerate()
         .map(|(index, text)| Word {
-            text: text.to_owned(),
+            text: text.into(),
             span: word.span,
             starts_line: word.starts_line && index == 0,
             undefined: None,
@@ -264,7 +268,8 @@ mod tests {
     }
 
     fn words(text: &str) -> Vec<String> {
-        words_with(text, None).into_iter().map(|w| w.text).collect()
+        let words = words_with(text, None).into_iter();
+        words.map(|word| word.text.into()).collect()
     }
 
     /// `SYN-01`, `SYN-02`, `SYN-03`, `SYN-04`.
@@ -297,7 +302,7 @@ mod tests {
             .into();
         let texts = |text: &str| -> Vec<String> {
             let words = words_with(text, Some(&symbols)).into_iter();
-            words.map(|word| word.text).collect()
+            words.map(|word| word.text.into()).collect()
         };
         assert_eq!(texts("F&SYSNAME..X&sysname"), ["FH1.XH1"]);
         assert_eq!(texts("&TWO. &NONE. C"), ["A", "B", "C"]);

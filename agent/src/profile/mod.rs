@@ -28,7 +28,9 @@ use crate::diagnostics::{Diagnostics, Sources};
 
 pub use ast::Profile;
 pub use lexer::Symbols;
-pub use read::{AnyFile, MAX_BYTES, OpenedFile, Opener, ReadError, ReadOptions, read_bounded};
+pub use read::{
+    AnyFile, Contents, MAX_BYTES, OpenedFile, Opener, ReadError, ReadOptions, read_bounded,
+};
 
 /// A profile as far as it could be understood, and what was wrong with it.
 #[derive(Default)]
@@ -73,6 +75,6 @@ pub fn parse(path: &Path, bytes: &[u8], options: &ReadOptions) -> Parsed {
 fn opened(path: &Path, bytes: &[u8]) -> OpenedFile {
     OpenedFile {
         identity: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
-        bytes: bytes.to_vec(),
+        bytes: bytes.to_vec().into(),
     }
 }

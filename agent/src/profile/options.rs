@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use portreeve_common::abi::Protocol;
 
-use super::ast::{Options, Share, Spanned, Target, User, When};
+use super::ast::{Given, Options, Share, Spanned, Target, User, When};
 use super::entries::Dropped;
 use super::lexer::Word;
 use super::parser::Parser;
@@ -53,6 +53,10 @@ const UNRSV_ORDER: &str = "DENY or SAF, then WHENLISTEN or WHENBIND";
 
 /// The option that `word` names.
 pub(super) fn lookup(word: &Word) -> Option<Keyword> {
+    // As nearly every word does that is asked for: the next entry's.
+    if word.starts_with_digit() {
+        return None;
+    }
     let found = KEYWORDS
         .iter()
         .find(|(name, shortest, _)| word.abbreviates(name, *shortest));
@@ -112,7 +116,7 @@ pub(super) struct Context<'a> {
 impl Parser<'_> {
     /// The options that follow, up to a word that is none.
     pub(super) fn options(&mut self, context: &Context) -> Result<Options, Dropped> {
-        let mut options = Options::default();
+        let mut given = Given::NOTHING;
         let mut last = 0;
         while let Some(keyword) = self.peek(0).and_then(lookup) {
             let Some(word) = self.next() else { break };
@@ -127,9 +131,9 @@ impl Parser<'_> {
                 return Err(Dropped::Entry);
             }
             last = rank;
-            self.option(keyword, &word, context, &mut options)?;
+            self.option(keyword, &word, context, &mut given)?;
         }
-        Ok(options)
+        Ok(given.into())
     }
 
     fn out_of_order(&mut self, word: &Word, again: bool, target: Target) {
@@ -153,13 +157,13 @@ impl Parser<'_> {
         keyword: Keyword,
         word: &Word,
         context: &Context,
-        options: &mut Options,
+        given: &mut Given,
     ) -> Result<(), Dropped> {
         let span = word.span;
         match keyword {
-            Keyword::NoAutolog => options.no_autolog = Some(Spanned { value: (), span }),
-            Keyword::DelayAcks => options.delay_acks = Some(Spanned { value: true, span }),
-            Keyword::NoDelayAcks => options.delay_acks = Some(Spanned { value: false, span }),
+            Keyword::NoAutolog => given.no_autolog = Some(Spanned { value: (), span }),
+            Keyword::DelayAcks => given.delay_acks = Some(Spanned { value: true, span }),
+            Keyword::NoDelayAcks => given.delay_acks = Some(Spanned { value: false, span }),
             Keyword::SharePort | Keyword::SharePortWlm => {
                 if context.protocol == Protocol::Udp {
                     // Said, and not applied (PRT-16); the reservation stands.
@@ -170,14 +174,14 @@ impl Parser<'_> {
                         Keyword::SharePort => Share::Even,
                         _ => Share::Weighted,
                     };
-                    options.share = Some(Spanned { value, span });
+                    given.share = Some(Spanned { value, span });
                 }
             }
-            Keyword::Bind => options.bind = self.bind_address(word, context)?,
-            Keyword::Saf => options.saf = self.saf_name(word, context)?,
-            Keyword::NoSmc => options.smc = Some(Spanned { value: false, span }),
-            Keyword::Smc => options.smc = Some(Spanned { value: true, span }),
-            Keyword::Deny => options.deny = Some(Spanned { value: (), span }),
+            Keyword::Bind => given.bind = self.bind_address(word, context)?,
+            Keyword::Saf => given.saf = self.saf_name(word, context)?,
+            Keyword::NoSmc => given.smc = Some(Spanned { value: false, span }),
+            Keyword::Smc => given.smc = Some(Spanned { value: true, span }),
+            Keyword::Deny => given.deny = Some(Spanned { value: (), span }),
             Keyword::WhenListen if context.protocol == Protocol::Udp => {
                 let message = "UDP has no listen, so WHENLISTEN is for TCP only".to_owned();
                 self.refuse(word, Code::OptionNotAllowed, message, None);
@@ -188,7 +192,7 @@ impl Parser<'_> {
                     Keyword::WhenListen => When::Listen,
                     _ => When::Bind,
                 };
-                options.when = Some(Spanned { value, span });
+                given.when = Some(Spanned { value, span });
             }
         }
         Ok(())

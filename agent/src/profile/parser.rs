@@ -12,7 +12,7 @@ use portreeve_common::abi::MAX_ENTRIES;
 use super::Parsed;
 use super::ast::{Profile, Statement};
 use super::lexer::{Lexer, Word};
-use super::read::{MAX_BYTES, OpenedFile, ReadOptions};
+use super::read::{Contents, MAX_BYTES, OpenedFile, ReadOptions};
 use super::statements::{self, Kind, STATEMENTS};
 use super::suggest::{closest, did_you_mean};
 use crate::diagnostics::{
@@ -103,15 +103,18 @@ impl<'a> Parser<'a> {
     }
 
     /// Takes `bytes` for text, whatever they are.
-    fn add_source(&mut self, path: &Path, bytes: Vec<u8>) -> SourceId {
-        let (text, bad) = match String::from_utf8(bytes) {
-            Ok(text) => (text, None),
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                let bytes = error.as_bytes();
+    fn add_source(&mut self, path: &Path, bytes: Contents) -> SourceId {
+        let (text, bad) = match bytes {
+            Contents::Text(text) => (text, None),
+            Contents::Other(bytes) => {
+                let bytes = &*bytes;
+                let at = bytes
+                    .utf8_chunks()
+                    .next()
+                    .map_or(0, |chunk| chunk.valid().len());
                 let found = bytes.get(at).copied().unwrap_or_default();
                 let hint = encoding_hint(bytes);
-                let text = String::from_utf8_lossy(bytes).into_owned();
+                let text = String::from_utf8_lossy(bytes).into();
                 (text, Some((at, found, hint)))
             }
         };
@@ -168,7 +171,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The comment behind `span`, on the same line.
-    pub(super) fn comment_behind(&self, span: Span) -> Option<String> {
+    pub(super) fn comment_behind(&self, span: Span) -> Option<Box<str>> {
         self.frame.lexer.as_ref()?.comment_behind(span)
     }
 

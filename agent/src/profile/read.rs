@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::lexer::Symbols;
 
@@ -14,7 +16,36 @@ pub struct OpenedFile {
     /// What tells the file from others whatever path leads to it.
     pub identity: PathBuf,
     /// All its bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Contents,
+}
+
+/// What a file holds: one copy for all who keep it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// UTF-8.
+    Text(Arc<str>),
+    /// Anything else.
+    Other(Arc<[u8]>),
+}
+
+impl From<Vec<u8>> for Contents {
+    fn from(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.into()),
+            Err(error) => Self::Other(error.into_bytes().into()),
+        }
+    }
+}
+
+impl Deref for Contents {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Other(bytes) => bytes,
+        }
+    }
 }
 
 /// Opens the files of a profile. What may be read as policy (owner, mode,
@@ -30,7 +61,7 @@ pub struct AnyFile;
 impl Opener for AnyFile {
     fn open(&self, path: &Path) -> Result<OpenedFile, ReadError> {
         let file = File::open(path).map_err(|error| ReadError::from_io(path, error))?;
-        let bytes = read_bounded(path, file)?;
+        let bytes = read_bounded(path, file)?.into();
         let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         Ok(OpenedFile { identity, bytes })
     }

@@ -186,7 +186,7 @@ mod tests {
         let source = Sources::new().add("p".into(), "");
         let (start, end) = (0, 0);
         Word {
-            text: text.to_owned(),
+            text: text.into(),
             span: Span { source, start, end },
             starts_line: true,
             undefined: None,

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::{
     diagnostics::escaped,
     policy::{
-        build::EntryPlace,
         diff::{Diff, LowPorts},
+        place::EntryPlace,
     },
 };
 

@@ -95,7 +95,7 @@ fn of_reservation(
             .saf
             .as_ref()
             .map(|saf| saf.value.clone()),
-        description: reservation.description.clone(),
+        description: reservation.description.as_deref().map(str::to_owned),
         line: place.line,
         file: place.file,
         order: 1,

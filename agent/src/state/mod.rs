@@ -2,12 +2,15 @@
 //! tables hold, whatever became of its files and of the users it names.
 //!
 //! The folder has the files as they were read, named by their hashes, and `state.json`,
-//! which says what was made of them. A change is written down before it comes into
+//! which says what was made of them. Of a long file that is nearly another one, only what
+//! tells it from that is written down, in `state.json`. A change is written down before it comes into
 //! force and again after it; which of the two policies the kernel has, if an agent is
 //! killed in between, the hash in its tables tells.
 
 mod folder;
+mod kept_files;
 mod moment;
+mod patch;
 mod record;
 mod store;
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Moment, Record, StateError,
     folder::{beside, check, io_error, lock, replace},
+    patch::Patch,
     record::FileRecord,
 };
 use crate::{
@@ -24,23 +25,29 @@ use crate::{
 
 /// Where what is in force is remembered unless the agent is told otherwise.
 pub const DEFAULT: &str = "/var/lib/portreeve";
-/// The format that this agent writes, and the newest that it reads.
-const FORMAT: u32 = 1;
+/// The newest format that this agent reads. It is written if there are patches, which
+/// older agents don't understand.
+const FORMAT: u32 = 2;
+/// What is written without them.
+const WITHOUT_PATCHES: u32 = 1;
 
 /// The file that says what was made of the others.
 const INDEX: &str = "state.json";
 /// The folder of files as they were read.
-const FILES: &str = "files";
+pub(super) const FILES: &str = "files";
 
 /// What is written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
+pub(super) struct State {
     format: u32,
     /// Version of the agent that wrote it.
     agent: String,
     /// By their hashes; those that are named below.
-    policies: BTreeMap<String, Record>,
+    pub(super) policies: BTreeMap<String, Record>,
+    /// Their files that are not kept whole, by their hashes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) patches: BTreeMap<String, Patch>,
     /// The policy in force, unless that is `next` already.
     in_force: Option<String>,
     /// A policy that is just coming into force.
@@ -66,8 +73,8 @@ pub struct Confirm {
 /// The folder of one agent, which nobody else writes.
 #[derive(Debug)]
 pub struct Store {
-    folder: PathBuf,
-    state: RefCell<State>,
+    pub(super) folder: PathBuf,
+    pub(super) state: RefCell<State>,
     /// What was written down before a change that isn't made yet.
     before: RefCell<Option<State>>,
     _lock: Flock<File>,
@@ -154,7 +161,7 @@ impl Store {
     }
 
     /// Writes down that the policy of `record` is about to come into force; with `until`,
-    /// that it waits then to be confirmed. `files` are its own, and those of the policies
+    /// that it waits then to be confirmed. `files` are its own, then those of the policies
     /// it may have to give way to.
     ///
     /// # Errors
@@ -168,11 +175,11 @@ impl Store {
     ) -> Result<Hash, StateError> {
         let hash = record.hash()?;
         let name = hex(&hash);
-        for files in files {
-            self.keep(files)?;
-        }
         let before = self.state.borrow().clone();
         let mut state = before.clone();
+        for (index, own) in files.iter().enumerate().rev() {
+            self.keep(own, &files[index + 1..], &mut state.patches)?;
+        }
         state.confirm = until.and_then(|until| {
             // What was never confirmed is nothing to go back to.
             let waiting = before.confirm.as_ref().map(|waiting| &waiting.back_to);
@@ -312,60 +319,18 @@ impl Store {
         Ok(())
     }
 
-    /// Copies what isn't there yet of `files`.
-    fn keep(&self, files: &Files) -> Result<(), StateError> {
-        let folder = self.folder.join(FILES);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|error| io_error("make", &folder, error))?;
-        let changes = files.changes.iter().flatten();
-        for file in files.profile.iter().chain(changes).chain(&files.config) {
-            let path = folder.join(hex(&file.hash));
-            let length = path.metadata().map(|metadata| metadata.len());
-            if length.is_ok_and(|length| length == file.bytes().len() as u64) {
-                continue;
-            }
-            replace(&path, file.bytes(), true)?;
-        }
-        Ok(())
-    }
-
-    fn read(&self, file: &FileRecord) -> Result<ReadFile, StateError> {
-        let path = self.folder.join(FILES).join(&file.sha256);
-        let bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
-        let read = ReadFile::new(file.path.clone(), file.identity.clone(), bytes);
-        if hex(&read.hash) != file.sha256 {
-            let why = "it is not what was written".to_owned();
-            return Err(StateError::Damaged { path, why });
-        }
-        Ok(read)
-    }
-
     fn write(&self, state: &State, sync: bool) -> Result<(), StateError> {
         let state = State {
-            format: FORMAT,
+            format: match state.patches.is_empty() {
+                true => WITHOUT_PATCHES,
+                false => FORMAT,
+            },
             agent: env!("CARGO_PKG_VERSION").into(),
             ..state.clone()
         };
         let mut text = serde_json::to_vec_pretty(&state).map_err(StateError::Unspeakable)?;
         text.push(b'\n');
         replace(&self.folder.join(INDEX), &text, sync)
-    }
-
-    /// Removes the files that no policy needs any more. What stays does no harm.
-    fn sweep(&self) {
-        let state = self.state.borrow();
-        let files = state.policies.values().flat_map(Record::files);
-        let needed: BTreeSet<&str> = files.map(|file| file.sha256.as_str()).collect();
-        let found = fs::read_dir(self.folder.join(FILES));
-        for entry in found.into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if name.to_str().is_none_or(|name| !needed.contains(name)) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
     }
 }
 
@@ -380,6 +345,10 @@ impl State {
             .cloned()
             .collect();
         self.policies.retain(|hash, _| named.contains(hash));
+        let files = self.policies.values().flat_map(Record::files);
+        let files: BTreeSet<&str> = files.map(|file| file.sha256.as_str()).collect();
+        let is_needed = |hash: &String, _: &mut Patch| files.contains(hash.as_str());
+        self.patches.retain(is_needed);
     }
 }
 

@@ -67,7 +67,7 @@ impl Opener for Beside<'_> {
         let path = path.to_owned();
         match self.0.get(path.as_path()) {
             Some(text) => Ok(OpenedFile {
-                bytes: text.as_bytes().to_vec(),
+                bytes: text.as_bytes().to_vec().into(),
                 identity: path,
             }),
             None => Err(ReadError::Missing { path }),

@@ -19,15 +19,20 @@ const MANY: usize = 130_000;
 const ROUNDS_PER_RELOAD: u32 = 15;
 
 /// The steps that [`Took`](Value) tells of, in microseconds, and their names in the results.
-const STEPS: [(&str, &str); 7] = [
+const STEPS: [(&str, &str); 9] = [
     ("parse", "parse"),
     ("resolve", "resolve"),
     ("compile", "compile"),
-    ("compare", "compare with what was in force"),
+    ("compare", "find what stays in force"),
     ("remember", "write down"),
     ("fill", "fill and flip"),
     ("grace", "wait for binds under way"),
+    ("settle", "write down that it is in force"),
+    ("tell", "tell what changed"),
 ];
+/// What is done before the profile is parsed, whom a change has to wait for, and what
+/// comes when it is in force.
+const APART: [&str; 4] = ["parse", "grace", "settle", "tell"];
 
 /// What changes from one reload to the next.
 #[derive(Clone, Copy)]
@@ -59,8 +64,7 @@ pub fn run(rounds: u32, progress: &Progress) -> Result<Vec<Row>> {
             for ((field, _), values) in STEPS.iter().zip(&mut steps) {
                 let value = took[field].as_f64().with_context(|| format!("{took}"))? / 1000.0;
                 values.push(value);
-                // What was parsed before, and whom it has to wait for, is not its doing.
-                if !["parse", "grace"].contains(field) {
+                if !APART.contains(field) {
                     sum += value;
                 }
             }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use portreeve_bench::{Case, Row, Spread, Unit};
 
 use super::{
@@ -57,6 +57,12 @@ pub fn run(progress: &Progress) -> Result<Vec<Row>> {
     let memory = private(&some)?;
     let memory_many = private(&many)?;
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    rows.push(row(
+        "program and libraries in memory",
+        Unit::Mebibytes,
+        mebibytes(memory.files),
+        None,
+    ));
     rows.push(row(
         "memory without maps, small policy",
         Unit::Mebibytes,
@@ -111,8 +117,11 @@ pub fn run(progress: &Progress) -> Result<Vec<Row>> {
 
 /// What a process has in memory, in bytes.
 struct Memory {
-    /// But for the maps of the policy.
+    /// Nobody else's, and not to be had from a file again: its heap, its stacks, its data.
     own: u64,
+    /// The program and its libraries as far as they were read, which the kernel can drop at
+    /// any time and all processes share.
+    files: u64,
     /// Those, as far as it has touched them.
     maps: u64,
 }
@@ -120,17 +129,23 @@ struct Memory {
 impl Memory {
     fn of(pid: u32) -> Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
-        let (mut own, mut maps, mut is_map) = (0, 0, false);
+        let (mut own, mut files, mut maps, mut is_map) = (0, 0, 0, false);
         for line in text.lines() {
-            if let Some(size) = line.strip_prefix("Rss:") {
-                let size = size.trim().trim_end_matches(" kB").parse::<u64>();
-                *(if is_map { &mut maps } else { &mut own }) += size.context("smaps")? * 1024;
+            let size = |name| {
+                let size = line.strip_prefix(name)?.trim().trim_end_matches(" kB");
+                size.parse::<u64>().ok().map(|size| size * 1024)
+            };
+            if let Some(resident) = size("Rss:") {
+                *(if is_map { &mut maps } else { &mut files }) += resident;
+            } else if let Some(anonymous) = size("Anonymous:") {
+                own += anonymous;
             } else if !line.contains(':') || line.contains('-') && line.split(' ').count() > 4 {
                 is_map = line.contains("bpf-map");
             }
         }
+        let files = files.saturating_sub(own);
         ensure!(own > 0, "nothing is said of the memory of {pid}");
-        Ok(Self { own, maps })
+        Ok(Self { own, files, maps })
     }
 }
 

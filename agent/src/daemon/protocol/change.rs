@@ -37,12 +37,19 @@ pub struct Took {
     pub resolve: u64,
     /// Making tables of them.
     pub compile: u64,
-    /// Telling what changes.
+    /// Finding out which entries stay.
     pub compare: u64,
-    /// Writing down what comes into force.
+    /// Making ready what comes into force, up to the first write to the tables: it is
+    /// written down, and survives from then on.
     pub remember: u64,
     /// Filling the idle half of the tables, up to the store that names it.
     pub fill: u64,
     /// Waiting for binds that were being judged.
     pub grace: u64,
+    /// Writing down that it is in force, and what else is done when it is.
+    #[serde(default)]
+    pub settle: u64,
+    /// Telling entry by entry what changed, or would.
+    #[serde(default)]
+    pub tell: u64,
 }

@@ -185,3 +185,54 @@ fn a_file_that_was_changed_is_not_what_was_read() {
     fs::remove_file(&file).unwrap();
     assert!(matches!(store.files(&record), Err(StateError::Io { .. })));
 }
+
+/// Of a long file that changes in a line, the line is written down, and every version can
+/// be made again.
+#[test]
+fn a_long_file_is_kept_once() {
+    let place = Place::new();
+    let store = place.open();
+    let long = |job: &str| {
+        let lines = (1..8000).map(|port| format!("  {port} TCP JOB{port}\n"));
+        format!("PORT\n{}  8000 TCP {job}\n", lines.collect::<String>())
+    };
+    let change = |store: &Store, before: &Files, profile: &str| {
+        let (record, files) = place.policy(profile);
+        let hash = store.prepare(record.clone(), &[&files, before], None);
+        store.settle().unwrap();
+        (hash.unwrap(), record, files)
+    };
+    let format = || {
+        read(&place.folder.path().join("state").join(INDEX))
+            .unwrap()
+            .format
+    };
+    let (record, mut before) = place.policy(&long("FIRST"));
+    store.prepare(record, &[&before], None).unwrap();
+    store.settle().unwrap();
+    assert_eq!((place.kept(), format()), (1, WITHOUT_PATCHES));
+    for job in ["SECOND", "A", "THIRD"] {
+        let (_, record, files) = change(&store, &before, &long(job));
+        assert_eq!((place.kept(), format()), (1, FORMAT));
+        assert_eq!(store.files(&record).unwrap().profile, files.profile);
+        before = files;
+    }
+    // Killed in the middle of a change, it knows both.
+    let (second, files) = place.policy(&long("FOURTH"));
+    store
+        .prepare(second.clone(), &[&files, &before], None)
+        .unwrap();
+    drop(store);
+    let store = place.open();
+    assert_eq!(store.files(&second).unwrap().profile, files.profile);
+    let (third, _) = place.policy(&long("THIRD"));
+    assert_eq!(store.files(&third).unwrap().profile, before.profile);
+    // Without what it is made of it is written whole.
+    let folder = place.folder.path().join("state").join(FILES);
+    fs::remove_dir_all(&folder).unwrap();
+    let (_, fifth, files) = change(&store, &before, &long("FIFTH"));
+    assert_eq!(store.files(&fifth).unwrap().profile, files.profile);
+    assert_eq!(place.kept(), 1);
+    change(&store, &files, FIRST);
+    assert_eq!((place.kept(), format()), (1, WITHOUT_PATCHES));
+}
