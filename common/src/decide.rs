@@ -148,12 +148,18 @@ pub fn decide<S: Subject, P: PolicyView>(request: Request, subject: &S, policy: 
 /// and need no more than this look.
 #[inline(always)]
 pub fn is_free<P: PolicyView>(request: Request, policy: &P) -> bool {
-    let slot = policy.slot(request.protocol, request.port);
+    if request.port == 0 {
+        return false;
+    }
+    match policy.slot(request.protocol, request.port) {
+        Some(slot) if slot == Slot::default() => {}
+        _ => return false,
+    }
     let Some(rules) = policy.unreserved(request.protocol) else {
         return false;
     };
     let is_low = rules.restricts_low_ports() && request.port < FIRST_HIGH_PORT;
-    request.port != 0 && slot == Some(Slot::default()) && rules.entries.count() == 0 && !is_low
+    rules.entries.count() == 0 && !is_low
 }
 
 /// Port-control 4.2 and 4.3.
