@@ -116,7 +116,7 @@ pub trait PolicyView {
     where
         Self: Sized,
     {
-        search(entries, name, self)
+        search::<MAX_ENTRIES_PER_PORT, Self>(entries, name, self)
     }
 }
 
@@ -267,21 +267,21 @@ fn of_unreserved<S: Subject, P: PolicyView>(
     Ok(rules.entries)
 }
 
-/// Which of `entries` is the first that means everybody or a process called
-/// `name`; their number if none does.
+/// Which of the first `MOST` of `entries` is the first that means everybody or a process
+/// called `name`; their number or `MOST` if none does.
 ///
 /// The verifier walks this once per entry, so it only looks for the place: what
 /// is found there, damage included, is looked at once, behind the loop.
 #[inline(always)]
-pub fn search<P: PolicyView>(entries: Slot, name: Name, policy: &P) -> u32 {
+pub fn search<const MOST: u32, P: PolicyView>(entries: Slot, name: Name, policy: &P) -> u32 {
     let mut offset = 0;
-    while offset < MAX_ENTRIES_PER_PORT {
+    while offset < MOST {
         if offset >= entries.count() || means(entries.first() + offset, name, policy) {
             return offset;
         }
         offset += 1;
     }
-    MAX_ENTRIES_PER_PORT
+    MOST
 }
 
 /// Whether entry `index` means everybody or a process called `name`. An element that isn't there stops the

@@ -40,7 +40,17 @@ pub trait CgroupPath {
 
     /// Reads chunk `index` of `name` into `key`, padded with NULs. `false` if it
     /// can't be read.
-    fn read(&self, name: Self::Name, index: u32, key: &mut StepKey) -> bool;
+    fn read(name: Self::Name, index: u32, key: &mut StepKey) -> bool;
+
+    /// The way on from `state` by `name`; zero for none. It is always [`step_by_name`]:
+    /// the programs keep that in a function of its own.
+    #[inline(always)]
+    fn step<T: JobTables>(&self, state: u32, tables: &T, name: Self::Name) -> Option<Step>
+    where
+        Self: Sized,
+    {
+        step_by_name::<T, Self>(state, tables, name)
+    }
 
     /// The class of `name` by the automaton of components.
     fn class(&self, name: Self::Name) -> Option<u32>;
@@ -62,7 +72,7 @@ pub fn cgroup_class<T: JobTables, C: CgroupPath>(
             break;
         }
         let name = cgroup.name(level)?;
-        let mut next = by_name(at.state, tables, cgroup, name)?;
+        let mut next = cgroup.step(at.state, tables, name)?;
         if next.state == 0 && at.wild != 0 {
             let key = WildKey {
                 half: tables.half(),
@@ -81,11 +91,12 @@ pub fn cgroup_class<T: JobTables, C: CgroupPath>(
     Some(at.class)
 }
 
+/// The way on from `state` by the whole of `name`, chunk by chunk. `None` if it can't be
+/// read.
 #[inline(always)]
-fn by_name<T: JobTables, C: CgroupPath>(
+pub fn step_by_name<T: JobTables, C: CgroupPath>(
     state: u32,
     tables: &T,
-    cgroup: &C,
     name: C::Name,
 ) -> Option<Step> {
     let mut key = StepKey {
@@ -95,7 +106,7 @@ fn by_name<T: JobTables, C: CgroupPath>(
     };
     let mut index = 0;
     while index < MAX_CHUNKS {
-        if !cgroup.read(name, index, &mut key) {
+        if !C::read(name, index, &mut key) {
             return None;
         }
         let Some(next) = tables.step(&key) else {

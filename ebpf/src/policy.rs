@@ -5,8 +5,8 @@ use core::ptr;
 use portreeve_common::{
     PolicyView,
     abi::{
-        Active, BindAddress, Entry, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, Matcher,
-        PROTOCOLS, Protocol, Slot, Unreserved,
+        Active, BindAddress, Entry, MAX_ADDRESSES, MAX_ENTRIES, MAX_ENTRIES_PER_PORT, MAX_GLOBS,
+        MAX_MATCHERS, Matcher, PROTOCOLS, Protocol, Slot, Unreserved,
         jobs::{IdentityKey, JobRules, MAX_AUTOMATON_WORDS, PlaceKey, Step, StepKey, WildKey},
     },
     decide::search,
@@ -159,14 +159,33 @@ impl PolicyView for Half {
     }
 }
 
-/// A function of its own, which the verifier walks once: the walk is long, and
-/// what is kept ready for each turn of the loop takes much of the stack.
+/// A function of its own: what is kept ready for each turn of the loop takes much of the
+/// stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn first_meant(half: u32, first: u32, count: u32, low: u64, high: u64) -> u32 {
+    let mut offset = 0;
+    while offset < MAX_ENTRIES_PER_PORT && offset < count {
+        let found = meant_of_some(half, first + offset, count - offset, low, high);
+        if found < SOME {
+            return offset + found;
+        }
+        offset += SOME;
+    }
+    count
+}
+
+/// Entries that are looked at by [`meant_of_some`].
+const SOME: u32 = 16;
+
+/// [`search`] among the next few entries. The verifier walks it once, not for each few.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn meant_of_some(half: u32, first: u32, count: u32, low: u64, high: u64) -> u32 {
     match Slot::new(first, count) {
-        Some(entries) => search(entries, Name::from_words([low, high]), &Half(half)),
-        None => count,
+        Some(entries) => search::<SOME, Half>(entries, Name::from_words([low, high]), &Half(half)),
+        // Behind the end of the table: whoever looks at the place finds nothing there.
+        None => 0,
     }
 }
 

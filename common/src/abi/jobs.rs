@@ -87,6 +87,29 @@ pub struct Step {
     pub reserved: u32,
 }
 
+impl Step {
+    const WILD: u64 = 1 << 63;
+
+    /// As a number, for the one register that the programs can hand it over in; all ones
+    /// is none's. A state's number has less than 31 bits ([`MAX_STEPS`]).
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        let wild = if self.wild != 0 { Self::WILD } else { 0 };
+        self.class as u64 | (self.state as u64) << 32 | wild
+    }
+
+    /// From [`Self::word`].
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            state: ((word & !Self::WILD) >> 32) as u32,
+            class: word as u32,
+            wild: (word >> 63) as u32,
+            reserved: 0,
+        }
+    }
+}
+
 /// An automaton in the table of words: 256 words say the column of each byte value,
 /// then come rows of `width` words, the first of them the row's class and the
 /// others the next row per column. Row 0 is a dead end, texts begin in row 1, and
@@ -349,6 +372,20 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_is_a_word() {
+        for (state, class, wild) in [(0, 0, 0), (1, u32::MAX, 0), (MAX_STEPS, 7, 1)] {
+            let step = Step {
+                state,
+                class,
+                wild,
+                reserved: 0,
+            };
+            assert_eq!(Step::from_word(step.word()), step);
+            assert_ne!(step.word(), u64::MAX);
+        }
+    }
 
     #[test]
     fn the_closer_place_counts() {

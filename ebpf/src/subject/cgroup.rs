@@ -6,9 +6,9 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use portreeve_common::{
     abi::{
         Field,
-        jobs::{CHUNK_CHARS, CHUNK_WORDS, CgroupKey, LONGEST_NAME, StepKey},
+        jobs::{CHUNK_CHARS, CHUNK_WORDS, CgroupKey, LONGEST_NAME, Step, StepKey},
     },
-    identity::{self, CgroupPath, FIRST_ROW, class_of_row},
+    identity::{self, CgroupPath, FIRST_ROW, JobTables, class_of_row, step_by_name},
 };
 
 use super::jobs::{COMPONENT, row_after};
@@ -142,8 +142,16 @@ impl CgroupPath for Path {
     }
 
     #[inline(always)]
-    fn read(&self, name: u64, index: u32, key: &mut StepKey) -> bool {
+    fn read(name: u64, index: u32, key: &mut StepKey) -> bool {
         read_chunk(name, index, &mut key.chunk)
+    }
+
+    #[inline(always)]
+    fn step<T: JobTables>(&self, state: u32, _: &T, name: u64) -> Option<Step> {
+        match step_of_component(self.half, state, name) {
+            UNREADABLE => None,
+            word => Some(Step::from_word(word)),
+        }
     }
 
     #[inline(always)]
@@ -169,6 +177,17 @@ fn clear(chunk: &mut [u64; CHUNK_WORDS]) {
     for word in chunk {
         // SAFETY: a store through a reference.
         unsafe { ptr::write_volatile(word, 0) };
+    }
+}
+
+/// [`step_by_name`], as [`Step::word`]; [`UNREADABLE`] if the name can't be read. The
+/// verifier walks it once, not for each level.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn step_of_component(half: u32, state: u32, name: u64) -> u64 {
+    match step_by_name::<Half, Path>(state, &Half(half), name) {
+        Some(step) => step.word(),
+        None => UNREADABLE,
     }
 }
 

@@ -34,8 +34,9 @@ use verified::Verified;
 ///
 /// The kernels are the newest of each series on the mirror that this machine's apt
 /// sources name, kept in your cache folder, as is QEMU if you have none; nothing of the
-/// machine is changed, but busybox and cpio are installed if they are missing. The
-/// machines are emulated: what takes a second here takes many in there. Without a Debian
+/// machine is changed, but busybox and cpio are installed if they are missing. As many
+/// machines run at a time as there are processors. They are emulated: what takes a second
+/// here takes many in there. Without a Debian
 /// source, name a mirror in PORTREEVE_DEBIAN_MIRROR.
 #[derive(Args)]
 pub struct Arguments {

@@ -135,7 +135,7 @@ impl<'a> CgroupPath for Cgroup<'a> {
         self.names.get(level as usize - 1).copied()
     }
 
-    fn read(&self, name: &'a str, index: u32, key: &mut StepKey) -> bool {
+    fn read(name: &'a str, index: u32, key: &mut StepKey) -> bool {
         assert!(index < MAX_CHUNKS);
         let parts = name.as_bytes().chunks(CHUNK_CHARS).chain([&[][..]]);
         key.chunk = chunk(parts.into_iter().nth(index as usize).unwrap());
