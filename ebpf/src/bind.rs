@@ -69,6 +69,8 @@ fn judge<K: CgroupHook<Context = bpf_sock_addr>>(
     }
     let is_bound = begin_bind(ctx);
     if call.is_free() {
+        // Another program may still put a port there that has rules.
+        call.take_word();
         let verdict = Verdict::without_entry(Reason::Unreserved);
         if is_traced() {
             K::trace(call.protocol, call.port, &verdict);

@@ -256,7 +256,7 @@ impl<K: Kind> Call<K> {
     #[inline(always)]
     pub fn note_judged(&self) {
         let cookie = self.cookie();
-        let judged = Judged::new(cookie, self.active.generation(), self.port);
+        let judged = Judged::new(cookie, self.port);
         if let Some(word) = JUDGED.get_ptr_mut(Judged::place(cookie)) {
             // SAFETY: the pointer is to an 8-byte aligned element of the map.
             unsafe { ptr::write_volatile(word, judged.word()) };
@@ -274,7 +274,7 @@ impl<K: Kind> Call<K> {
         // SAFETY: as above.
         unsafe {
             let judged = Judged::from_word(ptr::read_volatile(word));
-            let found = judged.of(cookie, self.active.generation());
+            let found = judged.of(cookie);
             if matches!(found, Word::Own(_)) {
                 ptr::write_volatile(word, 0);
             }

@@ -24,14 +24,14 @@ impl Remembered {
     pub const LATE: u32 = 16;
 }
 
-/// Which port the bind under way of a socket was judged for, by which policy: for binds
-/// that leave nothing to be taken back, which are nearly all. It takes a store, where the
-/// socket's own memory has to be allocated.
+/// Which port the bind under way of a socket was judged for: for binds that leave nothing to
+/// be taken back, which are nearly all. It takes a store, where the socket's own memory has
+/// to be allocated.
 ///
 /// A socket is known by its cookie, which no other socket ever has. Two binds at the same
 /// time may want the same place; who finds the other's word judges once more, which changes
 /// nothing. A bind that fails leaves its word behind, and the socket's next bind takes it
-/// back unless it is for a port of which the policy says nothing.
+/// back or puts its own there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged(u64);
 
@@ -51,20 +51,11 @@ pub enum Word {
 
 impl Judged {
     const PORT_BITS: u32 = 16;
-    const GENERATION_BITS: u32 = 12;
 
-    /// That the socket of `cookie` was judged for `port`, by policy `generation`. So many
-    /// bits of the cookie are kept that one which begins again after all others meets none
-    /// of the words of before.
+    /// That the socket of `cookie` was judged for `port`.
     #[inline(always)]
-    pub const fn new(cookie: u64, generation: u32, port: u16) -> Self {
-        Self(Self::owner(cookie, generation) | port as u64)
-    }
-
-    #[inline(always)]
-    const fn owner(cookie: u64, generation: u32) -> u64 {
-        let generation = generation as u64 & ((1 << Self::GENERATION_BITS) - 1);
-        (cookie << Self::GENERATION_BITS | generation) << Self::PORT_BITS
+    pub const fn new(cookie: u64, port: u16) -> Self {
+        Self(cookie << Self::PORT_BITS | port as u64)
     }
 
     /// As it stands in the map. Zero: nobody's.
@@ -88,12 +79,12 @@ impl Judged {
         ((cookie + (cookie >> STRETCH_BITS) * APART) % JUDGED_PLACES as u64) as u32
     }
 
-    /// What it is to the socket of `cookie` under policy `generation`.
+    /// What it is to the socket of `cookie`.
     #[inline(always)]
-    pub const fn of(self, cookie: u64, generation: u32) -> Word {
+    pub const fn of(self, cookie: u64) -> Word {
         if self.0 == 0 {
             Word::Nobodys
-        } else if self.0 >> Self::PORT_BITS == Self::owner(cookie, generation) >> Self::PORT_BITS {
+        } else if self.0 >> Self::PORT_BITS == cookie & (u64::MAX >> Self::PORT_BITS) {
             Word::Own(self.0 as u16)
         } else {
             Word::Others
@@ -106,15 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_of_one_socket_and_one_policy() {
-        let judged = Judged::new(4711, 3, 65_535);
-        assert_eq!(judged.of(4711, 3), Word::Own(65_535));
-        assert_eq!(judged.of(4712, 3), Word::Others);
-        assert_eq!(judged.of(4711, 4), Word::Others);
+    fn a_word_is_of_one_socket() {
+        let judged = Judged::new(4711, 65_535);
+        assert_eq!(judged.of(4711), Word::Own(65_535));
+        assert_eq!(judged.of(4712), Word::Others);
         assert_eq!(Judged::from_word(judged.word()), judged);
         // A map begins with zeros.
-        assert_eq!(Judged::from_word(0).of(0, 0), Word::Nobodys);
-        assert_eq!(Judged::from_word(0).of(1, 1), Word::Nobodys);
+        assert_eq!(Judged::from_word(0).of(0), Word::Nobodys);
+        assert_eq!(Judged::from_word(0).of(1), Word::Nobodys);
     }
 
     #[test]

@@ -336,7 +336,7 @@ fn others_in_audit_mode(s: &Sandbox) -> Result<()> {
 /// Puts the word of a socket that nobody has into every place, as so many binds at once
 /// might that all want the same.
 fn overwrite_words(s: &Sandbox) -> Result<()> {
-    let word = Judged::new(1 << 35, 1, 4321).word().to_ne_bytes();
+    let word = Judged::new(1 << 40, 4321).word().to_ne_bytes();
     neighbour::fill(
         &s.bpffs.join("shared").join(names::JUDGED),
         JUDGED_PLACES,
@@ -371,7 +371,7 @@ fn a_word_that_another_bind_has_overwritten(s: &Sandbox) -> Result<()> {
     watch.expect(&[("permitted", 1)], &[])
 }
 
-/// `PRT-37`: it is of the policy that judged, and the next one doesn't know it.
+/// `PRT-37`: the socket's next bind is judged anew, by the policy that is in force then.
 fn a_word_that_a_failed_bind_left(s: &Sandbox) -> Result<()> {
     let agent = s.agent_with("PORT 4321 TCP RIGHT\n", "")?.start()?;
     let mut watch = Watch::start(&agent)?;
