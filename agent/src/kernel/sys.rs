@@ -121,28 +121,38 @@ impl PinAttr {
     }
 }
 
+/// What bpf(2) takes for a command on an element.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+impl ElementAttr {
+    /// About element `key` of `map`, with its value at the address `value`; both have to
+    /// outlive the call.
+    fn new(map: BorrowedFd<'_>, key: &u32, value: u64) -> Self {
+        Self {
+            map_fd: raw(map),
+            padding: 0,
+            key: std::ptr::from_ref(key) as u64,
+            value,
+            flags: 0,
+        }
+    }
+}
+
 /// Id of the program at `index` of the table of programs `table`.
 ///
 /// # Errors
 ///
 /// `ENOENT` if there is none.
 pub fn program_in(table: BorrowedFd<'_>, index: u32) -> io::Result<u32> {
-    #[repr(C)]
-    struct Attr {
-        map_fd: u32,
-        padding: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
     let mut id = 0u32;
-    let mut attr = Attr {
-        map_fd: raw(table),
-        padding: 0,
-        key: std::ptr::from_ref(&index) as u64,
-        value: std::ptr::from_mut(&mut id) as u64,
-        flags: 0,
-    };
+    let mut attr = ElementAttr::new(table, &index, std::ptr::from_mut(&mut id) as u64);
     // SAFETY: the layout is BPF_MAP_LOOKUP_ELEM's; the kernel reads the key and writes the
     // value of such a table, four bytes each, and both outlive the call.
     unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) }?;

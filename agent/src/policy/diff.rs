@@ -172,7 +172,7 @@ fn same_options(old: &Reservation, new: &Reservation) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
@@ -187,7 +187,7 @@ mod tests {
         policy_with(text, "")
     }
 
-    fn policy_with(text: &str, toml: &str) -> Policy {
+    pub(in crate::policy) fn policy_with(text: &str, toml: &str) -> Policy {
         let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
         let (mut sources, mut diagnostics) = (parsed.sources, Diagnostics::new());
         let config = config::parse(Path::new("c"), toml, &mut sources, &mut diagnostics).unwrap();

@@ -145,25 +145,13 @@ pub fn kept(old: &Policy, new: &Policy) -> Vec<Stretch> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        config,
-        diagnostics::Diagnostics,
-        policy::build::{Ingredients, build},
-        profile::{ReadOptions, parse},
-    };
+    use crate::policy::diff::tests::policy_with;
 
     fn policy(text: &str) -> Policy {
-        let parsed = parse(Path::new("p"), text.as_bytes(), &ReadOptions::default());
-        let (mut sources, mut diagnostics) = (parsed.sources, Diagnostics::new());
-        let toml = "[authport]\njobs = ['FTP1', 'FTP2']\n";
-        let config = config::parse(Path::new("c"), toml, &mut sources, &mut diagnostics).unwrap();
-        let ingredients = Ingredients::of_no_host(config, parsed.profile, sources);
-        build(ingredients, &mut diagnostics)
+        policy_with(text, "[authport]\njobs = ['FTP1', 'FTP2']\n")
     }
 
     fn stretches(old: &str, new: &str) -> Vec<(u32, u32, u32)> {

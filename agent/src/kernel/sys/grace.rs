@@ -2,12 +2,12 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
 use nix::libc;
 
-use super::{bpf, owned};
+use super::{ElementAttr, bpf, owned};
 
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
@@ -45,23 +45,9 @@ impl Grace {
     ///
     /// What the kernel says of the update; then nothing was waited for.
     pub fn wait(&self) -> io::Result<()> {
-        #[repr(C)]
-        struct Attr {
-            map_fd: u32,
-            padding: u32,
-            key: u64,
-            value: u64,
-            flags: u64,
-        }
-        let key = 0u32;
-        let value = self.inner.as_raw_fd();
-        let mut attr = Attr {
-            map_fd: self.outer.as_raw_fd().cast_unsigned(),
-            padding: 0,
-            key: std::ptr::from_ref(&key) as u64,
-            value: std::ptr::from_ref(&value) as u64,
-            flags: 0,
-        };
+        let (key, value) = (0u32, self.inner.as_raw_fd());
+        let map = self.outer.as_fd();
+        let mut attr = ElementAttr::new(map, &key, std::ptr::from_ref(&value) as u64);
         // SAFETY: the layout is BPF_MAP_UPDATE_ELEM's; key and value are the four
         // bytes each that the map was made with and outlive the call.
         unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
