@@ -4,9 +4,11 @@
 //! which port; eBPF programs enforce it on every bind. The modules stand in the
 //! order in which a policy passes them: [`profile`] and [`config`] read texts and
 //! report [`diagnostics`], [`policy`] makes tables of them, [`kernel`] puts those
-//! in force, [`state`] remembers it, [`daemon`] serves a running agent, and [`report`] shows what [`cli`]
+//! in force, [`state`] remembers it, [`autolog`] supervises
+//! procedures, [`daemon`] serves a running agent, and [`report`] shows what [`cli`]
 //! was asked for. [`ports`] knows what listens on the host, whatever the policy says.
 
+pub mod autolog;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -121,12 +121,7 @@ fn every_commented_entry_parses_when_activated() {
             _ => panic!("{:?}", diagnostics.iter().collect::<Vec<_>>()),
         }
     }
-    let expected = [
-        Code::AutologUnsupported,
-        Code::Duplicate,
-        Code::SecondUdpJob,
-        Code::RangeOverPort,
-    ];
+    let expected = [Code::Duplicate, Code::SecondUdpJob, Code::RangeOverPort];
     assert_eq!(outcomes, HashSet::from(expected));
 }
 

@@ -9,8 +9,10 @@ use portreeve_toolchain::packages;
 pub type Tool = (&'static str, &'static str);
 
 /// What the tests run besides the product.
-pub const OF_TESTS: [Tool; 7] = [
+pub const OF_TESTS: [Tool; 8] = [
     ("systemd-socket-activate", "systemd"),
+    // By which the systemd of a test is asked.
+    ("dbus-daemon", "dbus-daemon"),
     // Shows what the agent asks of the kernel.
     ("strace", "strace"),
     // Shows the status page.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Changes, NO, Paths, YES, show};
 use crate::{
+    autolog::advice,
     config::OnError,
     diagnostics::{Severity, json},
     files::Trust,
@@ -68,13 +69,24 @@ impl Check {
             of_this_host: !self.other_host,
             ..source
         };
-        let outcome = source.read(&Presence)?;
+        let mut outcome = source.read(&Presence)?;
+        if let Ok(policy) = &outcome.policy
+            && !self.other_host
+        {
+            advice::advise(policy, &mut outcome.diagnostics);
+        }
         let errors = outcome.diagnostics.has_errors();
         match paths.format {
             Format::Json => report::json(&as_json(&outcome))?,
             Format::Text => {
                 show(&outcome.diagnostics, outcome.sources());
                 report::line(&summary(&outcome));
+                if let Ok(policy) = &outcome.policy
+                    && !policy.autolog.procedures.is_empty()
+                {
+                    let rows = report::procedures::rows(policy);
+                    report::line(&report::procedures::text(&rows));
+                }
             }
         }
         Ok(if errors { NO } else { YES })
@@ -142,7 +154,10 @@ fn as_json(outcome: &Outcome) -> Value {
             "udp": left.of_protocol[Protocol::Udp as usize],
         }))
     });
+    let procedures = outcome.policy.as_ref();
+    let procedures = procedures.map_or_else(|_| Vec::new(), report::procedures::rows);
     json!({
+        "procedures": procedures,
         "pool": pool,
         "diagnostics": json::all(&outcome.diagnostics, outcome.sources()),
         "omitted": outcome.diagnostics.omitted(),

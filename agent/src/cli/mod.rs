@@ -3,6 +3,7 @@
 //! Exit status: 0 yes or done; 1 no, refused or not done; 2 wrong usage, an
 //! unreadable file, no agent: anything that isn't an answer.
 
+mod autolog;
 mod check;
 mod completions;
 mod confirm;
@@ -176,6 +177,8 @@ Examples:
     Policy(policy::PolicyVerb),
     /// List the reserved ports: what they are, who has them, who was refused them
     Ports(ports::Ports),
+    /// Show the procedures that AUTOLOG lists, and start or stop one
+    Autolog(autolog::Autolog),
     /// Suggest PORT lines for what was refused, or would have been in audit mode
     Suggest(suggest::Suggest),
     /// Show refused binds (with `[events] report = "all"`, every judged one)
@@ -233,6 +236,7 @@ pub fn main() -> ExitCode {
         Verb::Confirm => confirm::run(&paths),
         Verb::Policy(verb) => verb.run(&paths),
         Verb::Ports(verb) => verb.run(&paths),
+        Verb::Autolog(verb) => verb.run(&paths),
         Verb::Suggest(verb) => verb.run(&paths),
         Verb::Events(verb) => verb.run(&paths),
         Verb::Top(verb) => verb.run(&paths),

@@ -218,7 +218,8 @@ fn bad(span: Span, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(Code::BadJobDefinition, span, message)
 }
 
-fn check_cgroup(path: &str) -> Result<(), &'static str> {
+/// Whether `path` can be that of a cgroup.
+pub(super) fn check_cgroup(path: &str) -> Result<(), &'static str> {
     let Some(relative) = path.strip_prefix('/') else {
         return Err(
             "a cgroup is an absolute path from the root of the hierarchy, such as /system.slice/vsftpd.service",

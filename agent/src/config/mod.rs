@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod autolog;
 mod degraded;
 mod ephemeral;
 mod jobs;
@@ -27,6 +28,7 @@ use self::table::{Reader, Section};
 pub use self::{
     access::{Account, Restriction, ServAuthProfile, Uacc},
     audit::AuditedPorts,
+    autolog::{Autolog, Backend, Bus, Condition, DelayStart, JOB, MAX_UNIT, PARM, Proc, Runs},
     degraded::{Degraded, Feature},
     ephemeral::{BelowFloor, Ephemeral},
     jobs::{Definition, Job, KERNEL},
@@ -141,6 +143,12 @@ pub struct Config {
     pub restrictions: Vec<Restriction>,
     /// A file of ADDTCPPORT and RMVTCPPORT commands.
     pub ibmi_commands: Option<Spanned<PathBuf>>,
+    /// How procedures are started.
+    pub autolog: Autolog,
+    /// What stands for procedures on this host, in the order in which it is written.
+    pub procs: Vec<Proc>,
+    /// What procedures with DELAYSTART wait for.
+    pub delaystart: DelayStart,
     /// Whether a job may share its port with itself.
     pub same_job: SameJob,
     /// What is done about the ports that the kernel hands out.
@@ -173,6 +181,9 @@ impl Default for Config {
             servauth: Vec::new(),
             restrictions: Vec::new(),
             ibmi_commands: None,
+            autolog: Autolog::default(),
+            procs: Vec::new(),
+            delaystart: DelayStart::default(),
             same_job: SameJob::default(),
             ephemeral: Ephemeral::default(),
             reload: Reload::default(),
@@ -258,6 +269,9 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let jobs = jobs::defined(&mut top, reader);
     let authport = jobs::authport(&mut top, reader);
     let servauth = access::servauth(&mut top, reader);
+    let autolog = autolog::autolog(&mut top, reader);
+    let procs = autolog::procs(&mut top, reader);
+    let delaystart = autolog::delaystart(&mut top, folder, reader);
     let restrictions = access::restrictions(&mut top, reader);
     let mut ibmi = reader.section(&mut top, "ibmi");
     let commands = reader.word(&mut ibmi, "commands");
@@ -287,6 +301,9 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
             value: folder.join(path.value),
             span: path.span,
         }),
+        autolog,
+        procs,
+        delaystart,
         same_job: same_job.unwrap_or_default(),
         ephemeral,
         reload,

@@ -20,6 +20,7 @@ use super::{
     executables::ExecutableKeeper,
     metrics::MetricsKeeper,
     pool::PoolKeeper,
+    procedures::Supervision,
     protocol::{Reply, SelftestStatus},
     reload::Manner,
     selftest,
@@ -99,6 +100,8 @@ pub struct Agent {
     pub backlog: Cell<bool>,
     /// What is served over HTTP.
     pub(super) metrics: MetricsKeeper,
+    /// The procedures that are started and watched.
+    pub(super) supervision: Supervision,
     /// How long it took to put policies in force, in seconds.
     pub(super) publishing: Histogram,
 }
@@ -142,6 +145,7 @@ impl Agent {
             lacking,
             backlog: Cell::new(false),
             metrics: MetricsKeeper::default(),
+            supervision: Supervision::default(),
             publishing,
         }
     }

@@ -182,6 +182,7 @@ impl Agent {
         };
         pool.settle(policy.pool.kept.as_ref());
         *self.policy.borrow_mut() = policy;
+        self.supervision.changed.notify_one();
         Ok(published)
     }
 

@@ -249,6 +249,13 @@ impl Line {
                 agent.obey(&file, manner)
             }
             Request::Confirm {} => agent.confirm(),
+            Request::Procedures {} => reply(&agent.procedures()),
+            Request::Procedure { wish, name } => {
+                // It takes its time, and others change no policy by it.
+                drop(turn);
+                let reply = agent.wish(wish, name.as_deref()).await;
+                return self.send(reply).await;
+            }
             Request::Detach {} => {
                 agent.catch_up().await;
                 agent.detach()

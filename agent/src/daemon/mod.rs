@@ -16,6 +16,7 @@ mod memory;
 pub mod metrics;
 pub mod outputs;
 pub mod pool;
+mod procedures;
 pub mod protocol;
 mod register;
 pub mod reload;

@@ -4,12 +4,14 @@
 mod change;
 mod events;
 pub mod handshake;
+mod procedures;
 mod register;
 mod request;
 mod status;
 
 pub use change::{Reloaded, Took};
 pub use events::{EventEntry, EventLine, EventRecord, Rewritten};
+pub use procedures::{ProcedureEvent, ProcedureNow, ProcedureRow};
 pub use register::{PortHolder, PortRefusal, PortRow, TakenPort};
 pub use request::{Reply, Request};
 pub use status::{

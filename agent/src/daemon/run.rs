@@ -27,6 +27,7 @@ use super::{
     systemd,
 };
 use crate::{
+    autolog::machine::Origin,
     kernel::{
         cgroup::AttachPoint,
         features::Features,
@@ -179,6 +180,12 @@ async fn main(options: RunOptions) -> Result<()> {
     }
     agent.start_metrics();
     ready(&agent, &found);
+    // Only where nothing was in force has the stack just started.
+    let origin = match found {
+        Found::Nothing => Origin::Stack,
+        Found::Complete | Found::Other(_) => Origin::Listed,
+    };
+    tokio::task::spawn_local(Rc::clone(&agent).supervise(origin));
     let detached = Rc::new(Notify::new());
     tokio::task::spawn_local(control::serve(
         listener,

@@ -138,8 +138,6 @@ codes! {
         "Linux has one range for both protocols, net.ipv4.ip_local_port_range. It is set if TCPCONFIG and UDPCONFIG say the same range and [ephemeral] manage allows it.";
     BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not enforced",
         "It is a second pool, for a sysplex. Linux has one pool for every bind to port 0.";
-    AutologUnsupported = "PRV309", None, "AUTOLOG is not supported yet",
-        "Nothing is started or watched; the reservations apply all the same.";
     SnmpUnsupported = "PRV310", None, "the SNMP subagent is not supported yet",
         "Nothing is started; the reservations apply all the same.";
     AcksShortened = "PRV311", None, "acknowledgements are still delayed, but less",
@@ -148,6 +146,16 @@ codes! {
         "Connections use plain TCP; who may bind is not affected.";
     PoolTooSmall = "PRV320", None, "too few ports are left to hand out",
         "Every reserved port is taken out of the pool that bind to port 0, connect and sendto draw from. When the pool is empty, programs can't connect any more.";
+    NoProcedure = "PRV340", None, "a procedure has no unit and no command",
+        "AUTOLOG names procedures of z/OS. What one is on this host is for [procs] to say: it is never guessed, and a list that silently starts nothing would be worse than none.";
+    NoCondition = "PRV341", None, "DELAYSTART TTLS waits for nothing that is named",
+        "Linux has no AT-TLS that could be asked. Started at once, the server would be without the protection that it was to wait for.";
+    BadProcedure = "PRV342", None, "a procedure can't be started as the config says",
+        "Its PARMSTRING has no place in the unit or command, the unit's name would be too long, two procedures are one unit, or [autolog] backend starts no such thing.";
+    NoManager = "PRV343", None, "nothing can start procedures here",
+        "Procedures are services of systemd. In a pod the kubelet starts and ends programs, and an agent must not do so behind its back.";
+    DuplicateProcedure = "PRV344", None, "a procedure is listed twice for one job",
+        "The same procedure may be listed again with another JOBNAME. The second of two that are the same is dropped.";
 
     ConfigInvalid = "PRV401", None, "the config is not valid",
         "The config is TOML with a fixed set of keys; an unknown key is refused, because what it was meant to ask for would not happen.";
@@ -220,6 +228,22 @@ codes! {
         "systemd binds in the cgroup of the .socket unit, not in that of the service. A job that has the service's only misses it, and the unit fails when it is started again.";
     OwnPortRefused = "PRV536", None, "the policy refuses the agent the port of its own metrics",
         "The agent binds the port that [metrics] names like any other process, and is judged like one. As long as it has the port already nothing happens; after its next start nobody can read its metrics.";
+    WatchedOnly = "PRV540", None, "procedures are only watched here",
+        "In a pod the kubelet starts and ends programs. What AUTOLOG lists is shown and watched, and nothing is started or cancelled.";
+    NeverWatched = "PRV541", None, "a procedure is started but never watched",
+        "Only ports that are reserved for exactly its job name, without NOAUTOLOG, are watched. Perhaps that is meant; perhaps JOBNAME is missing.";
+    NothingAwaited = "PRV542", None, "DELAYSTART DVIPA waits for no address",
+        "Linux has no sysplex to join. What is waited for are the addresses that [delaystart] dvipa names, else those of BIND; without any the procedure is started at once.";
+    CancelledForNothing = "PRV543", None, "a procedure is cancelled whenever it stops listening for a while",
+        "The policy agent of z/OS opens some of its ports only at times. A watched port that isn't open is the sign that its procedure is dead.";
+    RestartsItself = "PRV544", None, "systemd restarts a unit that AUTOLOG supervises",
+        "Two supervisors start the same server. After an end by itself it is systemd that restarts it, at its own pace; AUTOLOG cancels it all the same when a port is missing.";
+    SocketActivated = "PRV545", None, "a socket unit holds the ports of a procedure",
+        "systemd listens for the service, before it is started and after it has died. So a watched port is always open, and says nothing about the procedure.";
+    NoSuchUnit = "PRV546", None, "the unit of a procedure does not exist",
+        "The procedure can't be started until there is such a unit. Its job is defined by the unit's cgroup, so nobody is the job either.";
+    UnitsUnknown = "PRV547", None, "the units of procedures can't be looked at",
+        "systemd doesn't answer, so nothing is said about their settings. It has to, for procedures to be started.";
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use portreeve_common::abi::{MAX_PERMITS, Mode, NO_ENTRY, Protocol};
 use super::{
     accounts::{Accounts, FixedAccounts},
     audit::{Audited, Extent},
+    autolog::{self, Autolog},
     compile::{Compiled, Surroundings, compile},
     ibmi,
     identity::exes::{Inodes, Presence},
@@ -63,6 +64,8 @@ pub struct Policy {
     pub compiled: Compiled,
     /// What becomes of the ports that the kernel hands out.
     pub pool: Plan,
+    /// The procedures that are started and watched.
+    pub autolog: Autolog,
     /// What becomes of its rules for listen.
     pub at_listen: AtListen,
     /// The files it was read from; none if it was made from texts.
@@ -118,6 +121,8 @@ pub struct Ingredients<'a> {
     pub listeners: Option<&'a dyn Listeners>,
     /// The agent that is to have the policy, if it runs already.
     pub agent: Option<Holder>,
+    /// What the host can do for procedures, if the policy is for it.
+    pub autolog_host: Option<autolog::Host>,
 }
 
 impl Ingredients<'_> {
@@ -140,6 +145,7 @@ impl Ingredients<'_> {
             destroying: || None,
             listeners: None,
             agent: None,
+            autolog_host: None,
         }
     }
 }
@@ -163,9 +169,16 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         destroying,
         listeners,
         agent,
+        autolog_host,
     } = ingredients;
     let began = Instant::now();
-    let jobs = Jobs::new(&config.jobs, accounts, diagnostics);
+    let mut unheard = Diagnostics::new();
+    let heard = match purpose {
+        Purpose::Enforce => &mut *diagnostics,
+        Purpose::Explain => &mut unheard,
+    };
+    let procedures = autolog::settle(&profile, &config, autolog_host, heard);
+    let jobs = Jobs::new(&autolog::jobs(&config, &procedures), accounts, diagnostics);
     let servauth = ServAuth::new(
         &config.servauth,
         &sysname,
@@ -191,6 +204,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             host,
         }
         .run(diagnostics);
+        autolog::advise(&procedures, &config, &rules.entries, diagnostics);
     }
     let at_listen = AtListen::of(&rules, &config, lsm.as_ref(), destroying);
     let mut pool = Plan::default();
@@ -252,6 +266,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         configured,
         compiled,
         pool,
+        autolog: procedures,
         at_listen,
         files: Files::default(),
         sysname,

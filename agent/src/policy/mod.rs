@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod autolog;
 pub mod bits;
 pub mod build;
 pub mod compile;

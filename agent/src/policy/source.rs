@@ -10,6 +10,7 @@ use portreeve_common::abi::Mode;
 
 use super::{
     accounts::{Accounts, FixedAccounts, HostAccounts, Recorder},
+    autolog,
     build::{Ingredients, Policy, Purpose, build},
     identity::exes::Inodes,
     lint::Host,
@@ -306,6 +307,7 @@ impl Source {
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
                 agent: self.is_agent.then(ports::own).flatten(),
+                autolog_host: self.of_this_host.then(autolog::Host::own),
             },
             &mut diagnostics,
         );

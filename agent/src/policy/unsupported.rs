@@ -130,11 +130,6 @@ fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) {
                     not_yet(diagnostics, Severity::Error, code, range.span, message);
                 }
             }
-            Statement::Autolog(autolog) if !autolog.procedures.is_empty() => {
-                let message = "AUTOLOG is not supported yet; nothing is started or watched";
-                let code = Code::AutologUnsupported;
-                not_yet(diagnostics, Severity::Warning, code, autolog.span, message);
-            }
             Statement::SaConfig(config) => subagent(config, diagnostics),
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! from the many that are connected; who holds one is found in `/proc`. Both are
 //! snapshots: a socket may be gone, and a process too, before they are looked at.
 
+mod addresses;
 pub mod destroy;
 mod holders;
 mod sockets;
@@ -13,7 +14,7 @@ use std::{collections::BTreeSet, io, net::IpAddr, path::PathBuf};
 
 use portreeve_common::abi::Protocol;
 
-pub use self::{holders::own, sockets::bound};
+pub use self::{addresses::can_be_bound, holders::own, sockets::bound};
 
 /// A TCP socket that listens or is only bound, or a UDP socket that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]

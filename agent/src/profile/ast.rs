@@ -300,6 +300,8 @@ pub struct Autolog {
     pub wait: Option<u8>,
     /// The procedures in order.
     pub procedures: Vec<Procedure>,
+    /// It is the first of a change file, and what was listed before is not any more.
+    pub replaces: bool,
 }
 
 /// A procedure that AUTOLOG starts and watches.

@@ -22,6 +22,7 @@ impl Parser<'_> {
             span: statement.span,
             wait: None,
             procedures: Vec::new(),
+            replaces: false,
         };
         let mut swallowed = None;
         let mut ended = false;

@@ -64,7 +64,17 @@ pub fn parse_change(parsed: Parsed, path: &Path, bytes: &[u8], options: &ReadOpt
 fn change(mut parsed: Parsed, path: &Path, file: OpenedFile, options: &ReadOptions) -> Parsed {
     let from = parsed.profile.statements.len();
     parsed.profile.changed_from.get_or_insert(from);
-    parser::run(parsed, path, file, options)
+    let mut parsed = parser::run(parsed, path, file, options);
+    let changes = parsed.profile.statements.iter_mut().skip(from);
+    let mut lists = changes.filter_map(|statement| match statement {
+        ast::Statement::Autolog(list) => Some(list),
+        _ => None,
+    });
+    // The others of the file extend it (`ALG-24`).
+    if let Some(first) = lists.next() {
+        first.replaces = true;
+    }
+    parsed
 }
 
 /// Parses `bytes`, called `path` in reports. INCLUDE is relative to its folder.

@@ -5,6 +5,7 @@ pub mod events;
 pub mod one_port;
 mod paint;
 pub mod ports;
+pub mod procedures;
 pub mod refusals;
 pub mod restrictions;
 pub mod sentence;

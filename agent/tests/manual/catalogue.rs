@@ -8,13 +8,14 @@ use crate::document::{Example, Step};
 use crate::{lines, read, root};
 
 /// Codes whose example can't be written down as a text.
-const WITHOUT_EXAMPLE: [(&str, &str); 17] = [
+const WITHOUT_EXAMPLE: [(&str, &str); 23] = [
     ("PRV101", "a Markdown file is UTF-8 itself"),
     ("PRV102", "a document with a NUL byte is no text"),
     ("PRV116", "the command line defines no symbols"),
     ("PRV212", "it takes 131,073 entries"),
     ("PRV213", "it takes 257 entries"),
     ("PRV215", "it takes hundreds of patterns"),
+    ("PRV343", "the host of examples could start everything"),
     ("PRV405", "the accounts of examples always answer"),
     ("PRV408", "it takes 16,385 permits"),
     ("PRV409", "it takes thousands of jobs"),
@@ -26,6 +27,11 @@ const WITHOUT_EXAMPLE: [(&str, &str); 17] = [
     ("PRV532", "nothing listens on the host of examples"),
     ("PRV534", "nothing listens on the host of examples"),
     ("PRV535", "nothing listens on the host of examples"),
+    ("PRV540", "the host of examples is no pod"),
+    ("PRV544", "the host of examples has no units"),
+    ("PRV545", "the host of examples has no units"),
+    ("PRV546", "the host of examples has no units"),
+    ("PRV547", "the host of examples has no units"),
 ];
 
 /// Each code has a heading `PRVnnn: title`, in order, and no other has.

@@ -139,6 +139,7 @@ fn make(
         }),
         destroying: || None,
         agent: None,
+        autolog_host: None,
         listeners: None,
     };
     let policy = build(ingredients, &mut diagnostics);

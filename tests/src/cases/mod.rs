@@ -5,6 +5,7 @@ mod attacks;
 mod audit;
 mod audited_ports;
 mod authport;
+mod autolog;
 mod bind_address;
 mod binders;
 mod cgroups;
@@ -166,6 +167,7 @@ const SUBJECTS: &[Subject] = &[
     ("verifier", HOOKS, verifier::TESTS),
     ("degraded", HOOKS, degraded::TESTS),
     ("requirements", &[], requirements::TESTS),
+    ("autolog", HOOKS, autolog::TESTS),
     ("binders", HOOKS, binders::TESTS),
     ("systemd_units", HOOKS, systemd_units::TESTS),
     ("systemd_units", HOOKS, agent_unit::FIRST),

@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sched::{CloneFlags, setns};
 
 use super::{
-    NOBODY, Sandbox, cleanup,
+    NOBODY, Sandbox, bus, cleanup,
     command::{self, Finished},
     host,
     launch::Launch,
@@ -115,6 +115,31 @@ impl Systemd {
     /// root's.
     pub fn of_root(sandbox: &Sandbox) -> Result<Self> {
         Self::of(sandbox, 0)
+    }
+
+    /// The same, to be asked over a bus of its own.
+    pub fn on_a_bus(sandbox: &Sandbox) -> Result<Self> {
+        let systemd = Self::of(sandbox, 0)?;
+        let texts = bus::units(systemd.runtime()?)?;
+        let [service, socket] = [0, 1].map(|at| (bus::UNITS[at], texts[at].as_str()));
+        systemd.set(&[service, socket])?;
+        ensure!(systemd.start(bus::UNITS[0])?, "no bus can be started");
+        Ok(systemd)
+    }
+
+    fn runtime(&self) -> Result<&Path> {
+        let user = self.user.as_ref().context("it is the first process")?;
+        Ok(&user.runtime)
+    }
+
+    /// The address of the bus that it is asked over.
+    pub fn bus(&self) -> Result<String> {
+        Ok(bus::address(self.runtime()?))
+    }
+
+    /// Takes its bus away.
+    pub fn lose_bus(&self) -> Result<()> {
+        self.stop(&bus::UNITS)
     }
 
     /// The same of a user without any privilege.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::explain::Question;
+use crate::{autolog::machine::Wish, policy::explain::Question};
 
 /// What is asked of the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,15 @@ pub enum Request {
     Events {
         /// Go on with new ones until the client hangs up.
         follow: bool,
+    },
+    /// The procedures that AUTOLOG lists: [`super::ProcedureRow`]s.
+    Procedures {},
+    /// Do something to a procedure: [`super::ProcedureRow`]s, when it is done.
+    Procedure {
+        /// What.
+        wish: Wish,
+        /// Its name or its job's; `None` for all.
+        name: Option<String>,
     },
     /// Stop enforcing, remove everything, end.
     Detach {},

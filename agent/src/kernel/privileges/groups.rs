@@ -236,7 +236,8 @@ const OLDER_LIBRARIES: Group = Group {
 };
 
 /// What the C library and plug-ins of directory services (SSSD, systemd, LDAP) do to look up a
-/// user in the agent's own process, besides the above.
+/// user in the agent's own process, besides the above; and what D-Bus takes, over which
+/// systemd is asked for procedures.
 const DIRECTORIES: Group = Group {
     calls: &[
         libc::SYS_fstatfs,

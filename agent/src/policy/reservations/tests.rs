@@ -185,7 +185,7 @@ fn unsupported_rules_and_options() {
             (Code::UnreservedUnsupported, 2),
         ],
     );
-    let text = "PORT 1 TCP A NODELAYACKS\n 2 TCP B SMC\nSACONFIG ENABLED\nAUTOLOG 5 A ENDAUTOLOG";
+    let text = "PORT 1 TCP A NODELAYACKS\n 2 TCP B SMC\nSACONFIG ENABLED";
     leaves(
         text,
         &["tcp 1-1 A", "tcp 2-2 B"],
@@ -193,7 +193,6 @@ fn unsupported_rules_and_options() {
             (Code::AcksShortened, 1),
             (Code::SmcUnsupported, 2),
             (Code::SnmpUnsupported, 3),
-            (Code::AutologUnsupported, 4),
         ],
     );
     assert!(!run(text).0.diagnostics.has_errors());

@@ -1,0 +1,49 @@
+//! What somebody must be able to do for procedures to be supervised.
+
+use thiserror::Error;
+
+use crate::policy::autolog::Runs;
+
+/// Why a procedure can't be seen, started or cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Trouble {
+    /// Nobody answers.
+    #[error("systemd can't be reached: {0}")]
+    Unreachable(String),
+    /// It says no.
+    #[error("systemd says: {0}")]
+    Refused(String),
+    /// The procedure isn't there.
+    #[error("{0}")]
+    NoUnit(String),
+    /// It was started, and isn't active.
+    #[error("it did not come up: {0}")]
+    NotUp(String),
+    /// It was cancelled, and some of it goes on.
+    #[error("it is still active after SIGKILL")]
+    NotDown,
+}
+
+/// Where procedures run.
+pub trait Procedures {
+    /// Whether anything of the procedure runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if that can't be told. A unit that doesn't exist isn't active.
+    fn is_active(&self, unit: &str) -> impl Future<Output = Result<bool, Trouble>>;
+
+    /// Starts it, and returns when it is up as far as its manager can tell.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if it isn't.
+    fn start(&self, runs: &Runs) -> impl Future<Output = Result<(), Trouble>>;
+
+    /// Ends it and all its processes: those that don't end by themselves are killed.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] if some of it goes on.
+    fn cancel(&self, unit: &str) -> impl Future<Output = Result<(), Trouble>>;
+}

@@ -1,0 +1,374 @@
+//! Supervision of procedures in a running agent: a task for each one, which looks, takes a
+//! step and does what that says.
+
+mod told;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io,
+    rc::Rc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    task::spawn_local,
+    time::{Instant, sleep, sleep_until},
+};
+
+use self::told::{action_text, news_text};
+use super::{
+    agent::{Agent, now, reply},
+    protocol::{ProcedureEvent, ProcedureNow, ProcedureRow, Reply},
+};
+use crate::{
+    autolog::{
+        conditions, live,
+        machine::{Action, Live, News, Origin, Phase, Rules, Seen, State, Wish, step},
+        procedures::{Procedures as _, Trouble},
+        systemd::Systemd,
+    },
+    config::Bus,
+    policy::{
+        autolog::{Procedure, Runs},
+        build::Policy,
+        holdings::{self, Holding},
+    },
+    ports::HostListeners,
+    report::procedures::row,
+};
+
+/// How many events of a procedure are kept.
+const KEPT: usize = 20;
+/// How long whoever asks for something waits for it to be done, and how often it is looked.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(45), Duration::from_millis(20));
+
+/// All procedures that are supervised.
+#[derive(Default)]
+pub struct Supervision {
+    tasks: RefCell<Vec<Rc<Task>>>,
+    /// Another policy may list others.
+    pub(super) changed: Notify,
+}
+
+/// A procedure that is supervised.
+struct Task {
+    procedure: Procedure,
+    rules: Rules,
+    bus: Bus,
+    systemd: Rc<Systemd>,
+    state: RefCell<State>,
+    seen: RefCell<Option<Seen>>,
+    history: RefCell<VecDeque<ProcedureEvent>>,
+    /// It is not listed any more.
+    is_over: Cell<bool>,
+    /// It is to be looked at before it is due.
+    wake: Notify,
+    /// What a step says is being done.
+    is_busy: Cell<bool>,
+    /// How many steps it has taken, with what they said done.
+    steps: Cell<u64>,
+}
+
+impl Agent {
+    /// Supervises what the policy in force lists, now and after each change of it.
+    /// What is active at the first look is left over if the stack starts.
+    pub async fn supervise(self: Rc<Self>, first: Origin) {
+        let mut origin = first;
+        loop {
+            self.follow_list(origin);
+            origin = Origin::Listed;
+            self.supervision.changed.notified().await;
+        }
+    }
+
+    /// Lets alone what is not listed any more, and begins with what is new.
+    fn follow_list(self: &Rc<Self>, origin: Origin) {
+        let policy = self.policy();
+        let bus = &policy.config.autolog.bus;
+        let acts = policy.autolog.acts;
+        let mut tasks = self.supervision.tasks.borrow_mut();
+        let is_listed = |task: &Task| {
+            let mut listed = policy.autolog.procedures.iter();
+            task.rules.acts == acts
+                && task.bus == *bus
+                && listed.any(|procedure| procedure.is_same(&task.procedure))
+        };
+        tasks.retain(|task| {
+            let stays = is_listed(task);
+            if !stays {
+                log::info!(
+                    "AUTOLOG: {} is not listed any more, and let alone",
+                    task.title()
+                );
+                task.is_over.set(true);
+                task.wake.notify_one();
+            }
+            stays
+        });
+        let mut systemd = None;
+        for procedure in &policy.autolog.procedures {
+            if tasks.iter().any(|task| task.procedure.is_same(procedure)) {
+                continue;
+            }
+            let systemd = systemd.get_or_insert_with(|| Rc::new(Systemd::new(bus.clone())));
+            let task = Rc::new(Task {
+                procedure: procedure.clone(),
+                rules: Rules {
+                    wait: procedure.wait(),
+                    acts,
+                },
+                bus: bus.clone(),
+                systemd: Rc::clone(systemd),
+                state: RefCell::new(State::new(origin, Instant::now().into_std())),
+                seen: RefCell::default(),
+                history: RefCell::default(),
+                is_over: Cell::new(false),
+                wake: Notify::new(),
+                is_busy: Cell::new(false),
+                steps: Cell::new(0),
+            });
+            tasks.push(Rc::clone(&task));
+            spawn_local(Rc::clone(self).tend_procedure(task));
+        }
+    }
+
+    async fn tend_procedure(self: Rc<Self>, task: Rc<Task>) {
+        while !task.is_over.get() && !self.is_detached() {
+            let seen = self.look_at(&task).await;
+            // What an operator asked for meanwhile is in the state.
+            let state = task.state.borrow().clone();
+            let (state, actions) = step(state, task.rules, &seen, Instant::now().into_std());
+            *task.state.borrow_mut() = state;
+            *task.seen.borrow_mut() = Some(seen);
+            task.is_busy.set(true);
+            let mut acted = false;
+            for action in actions {
+                if task.is_over.get() {
+                    return;
+                }
+                acted |= !matches!(action, Action::Tell(_));
+                task.perform(action).await;
+            }
+            if acted {
+                let seen = self.look_at(&task).await;
+                *task.seen.borrow_mut() = Some(seen);
+            }
+            task.is_busy.set(false);
+            task.steps.set(task.steps.get() + 1);
+            let due = task.state.borrow().due;
+            tokio::select! {
+                () = sleep_until(due.into()) => {}
+                () = task.wake.notified() => {}
+            }
+        }
+    }
+
+    async fn look_at(&self, task: &Task) -> Seen {
+        let policy = self.policy();
+        let procedure = &task.procedure;
+        let unit = procedure.runs.as_ref().map(Runs::unit);
+        let active = match unit {
+            Some(unit) => task.active(unit).await,
+            None => None,
+        };
+        let is_delayed = matches!(
+            task.state.borrow().phase,
+            Phase::Begins(_) | Phase::Waits(..)
+        );
+        let mut lacking = Vec::new();
+        if is_delayed {
+            for awaited in conditions::of(procedure, &policy.config, &policy.reservations) {
+                let is_active =
+                    async |unit: &str| task.systemd.is_active(unit).await.unwrap_or(false);
+                lacking.extend(awaited.lacking(is_active).await);
+            }
+        }
+        Seen {
+            active,
+            live: self.live_ports(&policy, &procedure.job),
+            lacking,
+        }
+    }
+
+    /// What is live on the ports that are watched for `job`.
+    fn live_ports(&self, policy: &Policy, job: &str) -> Live {
+        // Who has a port takes a look at every process; not for nothing.
+        match live::live(policy, job, None) {
+            Live::Unwatched => Live::Unwatched,
+            _ => match self.holdings(policy) {
+                Ok(holdings) => live::live(policy, job, Some(&holdings)),
+                Err(error) => {
+                    log::warn!("the kernel doesn't list its sockets: {error}");
+                    Live::Unknown
+                }
+            },
+        }
+    }
+
+    /// Who has the ports that `policy` names.
+    fn holdings(&self, policy: &Policy) -> io::Result<Vec<Holding>> {
+        holdings::of(policy, &HostListeners, |holder| self.exe_of(holder))
+    }
+
+    /// The procedures, as they are.
+    pub(super) fn procedures(&self) -> Vec<ProcedureRow> {
+        let policy = self.policy();
+        let tasks = self.supervision.tasks.borrow();
+        let listed = policy.autolog.procedures.iter();
+        let rows = listed.map(|procedure| {
+            let task = tasks.iter().find(|task| task.procedure.is_same(procedure));
+            row(&policy, procedure, task.map(|task| task.now()))
+        });
+        rows.collect()
+    }
+
+    /// Does what an operator asks for, to every procedure of that name, or of that job;
+    /// without a name to all. Answers with them when it is done.
+    pub(super) async fn wish(&self, wish: Wish, name: Option<&str>) -> Reply {
+        let meant = self.supervision.of(name);
+        if meant.is_empty() {
+            return Reply::Failed(match name {
+                Some(name) => format!("AUTOLOG lists no procedure {name:?}"),
+                None => "AUTOLOG lists no procedure".to_owned(),
+            });
+        }
+        if wish != Wish::Pass && meant.iter().any(|task| !task.rules.acts) {
+            let why = "nothing is started or cancelled here, procedures are only watched";
+            return Reply::Failed(why.to_owned());
+        }
+        let asked: Vec<u64> = meant.iter().map(|task| task.ask(wish)).collect();
+        let deadline = Instant::now() + PATIENCE.0;
+        let is_done = |(task, asked): (&Rc<Task>, &u64)| task.has_done(*asked);
+        while !meant.iter().zip(&asked).all(is_done) && Instant::now() < deadline {
+            sleep(PATIENCE.1).await;
+        }
+        let rows = self.procedures();
+        let meant = |row: &ProcedureRow| {
+            let mut meant = meant.iter();
+            meant.any(|task| task.procedure.name == row.proc && task.procedure.job == row.job)
+        };
+        reply(&rows.into_iter().filter(meant).collect::<Vec<_>>())
+    }
+}
+
+impl Supervision {
+    /// The tasks of all procedures of that name, or of that job; without a name of all.
+    fn of(&self, name: Option<&str>) -> Vec<Rc<Task>> {
+        let is_meant = |task: &&Rc<Task>| {
+            let Procedure { name: own, job, .. } = &task.procedure;
+            let is = |name: &str| {
+                [own, job]
+                    .into_iter()
+                    .any(|one| one.eq_ignore_ascii_case(name))
+            };
+            name.is_none_or(is)
+        };
+        let tasks = self.tasks.borrow();
+        tasks.iter().filter(is_meant).cloned().collect()
+    }
+}
+
+impl Task {
+    fn title(&self) -> String {
+        self.procedure.title()
+    }
+
+    async fn active(&self, unit: &str) -> Option<bool> {
+        match self.systemd.is_active(unit).await {
+            Ok(active) => Some(active),
+            Err(trouble) => {
+                log::debug!("AUTOLOG: {}: {trouble}", self.title());
+                None
+            }
+        }
+    }
+
+    async fn perform(&self, action: Action) {
+        let text = action_text(&action);
+        let done = match (&action, &self.procedure.runs) {
+            (Action::Tell(news), _) => return self.tell(news),
+            (_, None) => return,
+            (Action::Start(_), Some(runs)) => {
+                self.note("start", &text);
+                self.systemd.start(runs).await
+            }
+            (Action::Cancel(_), Some(runs)) => {
+                self.note("cancel", &text);
+                self.systemd.cancel(runs.unit()).await
+            }
+        };
+        if let Err(trouble) = done {
+            self.fail(&trouble);
+        }
+    }
+
+    fn tell(&self, news: &News) {
+        self.note("news", &news_text(news));
+    }
+
+    fn note(&self, what: &str, text: &str) {
+        log::info!("AUTOLOG: {}: {text}", self.title());
+        self.keep(what, text);
+    }
+
+    fn fail(&self, trouble: &Trouble) {
+        let text = trouble.to_string();
+        log::error!("AUTOLOG: {}: {text}", self.title());
+        self.keep("failed", &text);
+    }
+
+    fn keep(&self, what: &str, text: &str) {
+        let mut history = self.history.borrow_mut();
+        history.push_front(ProcedureEvent {
+            time: now(),
+            what: what.to_owned(),
+            text: text.to_owned(),
+        });
+        history.truncate(KEPT);
+    }
+
+    /// Asks for something; returns the step in which it isn't yet.
+    fn ask(&self, wish: Wish) -> u64 {
+        let mut state = self.state.borrow_mut();
+        state.ask(wish, Instant::now().into_std());
+        self.wake.notify_one();
+        self.steps.get()
+    }
+
+    /// Whether a step was taken since `asked`, and nothing is under way.
+    fn has_done(&self, asked: u64) -> bool {
+        let phase = &self.state.borrow().phase;
+        let rests = matches!(
+            phase,
+            Phase::Runs | Phase::Stopped | Phase::Waits(..) | Phase::Drains(_)
+        );
+        self.steps.get() > asked && rests && !self.is_busy.get()
+    }
+
+    fn now(&self) -> ProcedureNow {
+        let state = self.state.borrow();
+        let seen = self.seen.borrow();
+        let seen = seen.as_ref();
+        let left = state
+            .due
+            .saturating_duration_since(Instant::now().into_std());
+        ProcedureNow {
+            phase: match self.rules.acts {
+                true => state.phase.name().to_owned(),
+                false => "watched".to_owned(),
+            },
+            active: seen.and_then(|seen| seen.active),
+            lacking: seen.map_or_else(Vec::new, |seen| seen.lacking.clone()),
+            missing: seen.and_then(|seen| match &seen.live {
+                Live::Unwatched | Live::All => Some(Vec::new()),
+                Live::Missing(missing) => Some(missing.clone()),
+                Live::Unknown => None,
+            }),
+            fruitless: state.fruitless,
+            due: left.as_secs(),
+            history: self.history.borrow().iter().cloned().collect(),
+        }
+    }
+}
