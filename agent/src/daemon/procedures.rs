@@ -305,7 +305,20 @@ impl Task {
     }
 
     fn tell(&self, news: &News) {
-        self.note("news", &news_text(news));
+        let text = news_text(news);
+        match news {
+            News::Waits(_) | News::Drains(_) | News::LetAlone | News::Back => {
+                self.note("news", &text);
+            }
+            News::EndedAtOnce
+            | News::GoesOn
+            | News::Fruitless(..)
+            | News::Missing(_)
+            | News::Unseen => {
+                log::warn!("AUTOLOG: {}: {text}", self.title());
+                self.keep("news", &text);
+            }
+        }
     }
 
     fn note(&self, what: &str, text: &str) {

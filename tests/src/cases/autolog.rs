@@ -275,7 +275,9 @@ fn what_has_ended_is_started_by_a_pass(s: &Sandbox) -> Result<()> {
     autolog(s, &["pass", "FTPD"])?;
     Server::at(PORT)?;
     let row = shown(s, "FTPD")?;
-    ensure_eq!(done(&row), ["start", "start"], "{row}");
+    // That it has ended is said besides, if it was started less than three seconds before.
+    let started = done(&row).into_iter().filter(|what| what != "news");
+    ensure_eq!(started.collect::<Vec<_>>(), ["start", "start"], "{row}");
     Ok(())
 }
 

@@ -54,7 +54,7 @@ impl Clock {
 
     /// A step, now.
     fn step(&mut self, seen: &Seen) -> Vec<Action> {
-        let (state, actions) = super::step(self.state.clone(), self.rules, seen, self.now);
+        let (state, actions) = step(self.state.clone(), self.rules, seen, self.now);
         self.state = state;
         actions
     }

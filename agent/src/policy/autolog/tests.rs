@@ -247,7 +247,7 @@ fn addresses_that_are_waited_for() {
         PORT 21 TCP FTPD BIND 192.0.2.1\n 22 TCP FTPD BIND 192.0.2.1\n 23 TCP X BIND 192.0.2.9";
     let awaited = |toml: &str| {
         let policy = made(text, &format!("{FTPD}{toml}")).policy;
-        super::awaited(&policy.config, &policy.reservations, "FTPD")
+        awaited(&policy.config, &policy.reservations, "FTPD")
     };
     assert_eq!(awaited(""), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     let named = awaited("[delaystart]\ndvipa = ['::1']\n");
