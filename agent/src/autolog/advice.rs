@@ -7,7 +7,7 @@ use super::{
 use crate::{
     diagnostics::{Code, Diagnostic, Diagnostics},
     policy::{
-        autolog::{Procedure, Runs},
+        autolog::{Procedure, Runs, slice_of},
         build::Policy,
     },
 };
@@ -49,6 +49,15 @@ async fn look(
         for said in advice(procedure, unit, &settings) {
             diagnostics.push(said);
         }
+        let is_defined = policy
+            .config
+            .jobs
+            .iter()
+            .any(|job| job.name == procedure.job);
+        let slice = &policy.config.autolog.slice;
+        if let Some(said) = elsewhere(procedure, unit, &settings, slice).filter(|_| !is_defined) {
+            diagnostics.push(said);
+        }
     }
     Ok(())
 }
@@ -82,6 +91,26 @@ fn advice(procedure: &Procedure, unit: &str, settings: &Settings) -> Vec<Diagnos
     said
 }
 
+/// That the unit is not where its job is looked for, below `slice`.
+fn elsewhere(
+    procedure: &Procedure,
+    unit: &str,
+    settings: &Settings,
+    slice: &str,
+) -> Option<Diagnostic> {
+    let (expected, found) = (slice_of(unit, slice), &settings.slice);
+    if found.is_empty() || *found == expected {
+        return None;
+    }
+    let job = &procedure.job;
+    let message =
+        format!("{unit} is in {found} and not in {expected}, so it is not taken for job {job}");
+    Some(
+        Diagnostic::warning(Code::OtherSlice, procedure.span, message)
+            .help(format!("define [jobs.{job}] by the unit's cgroup")),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +138,7 @@ mod tests {
             let settings = Settings {
                 exists,
                 restart: restart.into(),
+                slice: "system.slice".into(),
                 sockets: sockets.iter().map(ToString::to_string).collect(),
             };
             let said = advice(&procedure, "x.service", &settings);
@@ -118,5 +148,18 @@ mod tests {
         assert_eq!(codes(false, "", &[]), ["PRV546"]);
         assert_eq!(codes(true, "on-failure", &[]), ["PRV544"]);
         assert_eq!(codes(true, "no", &["x.socket"]), ["PRV545"]);
+
+        let is_elsewhere = |slice: &str, found: &str| {
+            let settings = Settings {
+                slice: found.into(),
+                ..Settings::default()
+            };
+            elsewhere(&procedure, "x.service", &settings, slice).is_some()
+        };
+        assert!(!is_elsewhere("/system.slice", "system.slice"));
+        assert!(is_elsewhere("/system.slice", "web.slice"));
+        assert!(!is_elsewhere("/u/app.slice", "app.slice"));
+        // Of a unit that isn't there nothing is known.
+        assert!(!is_elsewhere("/u/app.slice", ""));
     }
 }

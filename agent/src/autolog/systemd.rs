@@ -64,6 +64,8 @@ pub struct Settings {
     pub exists: bool,
     /// `Restart=`.
     pub restart: String,
+    /// `Slice=`.
+    pub slice: String,
     /// The socket units that start it.
     pub sockets: Vec<String>,
 }
@@ -215,6 +217,7 @@ impl Systemd {
         Ok(Settings {
             exists: true,
             restart: text(&service, "Restart"),
+            slice: text(&service, "Slice"),
             sockets: by.filter(|name| name.ends_with(".socket")).collect(),
         })
     }

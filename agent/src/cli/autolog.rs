@@ -98,9 +98,7 @@ impl Autolog {
                 Ok(YES)
             }
             Some(What::Why { name }) => why(paths, &name),
-            Some(What::Start { name }) => {
-                wish(paths, Wish::Start, Some(name), |row| is_active(row))
-            }
+            Some(What::Start { name }) => wish(paths, Wish::Start, Some(name), is_active),
             Some(What::Stop { name }) => wish(paths, Wish::Stop, Some(name), |row| !is_active(row)),
             Some(What::Pass { name }) => wish(paths, Wish::Pass, name, has_all),
         }

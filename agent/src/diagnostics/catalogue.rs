@@ -244,6 +244,8 @@ codes! {
         "The procedure can't be started until there is such a unit. Its job is defined by the unit's cgroup, so nobody is the job either.";
     UnitsUnknown = "PRV547", None, "the units of procedures can't be looked at",
         "systemd doesn't answer, so nothing is said about their settings. It has to, for procedures to be started.";
+    OtherSlice = "PRV548", None, "the unit of a procedure is in another slice than its job",
+        "The job of a procedure is whoever is in its unit's cgroup, which is looked for in [autolog] slice. A unit with a Slice= of its own is elsewhere, so its server would be refused its own ports.";
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ tests![
     what_dies_at_once_is_told,
     a_unit_that_is_not_there,
     a_socket_unit_hides_a_dead_service,
+    check_looks_at_the_units,
     a_command_is_started_with_its_parameters,
     a_delay_waits_for_files_and_units,
     a_delay_waits_for_addresses,
@@ -369,6 +370,43 @@ fn a_socket_unit_hides_a_dead_service(s: &Sandbox) -> Result<()> {
     systemd.stop(&[UNIT])?;
     autolog(s, &["pass"])?.ended_with(0)?;
     ensure_eq!(state(&systemd, UNIT)?, "inactive", "after the pass");
+    Ok(())
+}
+
+/// What is in the units, or isn't, is said beforehand; what is as it should be isn't.
+fn check_looks_at_the_units(s: &Sandbox) -> Result<()> {
+    let systemd = Systemd::on_a_bus(s)?;
+    let again = format!("{}Restart=always\n", server(PORT)?);
+    let away = format!("{}Slice=web.slice\n", server(PORT)?);
+    systemd.set(&[
+        ("good.service", &server(PORT)?),
+        ("again.service", &again),
+        ("away.service", &away),
+    ])?;
+    let listed = "GOOD\n AGAIN\n AWAY\n MISSING";
+    let jobs = ["GOOD", "AGAIN", "AWAY", "MISSING"];
+    let ports: Vec<(u16, &str)> = (PORT..).zip(jobs).collect();
+    let procs: String = jobs
+        .iter()
+        .map(|job| format!("[procs.{job}]\nunit = \"{}.service\"\n", job.to_lowercase()))
+        .collect();
+    set(s, &systemd, &profile(listed, &ports), &procs)?;
+    let [profile, toml] = [s.profile(), s.config()].map(|path| path.display().to_string());
+    let arguments = ["check", &profile, "--config", &toml, "--format", "json"];
+    let checked = s.portreeve(&arguments)?.ended_with(0)?.json()?;
+    let said = checked["diagnostics"].as_array().context("said")?.iter();
+    let said: Vec<(u64, &str)> = said
+        .filter_map(|said| Some((said["line"].as_u64()?, said["code"].as_str()?)))
+        .filter(|(_, code)| code.starts_with("PRV54"))
+        .collect();
+    ensure_eq!(
+        said,
+        [(3, "PRV544"), (4, "PRV548"), (5, "PRV546")],
+        "{checked}"
+    );
+    // Of another host nobody looks.
+    let elsewhere = s.portreeve(&[&arguments[..], &["--other-host"]].concat())?;
+    ensure!(!elsewhere.stdout.contains("PRV54"), "{elsewhere:?}");
     Ok(())
 }
 

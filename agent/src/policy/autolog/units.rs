@@ -98,19 +98,31 @@ pub(super) fn of_command(name: &str, job: &str) -> Result<String, String> {
 /// are in `slice`. Instances of a template are in a slice of their own.
 pub fn cgroups_of(unit: &str, slice: &str) -> Vec<String> {
     let stem = unit.strip_suffix(SERVICE).unwrap_or(unit);
+    let folder = folder_of(stem, slice);
+    vec![
+        format!("{folder}/{stem}{SERVICE}"),
+        format!("{folder}/{stem}.socket"),
+    ]
+}
+
+/// The name of the slice that `unit` is in there, unless it says otherwise.
+pub fn slice_of(unit: &str, slice: &str) -> String {
+    let folder = folder_of(unit, slice);
+    let name = folder.rsplit_once('/').map(|(_, name)| name.to_owned());
+    name.unwrap_or(folder)
+}
+
+/// The cgroup of the slice of a unit whose name begins with `stem`.
+fn folder_of(stem: &str, slice: &str) -> String {
     let slice = slice.trim_end_matches('/');
-    let folder = match stem.split_once('@') {
+    match stem.split_once('@') {
         None => slice.to_owned(),
         Some((template, _)) => {
             let own = slice.rsplit_once('/').map_or(slice, |(_, name)| name);
             let own = own.strip_suffix(".slice").unwrap_or(own);
             format!("{slice}/{own}-{}.slice", escape(template))
         }
-    };
-    vec![
-        format!("{folder}/{stem}{SERVICE}"),
-        format!("{folder}/{stem}.socket"),
-    ]
+    }
 }
 
 #[cfg(test)]
@@ -166,6 +178,11 @@ mod tests {
             of("a.service", "/system.slice"),
             "/system.slice/a.service /system.slice/a.socket"
         );
+        assert_eq!(
+            slice_of("a-b@x.service", "/u/app.slice"),
+            r"app-a\x2db.slice"
+        );
+        assert_eq!(slice_of("a.service", "/u/app.slice"), "app.slice");
         assert_eq!(
             of("a-b@x.service", "/u/app.slice"),
             r"/u/app.slice/app-a\x2db.slice/a-b@x.service /u/app.slice/app-a\x2db.slice/a-b@x.socket"
