@@ -65,7 +65,7 @@ struct Task {
     is_over: Cell<bool>,
     /// It is to be looked at before it is due.
     wake: Notify,
-    /// What a step says is being done.
+    /// A step is under way: it is looked at, or what the step says is being done.
     is_busy: Cell<bool>,
     /// How many steps it has taken, with what they said done.
     steps: Cell<u64>,
@@ -136,13 +136,13 @@ impl Agent {
 
     async fn tend_procedure(self: Rc<Self>, task: Rc<Task>) {
         while !task.is_over.get() && !self.is_detached() {
+            task.is_busy.set(true);
             let seen = self.look_at(&task).await;
             // What an operator asked for meanwhile is in the state.
             let state = task.state.borrow().clone();
             let (state, actions) = step(state, task.rules, &seen, Instant::now().into_std());
             *task.state.borrow_mut() = state;
             *task.seen.borrow_mut() = Some(seen);
-            task.is_busy.set(true);
             let mut acted = false;
             for action in actions {
                 if task.is_over.get() {
@@ -342,12 +342,12 @@ impl Task {
         history.truncate(KEPT);
     }
 
-    /// Asks for something; returns the step in which it isn't yet.
+    /// Asks for something; returns the last step that need not know of it.
     fn ask(&self, wish: Wish) -> u64 {
         let mut state = self.state.borrow_mut();
         state.ask(wish, Instant::now().into_std());
         self.wake.notify_one();
-        self.steps.get()
+        self.steps.get() + u64::from(self.is_busy.get())
     }
 
     /// Whether a step was taken since `asked`, and nothing is under way.
@@ -357,7 +357,7 @@ impl Task {
             phase,
             Phase::Runs | Phase::Stopped | Phase::Waits(..) | Phase::Drains(_)
         );
-        self.steps.get() > asked && rests && !self.is_busy.get()
+        self.is_over.get() || (self.steps.get() > asked && rests && !self.is_busy.get())
     }
 
     fn now(&self) -> ProcedureNow {

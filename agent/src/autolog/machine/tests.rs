@@ -162,7 +162,11 @@ fn delays_wait_for_all_at_the_same_moment() {
     let mut reminders = Vec::new();
     while clock.at() < 1000 {
         // Now the one is there, now the other.
-        let one = if clock.at().is_multiple_of(4) { "a" } else { "b" };
+        let one = if clock.at().is_multiple_of(4) {
+            "a"
+        } else {
+            "b"
+        };
         for action in clock.next(&lacking(&[one])) {
             assert!(matches!(action, Action::Tell(News::Waits(_))), "{action:?}");
             reminders.push(clock.at());
