@@ -111,12 +111,15 @@ impl Parser<'_> {
         procedure.after_dvipa |= !named;
     }
 
+    /// The text of PARMSTRING. It may be a secret, so it is shown nowhere.
     fn parameters(&mut self, keyword: &Word) -> Result<(String, Span), Dropped> {
         let operand = self.operand("the parameter string", keyword.span);
         let word = operand.ok_or(Dropped::Entry)?;
+        self.sources.redact(word.span);
         let (text, span) = if word.text.starts_with(['"', '\'']) {
             let Some(string) = self.quoted_string(&word) else {
-                let message = format!("the string {} is not closed", quoted(&word.text));
+                self.skip_redacted();
+                let message = "the parameter string is not closed".to_owned();
                 self.refuse(&word, Code::BadOperand, message, None);
                 return Err(Dropped::Entry);
             };
@@ -124,10 +127,10 @@ impl Parser<'_> {
         } else {
             (word.text.to_string(), word.span)
         };
+        self.sources.redact(span);
         if text.chars().count() > PARMSTRING_CHARS || text.chars().any(char::is_control) {
             let message = format!(
-                "the string {} is longer than {PARMSTRING_CHARS} characters or holds control characters",
-                quoted(&text)
+                "the parameter string is longer than {PARMSTRING_CHARS} characters or holds control characters"
             );
             self.refuse(&word, Code::BadOperand, message, None);
             return Err(Dropped::Entry);

@@ -95,7 +95,8 @@ impl Parser<'_> {
         true
     }
 
-    fn skip_redacted(&mut self) {
+    /// Steps over the rest of the line, which no snippet shows.
+    pub(super) fn skip_redacted(&mut self) {
         while let Some(word) = self.next_on_line() {
             self.sources.redact(word.span);
         }

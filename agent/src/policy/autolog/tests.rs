@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    diagnostics::render,
     policy::build::{Ingredients, Policy, Purpose, build},
     profile::{ReadOptions, parse, parse_change},
 };
@@ -252,4 +253,27 @@ fn addresses_that_are_waited_for() {
     assert_eq!(awaited(""), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     let named = awaited("[delaystart]\ndvipa = ['::1']\n");
     assert_eq!(named, ["::1".parse::<IpAddr>().unwrap()]);
+}
+
+/// `ALG-08`: what is said of a procedure doesn't show its parameters, nor does what is wrong
+/// with them.
+#[test]
+fn parameters_are_shown_nowhere() {
+    let long = format!("'s3cret {}'", "x".repeat(115));
+    for string in ["'s3cret words'", "s3cret", "'s3cret more-s3cret", &long] {
+        let text = format!("AUTOLOG\n FTPD PARMSTRING {string} JOBNAME F1\nENDAUTOLOG\n");
+        let options = ReadOptions::default();
+        let parsed = parse(Path::new("p"), text.as_bytes(), &options);
+        let (mut sources, mut diagnostics) = (parsed.sources, parsed.diagnostics);
+        let config = config::parse(Path::new("c"), FTPD, &mut sources, &mut diagnostics);
+        settle(
+            &parsed.profile,
+            &config.unwrap(),
+            Some(HOST),
+            &mut diagnostics,
+        );
+        assert!(diagnostics.has_errors(), "{string}");
+        let shown = render::all(&diagnostics, &sources, false);
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }
