@@ -4,8 +4,11 @@
 //! from the many that are connected; who holds one is found in `/proc`. Both are
 //! snapshots: a socket may be gone, and a process too, before they are looked at.
 
+mod connections;
 pub mod destroy;
 mod holders;
+pub mod origins;
+pub mod probe;
 mod sockets;
 pub mod units;
 
@@ -13,7 +16,11 @@ use std::{collections::BTreeSet, io, net::IpAddr, path::PathBuf};
 
 use portreeve_common::abi::Protocol;
 
-pub use self::{holders::own, sockets::bound};
+pub use self::{
+    connections::{Connection, ConnectionState, connections},
+    holders::own,
+    sockets::bound,
+};
 
 /// A TCP socket that listens or is only bound, or a UDP socket that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]

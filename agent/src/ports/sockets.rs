@@ -13,7 +13,7 @@ use netlink_packet_sock_diag::{
 use netlink_sys::{Socket as Netlink, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use portreeve_common::abi::Protocol;
 
-use super::Socket;
+use super::{Connection, Socket, connections::ConnectionState};
 
 /// The kernel fills at most this much of a dump at once.
 const BUFFER: usize = 1 << 16;
@@ -32,11 +32,30 @@ const LISTEN: u8 = 10;
 ///
 /// What the kernel says, such as `ENOENT` if it was built without `INET_DIAG`.
 pub fn bound() -> io::Result<Vec<Socket>> {
+    let mut found = Vec::new();
+    let each = |protocol, response: &InetResponse| found.push(socket(protocol, response));
+    walk(&StateFlags::LISTEN.union(BOUND), each)?;
+    Ok(found)
+}
+
+/// Every socket of TCP, bound, listening or connected, and of UDP.
+///
+/// # Errors
+///
+/// As [`bound`].
+pub fn all() -> io::Result<Vec<Connection>> {
+    let mut found = Vec::new();
+    let each = |protocol, response: &InetResponse| found.push(connection(protocol, response));
+    walk(&StateFlags::all().union(BOUND), each)?;
+    Ok(found)
+}
+
+/// Hands every TCP socket in one of the `states` and every UDP socket to `each`.
+fn walk(states: &StateFlags, mut each: impl FnMut(Protocol, &InetResponse)) -> io::Result<()> {
     let netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
     netlink.connect(&SocketAddr::new(0, 0))?;
-    let mut found = Vec::new();
     for (number, protocol, states) in [
-        (IPPROTO_TCP, Protocol::Tcp, StateFlags::LISTEN.union(BOUND)),
+        (IPPROTO_TCP, Protocol::Tcp, states.clone()),
         (IPPROTO_UDP, Protocol::Udp, StateFlags::all()),
         (IPPROTO_UDPLITE, Protocol::Udp, StateFlags::all()),
     ] {
@@ -51,15 +70,14 @@ pub fn bound() -> io::Result<Vec<Socket>> {
                 states: states.clone(),
                 socket_id,
             };
-            let each = |response: &InetResponse| found.push(socket(protocol, response));
-            match dump(&netlink, request, each) {
+            match dump(&netlink, request, |response| each(protocol, response)) {
                 // Without the protocol there are none of its sockets.
                 Err(error) if number == IPPROTO_UDPLITE && is_unknown(&error) => {}
                 done => done?,
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 fn is_unknown(error: &io::Error) -> bool {
@@ -90,6 +108,22 @@ fn socket(protocol: Protocol, response: &InetResponse) -> Socket {
         uid: header.uid,
         inode: u64::from(header.inode),
         cgroup,
+    }
+}
+
+fn connection(protocol: Protocol, response: &InetResponse) -> Connection {
+    let header = &response.header;
+    let id = &header.socket_id;
+    Connection {
+        socket: socket(protocol, response),
+        peer: (id.destination_port != 0)
+            .then(|| (id.destination_address, id.destination_port).into()),
+        state: match protocol {
+            Protocol::Tcp => ConnectionState::of_tcp(header.state),
+            Protocol::Udp => ConnectionState::Udp,
+        },
+        waiting: header.recv_queue,
+        limit: header.send_queue,
     }
 }
 
