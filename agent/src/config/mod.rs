@@ -7,6 +7,7 @@ mod access;
 mod audit;
 mod degraded;
 mod ephemeral;
+mod expect;
 mod jobs;
 mod log;
 mod metrics;
@@ -15,6 +16,7 @@ mod reload;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -29,11 +31,13 @@ pub use self::{
     audit::AuditedPorts,
     degraded::{Degraded, Feature},
     ephemeral::{BelowFloor, Ephemeral},
+    expect::{ExpectedPorts, ExpectedState},
     jobs::{Definition, Job, KERNEL},
     log::{Log, Place},
     metrics::{DEFAULT_ADDRESS, Listen, Metrics},
     privileges::{Capabilities, Privileges, Syscalls},
     reload::Reload,
+    watch::Watch,
 };
 use crate::{
     diagnostics::{Diagnostics, Severity, Sources},
@@ -112,6 +116,8 @@ pub struct Config {
     pub mode: Mode,
     /// Ports whose rules are in audit while the others are enforced.
     pub audit: Vec<AuditedPorts>,
+    /// What is expected of ports, in the order in which it is written.
+    pub expect: Vec<ExpectedPorts>,
     /// What a profile with errors does.
     pub on_error: OnError,
     /// Which entries grant low ports.
@@ -149,6 +155,8 @@ pub struct Config {
     pub reload: Reload,
     /// Where metrics and the status page are served, if they are.
     pub metrics: Option<Metrics>,
+    /// When ports that are not as expected are worth an alert.
+    pub watch: Watch,
     /// What the policy may do without where the kernel lacks it.
     pub degraded: Degraded,
 }
@@ -159,6 +167,7 @@ impl Default for Config {
             profile: DEFAULT_PROFILE.into(),
             mode: Mode::Enforce,
             audit: Vec::new(),
+            expect: Vec::new(),
             on_error: OnError::default(),
             grant: GrantRule::default(),
             scope: ScopeNetns::default(),
@@ -177,6 +186,7 @@ impl Default for Config {
             ephemeral: Ephemeral::default(),
             reload: Reload::default(),
             metrics: None,
+            watch: Watch::default(),
             degraded: Degraded::default(),
         }
     }
@@ -241,6 +251,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let profile: Option<PathBuf> = reader.value(&mut top, "profile");
     let mode = reader.value(&mut top, "mode");
     let audit = audit::audited(&mut top, reader);
+    let expect = expect::expected(&mut top, reader);
     let on_error = reader.value(&mut top, "on_error");
     let symbols = symbols(&mut top, reader);
     let sysname = access::qualifier(&mut top, "sysname", reader);
@@ -254,6 +265,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let ephemeral = ephemeral::ephemeral(&mut top, reader);
     let reload = reload::reload(&mut top, reader);
     let metrics = metrics::metrics(&mut top, reader);
+    let watch = watch::watch(&mut top, reader);
     let degraded = degraded::degraded(&mut top, reader);
     let jobs = jobs::defined(&mut top, reader);
     let authport = jobs::authport(&mut top, reader);
@@ -270,6 +282,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
             Some(ModeName::Audit) => Mode::Audit,
         },
         audit,
+        expect,
         on_error: on_error.unwrap_or_default(),
         grant: grant.unwrap_or_default(),
         scope: scope.unwrap_or_default(),
@@ -291,6 +304,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         ephemeral,
         reload,
         metrics,
+        watch,
         degraded,
     }
 }

@@ -173,6 +173,8 @@ codes! {
         "[audit] ports lists ports with their protocol, such as tcp/8080 or udp/5000-5010, and unreserved for those that no entry names.";
     NothingToAudit = "PRV412", None, "no rule speaks of what is to be in audit",
         "Perhaps the number is wrong: then what was to be watched only would be enforced, so the policy is refused.";
+    BadExpect = "PRV413", None, "what is expected of ports is not right",
+        "An [[expect]] has ports with their protocol, such as tcp/21 or udp/5000-5010, and a state, open or closed. Each port is named once.";
 
     ExtendedJobname = "PRV501", None, "a job name is not one that z/OS allows",
         "More than 8 characters, or one of - _ . : / +. It works here, but the profile can't be used on z/OS.";

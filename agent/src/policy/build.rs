@@ -11,6 +11,7 @@ use super::{
     accounts::{Accounts, FixedAccounts},
     audit::{Audited, Extent},
     compile::{Compiled, Surroundings, compile},
+    expect::Expectations,
     ibmi,
     identity::exes::{Inodes, Presence},
     jobs::Jobs,
@@ -57,6 +58,8 @@ pub struct Policy {
     pub restrictions: Vec<Restriction>,
     /// The ports whose rules are in audit while the others are enforced.
     pub audited: Audited,
+    /// What is expected of ports.
+    pub expected: Expectations,
     /// How many entries were meant to take effect; fewer do if some were dropped.
     pub configured: usize,
     /// The tables.
@@ -207,6 +210,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             diagnostics,
         );
     }
+    let expected = Expectations::new(&config.expect, &profile, &rules.entries);
     let with = Surroundings {
         grant: config.grant,
         jobs: &jobs,
@@ -249,6 +253,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         servauth,
         restrictions: restricted,
         audited,
+        expected,
         configured,
         compiled,
         pool,

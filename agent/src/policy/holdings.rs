@@ -1,6 +1,6 @@
 //! Who has the ports that a policy reserves, and whether that is right.
 
-use portreeve_common::Verdict;
+use portreeve_common::{Verdict, abi::Protocol};
 
 use super::{
     build::Policy,
@@ -52,6 +52,10 @@ pub struct Holding {
     pub speaker: Option<Speaker>,
     /// The others who have it open.
     pub others: Vec<u32>,
+    /// All who have it open, who had it first first.
+    pub holders: Vec<Holder>,
+    /// Why it belongs to nobody any more, if [`super::orphans::mark`] found that.
+    pub orphan: Option<String>,
 }
 
 /// A process that has a socket, as the policy sees it.
@@ -93,7 +97,23 @@ pub fn of(
     listeners: &dyn Listeners,
     exe_of: impl Fn(&Holder) -> Option<std::path::PathBuf>,
 ) -> std::io::Result<Vec<Holding>> {
-    let found = listeners.of(&|socket| is_named(policy, socket.protocol, socket.port))?;
+    of_ports(policy, listeners, &|_, _| false, exe_of)
+}
+
+/// The same, and who has ports that `policy` doesn't name and that are `wanted` too.
+///
+/// # Errors
+///
+/// If the kernel doesn't list its sockets.
+pub fn of_ports(
+    policy: &Policy,
+    listeners: &dyn Listeners,
+    wanted: &dyn Fn(Protocol, u16) -> bool,
+    exe_of: impl Fn(&Holder) -> Option<std::path::PathBuf>,
+) -> std::io::Result<Vec<Holding>> {
+    let found = listeners.of(&|socket| {
+        is_named(policy, socket.protocol, socket.port) || wanted(socket.protocol, socket.port)
+    })?;
     let holding = |Listener {
                        socket,
                        mut holders,
@@ -118,13 +138,15 @@ pub fn of(
             socket,
             speaker,
             others,
+            holders,
+            orphan: None,
         }
     };
     Ok(found.into_iter().map(holding).collect())
 }
 
-/// The jobs that `holder` is.
-fn job(policy: &Policy, socket: &Socket, holder: &Holder) -> Option<String> {
+/// The jobs that `holder` is, as events have them.
+pub fn job(policy: &Policy, socket: &Socket, holder: &Holder) -> Option<String> {
     let caller = caller(policy, &question(socket, holder));
     policy.jobs.called(&policy.jobs.of(&caller), &holder.comm)
 }
