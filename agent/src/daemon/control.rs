@@ -219,6 +219,8 @@ impl Line {
                 agent.take_in_repeats();
                 reply(&agent.ports())
             }
+            Request::Expect {} => agent.expectations(),
+            Request::Sockets {} => agent.sockets(),
             Request::Suggest { since, listeners } => {
                 agent.catch_up().await;
                 agent.take_in_repeats();

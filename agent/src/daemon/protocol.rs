@@ -6,12 +6,14 @@ mod events;
 pub mod handshake;
 mod register;
 mod request;
+mod sockets;
 mod status;
 
 pub use change::{Reloaded, Took};
 pub use events::{EventEntry, EventLine, EventRecord, Rewritten};
-pub use register::{PortHolder, PortRefusal, PortRow, TakenPort};
+pub use register::{ExpectRow, PortHolder, PortRefusal, PortRow, TakenPort};
 pub use request::{Reply, Request};
+pub use sockets::SocketRow;
 pub use status::{
     AttachStatus, DriftStatus, EventStatus, ListenerStatus, MetricsStatus, OutputStatus,
     PendingConfirm, PoolDropped, PoolStatus, ProfileStatus, RefusedReload, ReloadStatus,

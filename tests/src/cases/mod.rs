@@ -14,6 +14,7 @@ mod degraded;
 mod drift;
 mod events;
 mod executables;
+mod expectations;
 mod explain;
 mod faults;
 mod faults_of_changes;
@@ -35,8 +36,10 @@ mod obey;
 mod outputs;
 mod policies;
 mod pool;
+mod port_displays;
 mod privileges;
 mod privileges_traced;
+mod probe;
 mod publishing;
 mod register;
 mod reload;
@@ -59,6 +62,7 @@ mod unreserved;
 mod users;
 mod verdicts;
 mod verifier;
+mod verify;
 mod watched;
 
 use std::env;
@@ -157,6 +161,11 @@ const SUBJECTS: &[Subject] = &[
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
+    ("expectations", HOOKS, expectations::TESTS),
+    ("verify", HOOKS, verify::TESTS),
+    ("probe", &[], probe::TESTS),
+    ("probe", HOOKS, probe::WITH_AGENT),
+    ("port_displays", HOOKS, port_displays::TESTS),
     ("top", HOOKS, top::TESTS),
     ("suggest", HOOKS, suggest::TESTS),
     ("traces", HOOKS, traces::TESTS),

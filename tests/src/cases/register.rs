@@ -64,6 +64,7 @@ fn row(s: &Sandbox, line: u32, protocol: &str, ports: (u16, u16), rest: [&str; 3
         "description": description, "line": line, "file": s.profile(),
         "order": order, "closeness": closeness,
         "state": if jobname == "RESERVED" { "blocked" } else { "closed" },
+        "expected": null, "owner": null, "purpose": description,
         "holder": null, "holders": [], "refusals": 0, "refused": [],
     })
 }
@@ -177,7 +178,7 @@ fn who_has_a_port(s: &Sandbox) -> Result<()> {
     let mut expected = json!({
         "port": 2121, "address": "::", "listens": true, "rightful": true, "line": 2,
         "pid": right.pid, "comm": "ftpd1", "job": "FTPD1", "unit": null,
-        "container": null, "uid": 0, "shared_with": [],
+        "container": null, "uid": 0, "shared_with": [], "orphan": null,
     });
     expected["since"] = holder["since"].clone();
     ensure_eq!(*holder, expected, "holder");

@@ -39,6 +39,15 @@ pub struct PortRow {
     /// `blocked`, `closed`, `bound`, `open` or `contradicted`, of the ports, whichever of
     /// their entries this is. `None` for UNRSV, and if the kernel lists no sockets.
     pub state: Option<String>,
+    /// What is expected of its ports, of several things the first: `open` or `closed`.
+    #[serde(default)]
+    pub expected: Option<String>,
+    /// Who answers for them, by what is expected.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// What they are for, by what is expected; else the comment beside the entry.
+    #[serde(default)]
+    pub purpose: Option<String>,
     /// Who has it now: the first of `holders`.
     pub holder: Option<PortHolder>,
     /// Who has its ports now, one for each socket, in the order of the ports.
@@ -94,6 +103,41 @@ pub struct PortHolder {
     pub since: Option<String>,
     /// Other processes that have the same socket open.
     pub shared_with: Vec<u32>,
+    /// Why it belongs to nobody any more, if it doesn't.
+    #[serde(default)]
+    pub orphan: Option<String>,
+}
+
+/// Whether ports are as they are expected to be; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectRow {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// What they are to be: `open` or `closed`.
+    pub expected: String,
+    /// The procedure that AUTOLOG watches them for; `None` if the config says so.
+    pub procedure: Option<String>,
+    /// Who answers for them.
+    pub owner: Option<String>,
+    /// What they are for.
+    pub purpose: Option<String>,
+    /// The file in which it is written.
+    pub file: String,
+    /// The line there.
+    pub line: u32,
+    /// Whether they are so.
+    pub met: bool,
+    /// What they are, as in [`PortRow::state`]: of those that are not as expected the
+    /// worst, else of all.
+    pub state: String,
+    /// Those that are not as expected, in the kernel's notation.
+    pub broken: Option<String>,
+    /// Who has them now, one for each socket.
+    pub holders: Vec<PortHolder>,
 }
 
 /// Refusals of one caller for one reason; the field names are a contract.

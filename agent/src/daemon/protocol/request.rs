@@ -17,6 +17,10 @@ pub enum Request {
     Figures {},
     /// The register: [`super::PortRow`]s.
     Ports {},
+    /// What is expected of ports, and whether it is so: [`super::ExpectRow`]s.
+    Expect {},
+    /// Every socket of TCP and UDP: [`super::SocketRow`]s.
+    Sockets {},
     /// The reserved ports that somebody has: [`super::TakenPort`]s.
     Taken {},
     /// A [`crate::policy::suggestions::Suggestion`].
