@@ -222,6 +222,8 @@ codes! {
         "systemd binds in the cgroup of the .socket unit, not in that of the service. A job that has the service's only misses it, and the unit fails when it is started again.";
     OwnPortRefused = "PRV536", None, "the policy refuses the agent the port of its own metrics",
         "The agent binds the port that [metrics] names like any other process, and is judged like one. As long as it has the port already nothing happens; after its next start nobody can read its metrics.";
+    ExpectedReserved = "PRV550", None, "a port is expected to be open that nobody may have",
+        "The profile says RESERVED, so the expectation can't be met, and reports that for ever.";
 }
 
 #[cfg(test)]

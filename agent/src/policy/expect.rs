@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{ExpectedPorts, ExpectedState},
-    diagnostics::Span,
+    diagnostics::{Code, Diagnostic, Diagnostics, Span},
     profile::ast::{Procedure, Profile, Statement, User},
 };
 
@@ -52,16 +52,30 @@ pub struct Expectation {
 /// All that is expected: the config's in its order, then AUTOLOG's in that of its
 /// procedures and the entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Expectations(Vec<Expectation>);
+pub struct Expectations {
+    all: Vec<Expectation>,
+    /// Of which ports: of most sockets of a host nothing is.
+    ports: [PortBits; Protocol::ALL.len()],
+}
 
 impl Expectations {
     /// What the config says, and for the ports of which it says nothing what follows from
-    /// AUTOLOG in `profile`, of the `entries` that take effect.
-    pub fn new(config: &[ExpectedPorts], profile: &Profile, entries: &[Reservation]) -> Self {
+    /// AUTOLOG in `profile`, of the `entries` that take effect. Ports that nobody may have
+    /// and that are to be open are reported.
+    pub fn new(
+        config: &[ExpectedPorts],
+        profile: &Profile,
+        entries: &[Reservation],
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
         let mut all: Vec<Expectation> = config.iter().map(of_config).collect();
         let mut said: [PortBits; Protocol::ALL.len()] = Default::default();
         for one in config {
             said[one.protocol as usize].set(one.first, one.last, true);
+        }
+        let open = config.iter().filter(|one| one.state == ExpectedState::Open);
+        for one in open {
+            report_reserved(one, entries, diagnostics);
         }
         let procedures = profile.statements.iter().filter_map(|statement| {
             let Statement::Autolog(autolog) = statement else {
@@ -77,24 +91,29 @@ impl Expectations {
                 }
             }
         }
-        Self(all)
+        let mut ports = said;
+        for one in &all {
+            ports[one.protocol as usize].set(one.first, one.last, true);
+        }
+        Self { all, ports }
     }
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Expectation> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The first that is about one of these ports.
     pub fn about(&self, protocol: Protocol, first: u16, last: u16) -> Option<&Expectation> {
         let is_about =
             |one: &&Expectation| one.protocol == protocol && one.first <= last && first <= one.last;
-        self.0.iter().find(is_about)
+        self.all.iter().find(is_about)
     }
 
     /// What is expected of a port: what the config says of it comes first.
     pub fn of(&self, protocol: Protocol, port: u16) -> Option<&Expectation> {
-        self.0.iter().find(|one| one.covers(protocol, port))
+        self.ports[protocol as usize].first_in(port, port)?;
+        self.all.iter().find(|one| one.covers(protocol, port))
     }
 }
 
@@ -102,6 +121,27 @@ impl Expectation {
     /// Whether it is about this port.
     pub fn covers(&self, protocol: Protocol, port: u16) -> bool {
         self.protocol == protocol && (self.first..=self.last).contains(&port)
+    }
+}
+
+/// Says of ports that are to be open if nobody may have one of them.
+fn report_reserved(one: &ExpectedPorts, entries: &[Reservation], diagnostics: &mut Diagnostics) {
+    let is_among = |entry: &&Reservation| {
+        entry.user == User::Reserved
+            && entry.protocol == one.protocol
+            && entry.first <= one.last
+            && one.first <= entry.last
+    };
+    if let Some(entry) = entries.iter().find(is_among) {
+        let port = entry.first.max(one.first);
+        let message = format!(
+            "{}/{port} is to be open, and the profile says that it is RESERVED: nobody may have it",
+            one.protocol.name()
+        );
+        diagnostics.push(
+            Diagnostic::warning(Code::ExpectedReserved, one.span, message)
+                .help("expect it to be closed, or give it to a job"),
+        );
     }
 }
 

@@ -210,7 +210,9 @@ pub fn text(report: &Report) -> String {
     match &report.register {
         Some(register) => lines.extend(of_register(register)),
         None if report.local == Local::Elsewhere.name() => {}
-        None => lines.push("no agent answers, so nothing is said of reservations".to_owned()),
+        None => lines.push(
+            "nothing is said of reservations: no agent answers, as it does to root only".to_owned(),
+        ),
     }
     lines.join("\n")
 }
