@@ -1,8 +1,8 @@
 //! Every row of the feature checklist is cited by a test, or listed as not tested.
 //!
 //! `data/checklist.txt` has the ids of the rows that are about the language, the
-//! verdict and who may bind; `data/uncovered.txt` those that no test cites yet,
-//! each with the reason. Tests cite a row by its id: in a comment in test code, or
+//! verdict, who may bind and what is told of ports; `data/uncovered.txt` those that
+//! no test cites yet, each with the reason. Tests cite a row by its id: in a comment in test code, or
 //! in a policy document.
 
 use std::collections::{BTreeMap, BTreeSet};

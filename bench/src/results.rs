@@ -12,6 +12,8 @@ pub enum Case {
     Verdict,
     /// A socket's life, and a server's restart.
     Cycle,
+    /// Telling the agent who has which port.
+    Watch,
     /// From a profile to tables that are in force.
     Publish,
     /// What the agent itself takes.
@@ -20,13 +22,20 @@ pub enum Case {
 
 impl Case {
     /// Every one, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::Verdict, Self::Cycle, Self::Publish, Self::Agent];
+    pub const ALL: [Self; 5] = [
+        Self::Verdict,
+        Self::Cycle,
+        Self::Watch,
+        Self::Publish,
+        Self::Agent,
+    ];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Verdict => "verdict",
             Self::Cycle => "cycle",
+            Self::Watch => "watch",
             Self::Publish => "publish",
             Self::Agent => "agent",
         }
@@ -37,6 +46,7 @@ impl Case {
         match self {
             Self::Verdict => "Verdict: one bind()",
             Self::Cycle => "Cycle: a socket's life, a server's restart",
+            Self::Watch => "Watch: with an agent that is told who has which port",
             Self::Publish => "Publish: from a profile to tables in force",
             Self::Agent => "Agent: what it takes itself",
         }

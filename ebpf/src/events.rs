@@ -43,7 +43,7 @@ pub fn count_refusal(half: u32, entry: u32) {
 /// Atomic for the CPU's own counters too: a program can be preempted between a
 /// load and its store, by another task's bind on the same CPU.
 #[inline(always)]
-fn add_one(counter: Option<*mut u64>) {
+pub fn add_one(counter: Option<*mut u64>) {
     if let Some(counter) = counter {
         // SAFETY: the pointer is to an 8-byte aligned element of a map, which
         // everybody changes by atomic additions only.
@@ -220,8 +220,9 @@ const fn of_mode(mode: Mode) -> u8 {
     }
 }
 
+/// Nanoseconds since boot, suspend included.
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: the helper takes no argument.
     unsafe { bpf_ktime_get_boot_ns() }
 }

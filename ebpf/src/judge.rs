@@ -53,8 +53,7 @@ pub trait Kind: Sized {
     /// Whether somebody refused before us.
     #[inline(always)]
     fn is_refused() -> bool {
-        // SAFETY: the helper reads the return value of this call's earlier programs.
-        has(Feature::EarlierAnswer) && unsafe { bpf_get_retval() != 0 }
+        is_refused()
     }
 
     /// Refuses the call with `errno`.
@@ -93,6 +92,14 @@ pub trait Kind: Sized {
         let scope = SCOPE_NETNS.load();
         scope == 0 || scope == call.netns()
     }
+}
+
+/// Whether a program before this one refused the call, as far as the kernel tells. Cgroup
+/// hooks only.
+#[inline(always)]
+pub fn is_refused() -> bool {
+    // SAFETY: the helper reads the return value of this call's earlier programs.
+    has(Feature::EarlierAnswer) && unsafe { bpf_get_retval() != 0 }
 }
 
 /// One call that is judged: what the hook was called with, and by which policy.

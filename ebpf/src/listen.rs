@@ -24,11 +24,13 @@ use crate::{
 const GOES_ON: i32 = 0;
 
 const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+/// Address family of IPv6.
+pub const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
-const IPPROTO_MPTCP: u16 = 262;
+/// Multipath TCP.
+pub const IPPROTO_MPTCP: u16 = 262;
 /// `SOCK_BINDPORT_LOCK`: the application chose the port.
-const PORT_IS_CHOSEN: u8 = 8;
+pub const PORT_IS_CHOSEN: u8 = 8;
 /// How far below the root the cgroup of the hooks may be, and where each cgroup knows
 /// only the next one above it, how far below the hooks the socket's.
 const MAX_LEVELS: u32 = 64;

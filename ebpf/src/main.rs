@@ -1,7 +1,7 @@
 //! The programs that judge every bind and listen, run by the kernel.
 //!
 //! Entry points only: [`bind`], [`post_bind`], [`listen`] and [`listened`] say what happens in a call,
-//! `judge` what they have in common, `subject` who is calling, `socket` what for,
+//! `judge` what they have in common, [`watch`] and [`found`] tell who has which port, `subject` who is calling, `socket` what for,
 //! `policy` what the maps say, `events` how it is told, `identify` what the agent
 //! asks of the kernel. The rules themselves are [`portreeve_common::decide()`], the same code as everywhere.
 
@@ -22,6 +22,7 @@
 mod bind;
 mod cgroup_hook;
 mod events;
+mod found;
 mod identify;
 mod judge;
 mod listen;
@@ -32,11 +33,15 @@ mod post_bind;
 mod socket;
 mod subject;
 mod task;
+mod watch;
 
 use crate::post_bind::{PostBind4, PostBind6};
 use aya_ebpf::{
-    macros::{cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
-    programs::{LsmContext, RawTracePointContext, SockAddrContext, SockContext, SockOpsContext},
+    macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, lsm, raw_tracepoint, sock_ops},
+    programs::{
+        BtfTracePointContext, LsmContext, RawTracePointContext, SockAddrContext, SockContext,
+        SockOpsContext,
+    },
 };
 
 /// Judges binds of IPv4 sockets.
@@ -83,6 +88,40 @@ pub fn judge_listen(ctx: LsmContext) -> i32 {
 #[sock_ops]
 pub fn listened(ctx: SockOpsContext) -> u32 {
     listened::judge(&ctx) as u32
+}
+
+/// Tells that an IPv4 socket has a port.
+#[cgroup_sock(post_bind4)]
+pub fn watch_bind4(ctx: SockContext) -> i32 {
+    watch::bound(&ctx)
+}
+
+/// Tells that an IPv6 socket has a port.
+#[cgroup_sock(post_bind6)]
+pub fn watch_bind6(ctx: SockContext) -> i32 {
+    watch::bound(&ctx)
+}
+
+/// Tells that nobody has a socket open any more.
+#[cgroup_sock(sock_release)]
+pub fn watch_release(ctx: SockContext) -> i32 {
+    watch::released(&ctx)
+}
+
+/// Tells that a TCP socket begins to listen, or ends.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn watch_state(ctx: BtfTracePointContext) -> i32 {
+    watch::state(&ctx);
+    0
+}
+
+/// Lists sockets that have a port and that the kernel lists nowhere else. aya has no macro
+/// for such.
+#[unsafe(link_section = "iter/task_file")]
+#[unsafe(no_mangle)]
+pub extern "C" fn watch_files(ctx: *const found::TaskFile) -> i32 {
+    found::tell(ctx);
+    0
 }
 
 /// Tells the agent what the kernel knows one of its open files by.

@@ -12,7 +12,7 @@ use portreeve_common::{
         BindAddress, DOOMED_RING_BYTES, EVENT_RING_BYTES, Entry, FIELDS, Feature, Field, Info,
         JUDGED_PLACES, MAX_ADDRESSES, MAX_ENTRIES, MAX_GLOBS, MAX_MATCHERS, MAX_PERMITS,
         MAX_REPEATS, Matcher, PROTOCOLS, Remembered, RepeatKey, Repeats, SLOTS as SLOTS_PER_HALF,
-        Slot, Unreserved, counter,
+        Slot, TRACKED_WORDS, Unreserved, WATCH_RING_BYTES, counter,
         jobs::{
             CGROUP_CACHE, CgroupKey, ExeKey, IdentityKey, JobNameKey, JobRules,
             MAX_AUTOMATON_WORDS, MAX_EXES, MAX_IDENTITIES, MAX_JOB_USERS, MAX_JOBS, MAX_PLACES,
@@ -122,6 +122,15 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 
 #[map]
 pub static DOOMED: RingBuf = RingBuf::with_byte_size(DOOMED_RING_BYTES, 0);
+
+#[map]
+pub static WATCHED: RingBuf = RingBuf::with_byte_size(WATCH_RING_BYTES, 0);
+
+#[map]
+pub static TRACKED: Array<u64> = Array::with_max_entries(TRACKED_WORDS, POLICY);
+
+#[map]
+pub static WATCH_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// What judges at listen: replaced in one store, which the attached program can't be.
 #[map]

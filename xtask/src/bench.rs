@@ -29,6 +29,7 @@ use crate::setup;
 ///
 /// verdict   one bind(): by what the policy says of the port, and by how much is reserved
 /// cycle     socket, bind and close; a restart of nginx
+/// watch     bind, close and connections, with an agent that is told and without
 /// publish   from a changed profile to the tables in force
 /// agent     its memory, its processor time at rest and under a flood of refusals
 #[derive(Args)]
@@ -51,7 +52,7 @@ pub struct Arguments {
     /// Also write the results to FILE
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// How often each is measured; publish, agent and the restarts less often
+    /// How often each is measured; watch, publish, agent and the restarts less often
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 }
@@ -61,6 +62,7 @@ pub struct Arguments {
 enum CaseName {
     Verdict,
     Cycle,
+    Watch,
     Publish,
     Agent,
 }
@@ -80,6 +82,7 @@ impl CaseName {
         match self {
             Self::Verdict => Case::Verdict,
             Self::Cycle => Case::Cycle,
+            Self::Watch => Case::Watch,
             Self::Publish => Case::Publish,
             Self::Agent => Case::Agent,
         }

@@ -15,17 +15,19 @@ mod man;
 mod obey;
 mod policy;
 mod ports;
+mod probe;
 mod reload;
 mod run;
 mod status;
 mod suggest;
 mod top;
+mod verify;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueHint};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint, error::ErrorKind};
 
 use crate::{
     config::OnError,
@@ -109,15 +111,45 @@ struct Paths {
     #[arg(long, global = true, value_name = "DIR", default_value = state::DEFAULT,
         value_hint = ValueHint::DirPath)]
     state: PathBuf,
-    /// For people or for programs
+    /// For people or for programs; markdown and csv only of the register that `ports` shows
     #[arg(
-        long,
+        id = "format",
+        long = "format",
         global = true,
         value_enum,
         default_value_t,
+        value_name = "FORMAT",
         help_heading = "How to answer"
     )]
+    style: Style,
+    /// The same, for verbs that have two ways to answer.
+    #[arg(skip)]
     format: Format,
+}
+
+/// The ways to answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Style {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs; streams are one object per line.
+    Json,
+    /// A table for a document.
+    Markdown,
+    /// A table for a spreadsheet.
+    Csv,
+}
+
+impl Style {
+    /// The way of a verb that has two; `None` for another one.
+    const fn format(self) -> Option<Format> {
+        match self {
+            Self::Text => Some(Format::Text),
+            Self::Json => Some(Format::Json),
+            Self::Markdown | Self::Csv => None,
+        }
+    }
 }
 
 /// Whether answers are coloured.
@@ -177,6 +209,21 @@ Examples:
     Policy(policy::PolicyVerb),
     /// List the reserved ports: what they are, who has them, who was refused them
     Ports(ports::Ports),
+    /// Say whether all reserved and expected ports are as they should be
+    ///
+    /// For after a change, and for a monitor: broken expectations, ports that somebody has
+    /// who may not, listeners left behind, a mode that isn't proven, files that are not in
+    /// force.
+    #[command(
+        after_help = "Exit status 0: all is as it should be; 1: something is not; 2: no agent answers.
+
+Examples:
+  portreeve verify                 after a reload
+  portreeve verify --format json   for programs"
+    )]
+    Verify,
+    /// Try a TCP port as a client: what comes back, and why
+    Probe(probe::Probe),
     /// Show the procedures that AUTOLOG lists, and start or stop one
     Autolog(autolog::Autolog),
     /// Suggest PORT lines for what was refused, or would have been in audit mode
@@ -211,6 +258,16 @@ Examples:
     },
 }
 
+impl Verb {
+    /// Whether it has a table that documents and spreadsheets can take.
+    const fn makes_tables(&self) -> bool {
+        match self {
+            Self::Ports(verb) => verb.makes_tables(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs the command line; the exit status is the answer.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -226,7 +283,17 @@ pub fn main() -> ExitCode {
         clap::ColorChoice::Never => ColorChoice::Never,
     }
     .write_global();
-    let paths = cli.paths;
+    let mut paths = cli.paths;
+    match paths.style.format() {
+        Some(format) => paths.format = format,
+        None if cli.verb.makes_tables() => {}
+        None => Cli::command()
+            .error(
+                ErrorKind::ArgumentConflict,
+                "--format markdown and csv are for the register of `ports` only",
+            )
+            .exit(),
+    }
     let answer = match cli.verb {
         Verb::Run(verb) => verb.run(&paths),
         Verb::Check(verb) => verb.run(&paths),
@@ -236,6 +303,8 @@ pub fn main() -> ExitCode {
         Verb::Confirm => confirm::run(&paths),
         Verb::Policy(verb) => verb.run(&paths),
         Verb::Ports(verb) => verb.run(&paths),
+        Verb::Verify => verify::run(&paths),
+        Verb::Probe(verb) => verb.run(&paths),
         Verb::Autolog(verb) => verb.run(&paths),
         Verb::Suggest(verb) => verb.run(&paths),
         Verb::Events(verb) => verb.run(&paths),

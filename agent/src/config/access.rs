@@ -2,9 +2,8 @@
 
 use portreeve_common::abi::Protocol;
 use serde::Deserialize;
-use toml::de::DeValue;
 
-use super::table::{Reader, Section, Value};
+use super::table::{Reader, Section};
 use crate::{
     diagnostics::{Code, Diagnostic, Span, quoted},
     profile::ast::Spanned,
@@ -111,28 +110,9 @@ pub(super) fn servauth(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Vec<Se
 
 /// `[[restriction]]`.
 pub(super) fn restrictions(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Vec<Restriction> {
-    let Some(value) = top.take("restriction") else {
-        return Vec::new();
-    };
-    let span = reader.span(value.span());
-    let tables: Vec<Value<'_>> = match value.into_inner() {
-        DeValue::Array(list) => list.into_iter().collect(),
-        other => {
-            reader.wrong_type(
-                span,
-                "restriction",
-                "an array of tables, [[restriction]]",
-                &other,
-            );
-            return Vec::new();
-        }
-    };
     let mut restrictions = Vec::new();
-    for value in tables {
-        let span = reader.span(value.span());
-        if let Some(section) = reader.table(value, "restriction") {
-            restrictions.extend(restriction(section, span, reader));
-        }
+    for (section, span) in reader.tables(top, "restriction") {
+        restrictions.extend(restriction(section, span, reader));
     }
     restrictions
 }

@@ -52,10 +52,10 @@ pub(super) fn audited(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Vec<Aud
     audited
 }
 
-type Named<'p> = (&'p [Protocol], Option<(u16, u16)>);
+pub(super) type Named<'p> = (&'p [Protocol], Option<(u16, u16)>);
 
 /// What `text` names: of which protocols, and which ports.
-fn read(text: &str) -> Option<Named<'static>> {
+pub(super) fn read(text: &str) -> Option<Named<'static>> {
     let is_unreserved = |text: &str| text.trim().eq_ignore_ascii_case(UNRESERVED);
     if is_unreserved(text) {
         return Some((&Protocol::ALL, None));

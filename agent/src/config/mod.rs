@@ -8,6 +8,7 @@ mod audit;
 mod autolog;
 mod degraded;
 mod ephemeral;
+mod expect;
 mod jobs;
 mod log;
 mod metrics;
@@ -16,6 +17,7 @@ mod reload;
 mod table;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -31,11 +33,13 @@ pub use self::{
     autolog::{Autolog, Backend, Bus, Condition, DelayStart, JOB, MAX_UNIT, PARM, Proc, Runs},
     degraded::{Degraded, Feature},
     ephemeral::{BelowFloor, Ephemeral},
+    expect::{ExpectedPorts, ExpectedState},
     jobs::{Definition, Job, KERNEL},
     log::{Log, Place},
     metrics::{DEFAULT_ADDRESS, Listen, Metrics},
     privileges::{Capabilities, Privileges, Syscalls},
     reload::Reload,
+    watch::Watch,
 };
 use crate::{
     diagnostics::{Diagnostics, Severity, Sources},
@@ -114,6 +118,8 @@ pub struct Config {
     pub mode: Mode,
     /// Ports whose rules are in audit while the others are enforced.
     pub audit: Vec<AuditedPorts>,
+    /// What is expected of ports, in the order in which it is written.
+    pub expect: Vec<ExpectedPorts>,
     /// What a profile with errors does.
     pub on_error: OnError,
     /// Which entries grant low ports.
@@ -157,6 +163,8 @@ pub struct Config {
     pub reload: Reload,
     /// Where metrics and the status page are served, if they are.
     pub metrics: Option<Metrics>,
+    /// When ports that are not as expected are worth an alert.
+    pub watch: Watch,
     /// What the policy may do without where the kernel lacks it.
     pub degraded: Degraded,
 }
@@ -167,6 +175,7 @@ impl Default for Config {
             profile: DEFAULT_PROFILE.into(),
             mode: Mode::Enforce,
             audit: Vec::new(),
+            expect: Vec::new(),
             on_error: OnError::default(),
             grant: GrantRule::default(),
             scope: ScopeNetns::default(),
@@ -188,6 +197,7 @@ impl Default for Config {
             ephemeral: Ephemeral::default(),
             reload: Reload::default(),
             metrics: None,
+            watch: Watch::default(),
             degraded: Degraded::default(),
         }
     }
@@ -252,6 +262,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let profile: Option<PathBuf> = reader.value(&mut top, "profile");
     let mode = reader.value(&mut top, "mode");
     let audit = audit::audited(&mut top, reader);
+    let expect = expect::expected(&mut top, reader);
     let on_error = reader.value(&mut top, "on_error");
     let symbols = symbols(&mut top, reader);
     let sysname = access::qualifier(&mut top, "sysname", reader);
@@ -265,6 +276,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let ephemeral = ephemeral::ephemeral(&mut top, reader);
     let reload = reload::reload(&mut top, reader);
     let metrics = metrics::metrics(&mut top, reader);
+    let watch = watch::watch(&mut top, reader);
     let degraded = degraded::degraded(&mut top, reader);
     let jobs = jobs::defined(&mut top, reader);
     let authport = jobs::authport(&mut top, reader);
@@ -284,6 +296,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
             Some(ModeName::Audit) => Mode::Audit,
         },
         audit,
+        expect,
         on_error: on_error.unwrap_or_default(),
         grant: grant.unwrap_or_default(),
         scope: scope.unwrap_or_default(),
@@ -308,6 +321,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         ephemeral,
         reload,
         metrics,
+        watch,
         degraded,
     }
 }

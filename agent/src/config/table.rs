@@ -128,6 +128,32 @@ impl<'a> Reader<'a> {
             .unwrap_or_default()
     }
 
+    /// The tables of the array at `key`, with their places; none if it is not there.
+    pub fn tables<'t>(
+        &mut self,
+        section: &mut Section<'t>,
+        key: &'static str,
+    ) -> Vec<(Section<'t>, Span)> {
+        let Some(value) = section.take(key) else {
+            return Vec::new();
+        };
+        let span = self.span(value.span());
+        let values: Vec<Value<'_>> = match value.into_inner() {
+            DeValue::Array(list) => list.into_iter().collect(),
+            other => {
+                let expected = format!("an array of tables, [[{key}]]");
+                self.wrong_type(span, key, &expected, &other);
+                return Vec::new();
+            }
+        };
+        let mut tables = Vec::new();
+        for value in values {
+            let span = self.span(value.span());
+            tables.extend(self.table(value, key).map(|table| (table, span)));
+        }
+        tables
+    }
+
     /// `value` as a table; `name` is what it is called.
     pub fn table<'t>(&mut self, value: Value<'t>, name: &str) -> Option<Section<'t>> {
         let span = self.span(value.span());

@@ -38,6 +38,7 @@ fn every_key_is_read() {
                 [grant]\nrequire = 'any'\n[events]\nreport = 'all'\n\
                 [ephemeral]\nmanage = false\nfloor = 9\nbelow_floor = 'accept'\n\
                 [audit]\nports = ['tcp/80', 'udp/unreserved']\n[reload]\nwatch = true\n\
+                [watch]\nhold_down = 7\n\
                 [log]\nto = ['json', 'journald']\nfile = 'l/e.jsonl'\n\
                 [privileges]\ncapabilities = 'all'\nsyscalls = 'log'\n";
     let config = read(text).0.unwrap();
@@ -50,6 +51,7 @@ fn every_key_is_read() {
         [(Protocol::Tcp, Some((80, 80))), (Protocol::Udp, None)]
     );
     assert!(config.reload.watch);
+    assert_eq!(config.watch.hold_down.as_secs(), 7);
     let log = Log {
         to: vec![Place::Json, Place::Journald],
         file: Some("/etc/p/l/e.jsonl".into()),

@@ -25,6 +25,7 @@ use super::{
     reload::Manner,
     selftest,
     start::{Start, Why},
+    watch::PortWatch,
     watched::{self, FileKeeper},
 };
 use crate::{
@@ -81,6 +82,8 @@ pub struct Agent {
     /// Why the policy is not what the files say, if they are to be read again.
     pub(super) waiting: RefCell<Option<Why>>,
     pub(super) policy: RefCell<Arc<Policy>>,
+    /// Who has which port.
+    pub(super) watch: PortWatch,
     /// Events seen lately.
     pub log: RefCell<EventLog>,
     pub(super) selftest: RefCell<Option<SelftestStatus>>,
@@ -134,6 +137,7 @@ impl Agent {
             files: FileKeeper::default(),
             waiting: RefCell::new(None),
             policy: RefCell::new(Arc::clone(policy)),
+            watch: PortWatch::new(hierarchy.clone()),
             log: RefCell::new(EventLog::new(hierarchy, features)),
             selftest: RefCell::new(None),
             has_leftovers: Cell::new(true),

@@ -116,7 +116,7 @@ pub fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, C
     Ok(serde_json::from_value(value)?)
 }
 
-/// Hands each line to `each`, as the JSON it came in and as what it says, until
+/// Hands each line of the events, or of the news of `ports`, to `each`, as the JSON it came in and as what it says, until
 /// there are no more or `each` says stop.
 ///
 /// # Errors
@@ -125,9 +125,10 @@ pub fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, C
 pub fn events(
     socket: &Path,
     follow: bool,
+    ports: bool,
     mut each: impl FnMut(&str, EventLine) -> io::Result<()>,
 ) -> Result<(), ClientError> {
-    let (_, stream) = begin(socket, &Request::Events { follow })?;
+    let (_, stream) = begin(socket, &Request::Events { follow, ports })?;
     // The next one may be long in coming.
     stream.get_ref().set_read_timeout(None)?;
     for line in stream.lines() {

@@ -198,11 +198,12 @@ impl Line {
         agent: &Agent,
     ) -> Result<()> {
         let reply = match request {
-            Request::Events { follow } => {
+            Request::Events { follow, ports } => {
                 agent.catch_up().await;
                 agent.take_in_repeats();
+                agent.hear().await;
                 drop(turn);
-                return self.events(agent, follow).await;
+                return self.events(agent, follow, ports).await;
             }
             Request::Status {} => {
                 if !agent.is_detached() {
@@ -217,8 +218,19 @@ impl Line {
             Request::Ports {} => {
                 agent.catch_up().await;
                 agent.take_in_repeats();
+                agent.hear().await;
                 reply(&agent.ports())
             }
+            Request::Watched { look } => {
+                drop(turn);
+                let sockets = agent.watched(look).await;
+                return self.send(sockets).await;
+            }
+            Request::Expect {} => {
+                agent.hear().await;
+                agent.expectations()
+            }
+            Request::Sockets {} => agent.sockets(),
             Request::Suggest { since, listeners } => {
                 agent.catch_up().await;
                 agent.take_in_repeats();
@@ -295,8 +307,9 @@ impl Line {
         let _ = timeout(time, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
 
-    /// Sends the events that are kept and, if asked, new ones until the client hangs up.
-    async fn events(&mut self, agent: &Agent, follow: bool) -> Result<()> {
+    /// Sends the events that are kept, or the news of `ports`, and, if asked, new ones until
+    /// the client hangs up.
+    async fn events(&mut self, agent: &Agent, follow: bool, ports: bool) -> Result<()> {
         if follow && !self.client.follows() {
             let why = format!(
                 "{MOST_FOLLOWERS} clients follow the events already, and there can't be more"
@@ -305,14 +318,20 @@ impl Line {
         }
         let begin = handshake::answer(&Reply::Done(serde_json::Value::Null))?;
         if !follow {
-            let kept = agent.log.borrow().kept();
+            let kept = match ports {
+                true => agent.watch.news.borrow().kept(),
+                false => agent.log.borrow().kept(),
+            };
             self.write(begin.as_bytes()).await?;
             for line in kept {
                 self.write(format!("{line}\n").as_bytes()).await?;
             }
             return Ok(());
         }
-        let follower = agent.log.borrow_mut().follow();
+        let follower = match ports {
+            true => agent.watch.news.borrow_mut().follow(),
+            false => agent.log.borrow_mut().follow(),
+        };
         write_line(&mut self.writer, begin.trim_end()).await?;
         let mut hung_up = [0];
         loop {

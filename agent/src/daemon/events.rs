@@ -3,11 +3,12 @@
 mod callers;
 mod decode;
 mod queue;
+mod stream;
 
 use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,14 +20,12 @@ use portreeve_common::{
     reason::{EADDRINUSE, EPERM},
 };
 
-use self::{
-    callers::Cgroups,
-    decode::{address, comm_bytes, text_of, wall_clock},
-    queue::{Group, Queue},
-};
+use self::decode::address;
 pub use self::{
-    decode::{decode, moment, since_boot},
-    queue::Follower,
+    callers::Cgroups,
+    decode::{comm_bytes, decode, moment, since_boot, text_of, wall_clock},
+    queue::{Follower, Group},
+    stream::Stream,
 };
 use super::{
     outputs,
@@ -56,8 +55,7 @@ struct Known {
 
 /// The events that were seen lately, and those who wait for more.
 pub struct EventLog {
-    kept: Queue,
-    followers: Vec<Weak<Follower>>,
+    lines: Stream,
     policies: VecDeque<Known>,
     cgroups: Cgroups,
     /// The last event of each key that can still get repetitions.
@@ -72,8 +70,7 @@ impl EventLog {
     /// Nothing seen yet, on a kernel that has `features`.
     pub fn new(hierarchy: Option<PathBuf>, features: Features) -> Self {
         Self {
-            kept: Queue::new(KEPT),
-            followers: Vec::new(),
+            lines: Stream::new(KEPT),
             policies: VecDeque::new(),
             cgroups: Cgroups::new(hierarchy),
             told: HashMap::new(),
@@ -163,28 +160,18 @@ impl EventLog {
         let Ok(line) = serde_json::to_string(record) else {
             return;
         };
-        let (group, line) = (Group::of(key), Rc::<str>::from(line));
-        self.followers.retain(|follower| {
-            let follower = follower.upgrade();
-            if let Some(follower) = &follower {
-                follower.push(group, Rc::clone(&line));
-            }
-            follower.is_some()
-        });
-        self.kept.push(group, line);
+        self.lines.push(Group::of(key), line.into());
         outputs::event(record);
     }
 
     /// The events that are kept, oldest first, as lines of JSON.
     pub fn kept(&self) -> Vec<Rc<str>> {
-        self.kept.iter().map(|(_, line)| Rc::clone(line)).collect()
+        self.lines.kept()
     }
 
     /// The events that are kept and every one from now on.
     pub fn follow(&mut self) -> Rc<Follower> {
-        let follower = Rc::new(Follower::new(self.kept.iter(), KEPT));
-        self.followers.push(Rc::downgrade(&follower));
-        follower
+        self.lines.follow()
     }
 
     fn record(&mut self, event: &Event) -> Option<EventRecord> {

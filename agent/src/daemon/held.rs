@@ -80,6 +80,7 @@ impl Held<'_> {
             },
             drift: Vec::new(),
             selftest: None,
+            watch: None,
             pending_confirm: None,
             reload: None,
             outputs: Vec::new(),

@@ -1,6 +1,7 @@
 //! The running agent: starts up, serves the control socket, reads the events.
 
 pub mod agent;
+pub mod alerts;
 pub mod break_glass;
 pub mod change;
 pub mod client;
@@ -11,6 +12,7 @@ mod drift;
 pub mod events;
 pub mod executables;
 pub mod held;
+pub mod history;
 mod intake;
 mod memory;
 pub mod metrics;
@@ -25,5 +27,6 @@ pub mod selftest;
 pub mod start;
 mod status;
 mod systemd;
-pub mod watched;
+pub mod watch;
+mod watched;
 mod wishes;

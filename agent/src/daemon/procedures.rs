@@ -35,7 +35,7 @@ use crate::{
         build::Policy,
         holdings::{self, Holding},
     },
-    ports::HostListeners,
+    ports::{Holder, HostListeners},
     report::procedures::row,
 };
 
@@ -209,7 +209,11 @@ impl Agent {
 
     /// Who has the ports that `policy` names.
     fn holdings(&self, policy: &Policy) -> io::Result<Vec<Holding>> {
-        holdings::of(policy, &HostListeners, |holder| self.exe_of(holder))
+        let exe_of = |holder: &Holder| self.exe_of(holder);
+        match self.known_listeners() {
+            Some(known) => holdings::of(policy, &known, exe_of),
+            None => holdings::of(policy, &HostListeners, exe_of),
+        }
     }
 
     /// The procedures, as they are.

@@ -4,20 +4,26 @@
 mod change;
 mod events;
 pub mod handshake;
+mod port_news;
 mod procedures;
 mod register;
 mod request;
+mod sockets;
 mod status;
 
 pub use change::{Reloaded, Took};
 pub use events::{EventEntry, EventLine, EventRecord, Rewritten};
+pub use port_news::PortNews;
 pub use procedures::{ProcedureEvent, ProcedureNow, ProcedureRow};
-pub use register::{PortHolder, PortRefusal, PortRow, TakenPort};
+pub use register::{
+    ExpectRow, PortChange, PortHolder, PortRefusal, PortRow, TakenPort, WatchedSocket,
+};
 pub use request::{Reply, Request};
+pub use sockets::SocketRow;
 pub use status::{
     AttachStatus, DriftStatus, EventStatus, ListenerStatus, MetricsStatus, OutputStatus,
     PendingConfirm, PoolDropped, PoolStatus, ProfileStatus, RefusedReload, ReloadStatus,
-    SelftestStatus, Status,
+    SelftestStatus, Status, WatchStatus,
 };
 
 /// Where the control socket is unless told otherwise.

@@ -15,13 +15,16 @@ use crate::{
     diagnostics::{Diagnostics, render},
     kernel::{pool::settings_without_ours, sysctl::PortSettings},
     policy::{
-        holdings, listeners,
+        holdings::{self, Holding},
+        listeners, orphans,
         suggestions::{self, Wish, open_ports},
     },
-    ports::{Holder, HostListeners},
+    ports::{Holder, HostListeners, connections},
     report::{
+        expect,
         ports::{Observed, rows},
         refusals::Refusals,
+        sockets,
     },
 };
 
@@ -30,15 +33,61 @@ impl Agent {
     /// namespace that have it.
     pub fn ports(&self) -> Vec<PortRow> {
         let policy = self.policy();
-        let holdings = holdings::of(&policy, &HostListeners, |holder| self.exe_of(holder));
+        let mut holdings = holdings::of(&policy, &HostListeners, |holder| self.exe_of(holder));
+        if let Ok(holdings) = &mut holdings {
+            orphans::mark(&policy, holdings);
+            self.date(holdings);
+        }
         let observed = Observed {
             holdings: holdings
                 .inspect_err(|error| log::warn!("the kernel doesn't list its sockets: {error}"))
                 .ok(),
             refusals: Refusals::new(self.kept_events()),
+            changes: self.watch.changes(),
         };
         let tables = self.tables.borrow();
         rows(&policy, |entry| tables.refusals(entry), &observed)
+    }
+
+    /// Says when `holdings` were bound.
+    fn date(&self, holdings: &mut [Holding]) {
+        let register = self.watch.register.borrow();
+        for holding in holdings {
+            let held = register.socket(holding.socket.inode);
+            let binder = held.and_then(|held| held.binder.as_ref());
+            holding.bound = binder.map(|binder| binder.at);
+        }
+    }
+
+    /// Whether ports are as they are expected to be.
+    pub(super) fn expectations(&self) -> Reply {
+        let policy = self.policy();
+        let is_expected = |protocol, port| policy.expected.of(protocol, port).is_some();
+        let exe_of = |holder: &Holder| self.exe_of(holder);
+        match holdings::of_ports(&policy, &HostListeners, &is_expected, exe_of) {
+            Ok(mut holdings) => {
+                orphans::mark(&policy, &mut holdings);
+                self.date(&mut holdings);
+                reply(&expect::rows(&policy, &holdings))
+            }
+            Err(error) => Reply::Failed(format!("the kernel doesn't list its sockets: {error}")),
+        }
+    }
+
+    /// Every socket of the agent's own network namespace.
+    pub(super) fn sockets(&self) -> Reply {
+        let mut found = match connections() {
+            Ok(found) => found,
+            Err(error) => {
+                return Reply::Failed(format!("the kernel doesn't list its sockets: {error}"));
+            }
+        };
+        for holder in found.iter_mut().flat_map(|(_, holders)| holders) {
+            if let Some(exe) = self.exe_of(holder) {
+                holder.exe = Some(exe);
+            }
+        }
+        reply(&sockets::rows(&self.policy(), &found))
     }
 
     /// The reserved ports that somebody has, in order.

@@ -24,7 +24,7 @@ use super::{
     metrics::families,
     outputs,
     start::{Start, Why},
-    systemd,
+    systemd, watch,
 };
 use crate::{
     autolog::machine::Origin,
@@ -120,6 +120,7 @@ async fn main(options: RunOptions) -> Result<()> {
         pool,
         identifier,
         events,
+        watched,
         traces,
     } = up;
     let pinned = pins.clone();
@@ -156,6 +157,7 @@ async fn main(options: RunOptions) -> Result<()> {
     .context("can't start the thread that destroys listeners")?;
     tokio::task::spawn_local(intake::events(events, Rc::clone(&agent)));
     tokio::task::spawn_local(intake::destroyed(told, Rc::clone(&agent)));
+    tokio::task::spawn_local(watch::follow(watched, Rc::clone(&agent)));
     if let Some(traces) = traces {
         tokio::task::spawn_local(intake::traces(traces));
     }

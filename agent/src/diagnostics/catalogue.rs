@@ -181,6 +181,8 @@ codes! {
         "[audit] ports lists ports with their protocol, such as tcp/8080 or udp/5000-5010, and unreserved for those that no entry names.";
     NothingToAudit = "PRV412", None, "no rule speaks of what is to be in audit",
         "Perhaps the number is wrong: then what was to be watched only would be enforced, so the policy is refused.";
+    BadExpect = "PRV413", None, "what is expected of ports is not right",
+        "An [[expect]] has ports with their protocol, such as tcp/21 or udp/5000-5010, and a state, open or closed. Each port is named once.";
 
     ExtendedJobname = "PRV501", None, "a job name is not one that z/OS allows",
         "More than 8 characters, or one of - _ . : / +. It works here, but the profile can't be used on z/OS.";
@@ -246,6 +248,8 @@ codes! {
         "systemd doesn't answer, so nothing is said about their settings. It has to, for procedures to be started.";
     OtherSlice = "PRV548", None, "the unit of a procedure is in another slice than its job",
         "The job of a procedure is whoever is in its unit's cgroup, which is looked for in [autolog] slice. A unit with a Slice= of its own is elsewhere, so its server would be refused its own ports.";
+    ExpectedReserved = "PRV550", None, "a port is expected to be open that nobody may have",
+        "The profile says RESERVED, so the expectation can't be met, and reports that for ever.";
 }
 
 #[cfg(test)]

@@ -107,10 +107,21 @@ impl Offsets {
         if !self.has_one([Field::SockCgroupWord, Field::SockCgroup]) {
             return Some(Field::SockCgroup.names());
         }
+        self.missing(Needed::AtListen)
+    }
+
+    /// Structure and name of a field that this kernel hasn't and without which nobody can
+    /// tell what becomes of sockets.
+    pub fn missing_to_watch(&self) -> Option<(&'static str, &'static str)> {
+        let missing = self.missing(Needed::ToWatch);
+        // What says of a listener where it is says it of every socket.
+        missing.or_else(|| self.missing(Needed::AtListen))
+    }
+
+    fn missing(&self, needed: Needed) -> Option<(&'static str, &'static str)> {
         let mut fields = FIELDS.iter().zip(&self.0);
-        let missing = fields.find(|(field, offset)| {
-            field.needed() == Needed::AtListen && **offset == Field::MISSING
-        });
+        let missing =
+            fields.find(|(field, offset)| field.needed() == needed && **offset == Field::MISSING);
         missing.map(|(field, _)| field.names())
     }
 

@@ -28,7 +28,9 @@ use super::{
     repeats::RepeatTable,
     requirements, sys,
     tables::Tables,
+    watch::Watch,
 };
+use crate::ports;
 
 /// How the hooks are to be.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub struct Kernel {
     pub repeats: RefCell<RepeatTable>,
     /// The hook for listen without the BPF LSM.
     pub listened: Listened,
+    /// What tells who has which port; or why the kernel doesn't.
+    pub watch: Result<Watch, String>,
     /// What was there before.
     pub found: Found,
     /// What the programs were told that the kernel has.
@@ -77,6 +81,8 @@ pub struct Up {
     pub identifier: Identifier,
     /// Events.
     pub events: RingBuf<MapData>,
+    /// What becomes of sockets, if that is watched.
+    pub watched: Option<RingBuf<MapData>>,
     /// Debug traces, if asked for.
     pub traces: Option<EbpfLogger<&'static dyn log::Log>>,
 }
@@ -160,6 +166,12 @@ impl Kernel {
         let judge = listen::bring_up(&mut ebpf, offsets, options.pins, is_other);
         let keeper = programs::keeper(&mut ebpf, options.pins, lock)?;
         let listened = Listened::load(&mut ebpf, offsets, options.pins);
+        // Behind the programs that judge, so that it sees what they refuse.
+        let (watch, watched) =
+            match Watch::begin(&mut ebpf, offsets, options.attach, ports::lists_bound()) {
+                Ok((watch, ring)) => (Ok(watch), Some(ring)),
+                Err(why) => (Err(why), None),
+            };
         let handover = match &found {
             Found::Other(other) => {
                 tables.go_on_from(other.generation);
@@ -176,6 +188,7 @@ impl Kernel {
             counters,
             repeats: RefCell::new(repeats),
             listened,
+            watch,
             found,
             features: options.features,
             pins: options.pins.clone(),
@@ -188,6 +201,7 @@ impl Kernel {
             pool,
             identifier,
             events,
+            watched,
             traces,
         })
     }
@@ -266,7 +280,10 @@ impl Kernel {
 
     /// Programs of others on the cgroup `attach`.
     pub fn neighbours(&self, attach: &AttachPoint) -> Vec<Neighbour> {
-        neighbours(&self.pins, attach)
+        let is_ours = |id| self.watch.as_ref().is_ok_and(|watch| watch.is_ours(id));
+        let mut others = neighbours(&self.pins, attach);
+        others.retain(|neighbour| !is_ours(neighbour.id));
+        others
     }
 
     /// Looks whether all is still attached to `attach` and pinned, and mends what isn't.

@@ -37,5 +37,6 @@ pub mod stream;
 mod sys;
 pub mod sysctl;
 pub mod tables;
+pub mod watch;
 
 pub use error::KernelError;

@@ -5,6 +5,7 @@ mod links;
 
 use std::{
     ffi::{CStr, CString},
+    fs::File,
     io,
     mem::size_of,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
@@ -15,7 +16,10 @@ use nix::libc;
 
 pub use self::{
     grace::Grace,
-    links::{LinkTarget, attach, attached_programs, detach, link_target, replace_program},
+    links::{
+        LinkTarget, attach, attach_iterator, attached_programs, detach, link_target,
+        replace_program,
+    },
 };
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
@@ -23,6 +27,7 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+const BPF_ITER_CREATE: libc::c_long = 33;
 
 const BPF_PROG_TYPE_CGROUP_SOCK_ADDR: u32 = 18;
 const BPF_CGROUP_INET4_BIND: u32 = 8;
@@ -100,6 +105,26 @@ pub fn try_bind_program(instructions: &[u64]) -> io::Result<()> {
     };
     // SAFETY: the layout is BPF_PROG_LOAD's; instructions and licence outlive the call.
     owned(unsafe { bpf(BPF_PROG_LOAD, &mut attr) }?).map(drop)
+}
+
+/// Begins a run of the iterator behind `link`: what its program writes is read from the
+/// file.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn iterate(link: BorrowedFd<'_>) -> io::Result<File> {
+    #[repr(C)]
+    struct Attr {
+        link_fd: u32,
+        flags: u32,
+    }
+    let mut attr = Attr {
+        link_fd: raw(link),
+        flags: 0,
+    };
+    // SAFETY: the layout is BPF_ITER_CREATE's.
+    owned(unsafe { bpf(BPF_ITER_CREATE, &mut attr) }?).map(File::from)
 }
 
 /// What BPF_OBJ_GET and BPF_OBJ_PIN read.

@@ -46,6 +46,12 @@ impl PortBits {
         }
     }
 
+    /// Whether `port` is in the set.
+    pub fn has(&self, port: u16) -> bool {
+        let port = usize::from(port);
+        self.0[port / 64] >> (port % 64) & 1 != 0
+    }
+
     /// The set with bit `port % 64` of word `port / 64` for each port.
     pub fn from_words(word: impl FnMut(usize) -> u64) -> Self {
         let mut index = 0..WORDS;

@@ -12,6 +12,7 @@ use super::{
     audit::{Audited, Extent},
     autolog::{self, Autolog},
     compile::{Compiled, Surroundings, compile},
+    expect::Expectations,
     ibmi,
     identity::exes::{Inodes, Presence},
     jobs::Jobs,
@@ -58,6 +59,8 @@ pub struct Policy {
     pub restrictions: Vec<Restriction>,
     /// The ports whose rules are in audit while the others are enforced.
     pub audited: Audited,
+    /// What is expected of ports.
+    pub expected: Expectations,
     /// How many entries were meant to take effect; fewer do if some were dropped.
     pub configured: usize,
     /// The tables.
@@ -221,6 +224,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             diagnostics,
         );
     }
+    let expected = Expectations::new(&config.expect, &profile, &rules.entries, diagnostics);
     let with = Surroundings {
         grant: config.grant,
         jobs: &jobs,
@@ -263,6 +267,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         servauth,
         restrictions: restricted,
         audited,
+        expected,
         configured,
         compiled,
         pool,

@@ -1,6 +1,6 @@
 //! Who has the ports that a policy reserves, and whether that is right.
 
-use portreeve_common::Verdict;
+use portreeve_common::{PolicyView as _, Verdict, abi::Protocol};
 
 use super::{
     build::Policy,
@@ -9,7 +9,7 @@ use super::{
     reservations::Reservation,
 };
 use crate::{
-    ports::{Holder, Listener, Listeners, Socket},
+    ports::{FixedListeners, Holder, Listener, Listeners, Socket},
     profile::ast::User,
 };
 
@@ -52,6 +52,12 @@ pub struct Holding {
     pub speaker: Option<Speaker>,
     /// The others who have it open.
     pub others: Vec<u32>,
+    /// All who have it open, who had it first first.
+    pub holders: Vec<Holder>,
+    /// When it was bound, in nanoseconds since boot, if that was seen.
+    pub bound: Option<u64>,
+    /// Why it belongs to nobody any more, if [`super::orphans::mark`] found that.
+    pub orphan: Option<String>,
 }
 
 /// A process that has a socket, as the policy sees it.
@@ -93,7 +99,23 @@ pub fn of(
     listeners: &dyn Listeners,
     exe_of: impl Fn(&Holder) -> Option<std::path::PathBuf>,
 ) -> std::io::Result<Vec<Holding>> {
-    let found = listeners.of(&|socket| is_named(policy, socket.protocol, socket.port))?;
+    of_ports(policy, listeners, &|_, _| false, exe_of)
+}
+
+/// The same, and who has ports that `policy` doesn't name and that are `wanted` too.
+///
+/// # Errors
+///
+/// If the kernel doesn't list its sockets.
+pub fn of_ports(
+    policy: &Policy,
+    listeners: &dyn Listeners,
+    wanted: &dyn Fn(Protocol, u16) -> bool,
+    exe_of: impl Fn(&Holder) -> Option<std::path::PathBuf>,
+) -> std::io::Result<Vec<Holding>> {
+    let found = listeners.of(&|socket| {
+        is_named(policy, socket.protocol, socket.port) || wanted(socket.protocol, socket.port)
+    })?;
     let holding = |Listener {
                        socket,
                        mut holders,
@@ -118,13 +140,16 @@ pub fn of(
             socket,
             speaker,
             others,
+            holders,
+            bound: None,
+            orphan: None,
         }
     };
     Ok(found.into_iter().map(holding).collect())
 }
 
-/// The jobs that `holder` is.
-fn job(policy: &Policy, socket: &Socket, holder: &Holder) -> Option<String> {
+/// The jobs that `holder` is, as events have them.
+pub fn job(policy: &Policy, socket: &Socket, holder: &Holder) -> Option<String> {
     let caller = caller(policy, &question(socket, holder));
     policy.jobs.called(&policy.jobs.of(&caller), &holder.comm)
 }
@@ -137,6 +162,39 @@ pub fn state(reservation: &Reservation, holdings: &[&Holding]) -> State {
     };
     let states = holdings.iter().map(|holding| holding.state());
     states.max().unwrap_or(nobody)
+}
+
+/// What the port of `protocol` is where `listeners` are all that have it, and who has it
+/// then, if somebody is to be seen.
+pub fn of_port(
+    policy: &Policy,
+    (protocol, port): (Protocol, u16),
+    listeners: Vec<Listener>,
+    exe_of: impl Fn(&Holder) -> Option<std::path::PathBuf>,
+) -> (State, Option<Holder>) {
+    let any = listeners
+        .iter()
+        .map(|listener| match listener.socket.is_open() {
+            true => State::Open,
+            false => State::Bound,
+        });
+    let any = any.max().unwrap_or(State::Closed);
+    let first = listeners
+        .first()
+        .and_then(|listener| listener.holders.first().cloned());
+    let slot = policy.compiled.image.slot(protocol, port);
+    let entry = slot.filter(|slot| slot.count() != 0);
+    let entry = entry.and_then(|slot| policy.reservation_of(slot.first()));
+    let Some(entry) = entry else {
+        return (any, first);
+    };
+    // A list of one's own is always to be had.
+    let holdings = of(policy, &FixedListeners(listeners), exe_of).unwrap_or_default();
+    let holdings: Vec<&Holding> = holdings.iter().collect();
+    let worst = holdings.iter().max_by_key(|holding| holding.state());
+    let speaker = worst.and_then(|holding| holding.speaker.as_ref());
+    let who = speaker.map(|speaker| speaker.holder.clone());
+    (state(entry, &holdings), who)
 }
 
 #[cfg(test)]

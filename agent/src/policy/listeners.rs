@@ -15,6 +15,7 @@ use portreeve_common::{
 };
 
 use super::{
+    bits::PortBits,
     build::Policy,
     explain::{Question, judge},
     lint::in_words,
@@ -67,6 +68,19 @@ pub fn compare(
 pub(super) fn is_named(policy: &Policy, protocol: Protocol, port: u16) -> bool {
     let slot = policy.compiled.image.slot(protocol, port);
     slot.is_some_and(|slot| slot != Slot::default())
+}
+
+impl Policy {
+    /// The ports of `protocol` that an entry or a restriction names.
+    pub fn named_ports(&self, protocol: Protocol) -> PortBits {
+        PortBits::from_words(|word| {
+            let named = (0..u64::BITS).filter(|bit| {
+                let port = word as u32 * u64::BITS + bit;
+                is_named(self, protocol, port as u16)
+            });
+            named.fold(0, |bits, bit| bits | 1 << bit)
+        })
+    }
 }
 
 /// Whether UNRSV is about `socket`. A port that the kernel may have chosen is nobody's

@@ -55,6 +55,23 @@ pub(super) fn of(inodes: &BTreeSet<u64>) -> HashMap<u64, Vec<Holder>> {
     found
 }
 
+/// The processes that have `sockets` open, by socket, as [`super::Listener`] has them.
+pub fn holders_of(sockets: &[Socket]) -> HashMap<u64, Vec<Holder>> {
+    let inodes = sockets.iter().map(|socket| socket.inode).collect();
+    let mut found = of(&inodes);
+    for socket in sockets {
+        if let Some(holders) = found.get_mut(&socket.inode) {
+            name_units(socket, holders);
+        }
+    }
+    found
+}
+
+/// The process with that number; `None` if it is gone.
+pub fn process(pid: u32) -> Option<Holder> {
+    holder(&Process::new(i32::try_from(pid).ok()?).ok()?).ok()
+}
+
 /// This process, as others would see it; `None` if `/proc` doesn't show it.
 pub fn own() -> Option<Holder> {
     holder(&Process::myself().ok()?).ok()

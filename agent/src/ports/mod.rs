@@ -5,16 +5,25 @@
 //! snapshots: a socket may be gone, and a process too, before they are looked at.
 
 mod addresses;
+mod connections;
 pub mod destroy;
 mod holders;
+pub mod origins;
+pub mod probe;
+pub mod register;
 mod sockets;
 pub mod units;
 
-use std::{collections::BTreeSet, io, net::IpAddr, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 use portreeve_common::abi::Protocol;
 
-pub use self::{addresses::can_be_bound, holders::own, sockets::bound};
+pub use self::{
+    addresses::can_be_bound,
+    connections::{Connection, ConnectionState, connections},
+    holders::{holders_of, own, process},
+    sockets::{bound, lists_bound, tcp_inodes},
+};
 
 /// A TCP socket that listens or is only bound, or a UDP socket that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +104,10 @@ impl Listeners for HostListeners {
         let mut sockets = bound()?;
         sockets.retain(wanted);
         sockets.sort_by_key(|socket| (socket.port, socket.protocol as u8, socket.address));
-        let inodes: BTreeSet<u64> = sockets.iter().map(|socket| socket.inode).collect();
-        let mut holders = holders::of(&inodes);
-        let listeners = sockets.into_iter().map(|socket| {
-            let mut holders = holders.remove(&socket.inode).unwrap_or_default();
-            holders::name_units(&socket, &mut holders);
-            Listener { socket, holders }
+        let mut holders = holders_of(&sockets);
+        let listeners = sockets.into_iter().map(|socket| Listener {
+            holders: holders.remove(&socket.inode).unwrap_or_default(),
+            socket,
         });
         Ok(listeners.collect())
     }

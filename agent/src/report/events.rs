@@ -1,6 +1,6 @@
 //! Events in one line each: who, what, which rule.
 
-use super::paint;
+use super::{paint, port_news};
 use crate::{
     daemon::protocol::{EventLine, EventRecord},
     diagnostics::escaped,
@@ -19,6 +19,7 @@ pub fn line(line: &EventLine) -> String {
             };
             sentence(event, &painted)
         }
+        EventLine::Port(news) => port_news::line(news),
         EventLine::Missed { missed } => paint::bad(&format!(
             "{missed} events were MISSED: they came faster than they were read"
         )),

@@ -2,15 +2,21 @@
 
 pub mod diff;
 pub mod events;
+pub mod expect;
+pub mod export;
 pub mod one_port;
 mod paint;
+pub mod port_news;
 pub mod ports;
+pub mod probe;
 pub mod procedures;
 pub mod refusals;
 pub mod restrictions;
 pub mod sentence;
+pub mod sockets;
 pub mod status;
 pub mod suggestion;
+pub mod verify;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -18,7 +24,7 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// How a verb answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// For people.
     #[default]

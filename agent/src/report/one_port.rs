@@ -2,9 +2,9 @@
 
 use portreeve_common::Reason;
 
-use super::ports::process;
+use super::{port_news, ports::process};
 use crate::{
-    daemon::protocol::{PortHolder, PortRefusal, PortRow},
+    daemon::protocol::{PortChange, PortHolder, PortRefusal, PortRow},
     diagnostics::escaped,
     policy::bits::PortBits,
 };
@@ -23,6 +23,7 @@ pub fn text(rows: &[PortRow], refused: &[PortRefusal], protocol: &str, port: u16
     for row in rows {
         lines.push(entry(row));
     }
+    lines.extend(expected(first));
     if is_audited(first, port) {
         lines.push("in audit: what these entries refuse is told and goes on".into());
     }
@@ -37,9 +38,22 @@ pub fn text(rows: &[PortRow], refused: &[PortRefusal], protocol: &str, port: u16
             ),
         });
     }
+    let changes = first.changes.iter().filter(|change| change.port == port);
+    lines.extend(changes.map(change));
     lines.extend(refused.iter().map(refusal));
     lines.push("sockets of other network namespaces than the agent's are not looked at".into());
     lines.join("\n")
+}
+
+/// What is expected of the port, and whose it is.
+fn expected(row: &PortRow) -> Option<String> {
+    let state = row.expected.as_deref()?;
+    let text = |label, text: &Option<String>| {
+        let text = text.as_deref().map(escaped);
+        text.map_or_else(String::new, |text| format!(", {label} {text}"))
+    };
+    let (owner, purpose) = (text("owner", &row.owner), text("purpose", &row.purpose));
+    Some(format!("expected to be {state}{owner}{purpose}"))
 }
 
 /// Whether the rules of the port are in audit; all its entries share them.
@@ -111,9 +125,15 @@ fn holder(holder: &PortHolder) -> String {
     if let Some(since) = &holder.since {
         facts.push(format!("started {since}"));
     }
+    if let Some(bound) = &holder.bound {
+        facts.push(format!("bound {bound}"));
+    }
     if !holder.shared_with.is_empty() {
         let pids: Vec<String> = holder.shared_with.iter().map(u32::to_string).collect();
         facts.push(format!("shared with pid {}", pids.join(" ")));
+    }
+    if let Some(why) = &holder.orphan {
+        facts.push(format!("ORPHANED: {}", escaped(why)));
     }
     match (holder.rightful, holder.line) {
         (Some(false), Some(line)) => facts.push(format!("line {line} would REFUSE it now")),
@@ -122,6 +142,15 @@ fn holder(holder: &PortHolder) -> String {
         _ => {}
     }
     format!("holder: {}: {}", process(holder), facts.join(", "))
+}
+
+/// What the port became.
+fn change(change: &PortChange) -> String {
+    let why = port_news::why(&change.cause, change.comm.as_deref(), change.pid);
+    format!(
+        "changed at {}: {}, was {}: {why}",
+        change.time, change.to, change.from
+    )
 }
 
 fn refusal(refused: &PortRefusal) -> String {

@@ -1,14 +1,14 @@
 //! The register of reserved ports, with NETSTAT PORTLIST's columns first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portreeve_common::abi::Protocol;
 
 use super::{refusals::Refusals, table};
 use crate::{
     daemon::{
-        events::moment,
-        protocol::{PortHolder, PortRow},
+        events::{moment, wall_clock},
+        protocol::{PortChange, PortHolder, PortRow},
     },
     diagnostics::escaped,
     policy::{
@@ -18,7 +18,10 @@ use crate::{
         reservations::{Kind, Reservation},
         specificity::Specificity,
     },
-    ports::units::{container_of, unit_of},
+    ports::{
+        register::Port,
+        units::{container_of, unit_of},
+    },
     profile::ast::{Share, User, When},
 };
 
@@ -29,6 +32,24 @@ pub struct Observed {
     pub holdings: Option<Vec<Holding>>,
     /// Who was refused one lately.
     pub refusals: Refusals,
+    /// What they became lately, by port; the last first.
+    pub changes: BTreeMap<Port, Vec<PortChange>>,
+}
+
+/// Changes that a row shows.
+const SHOWN_CHANGES: usize = 5;
+
+impl Observed {
+    /// The last changes of the ports of `reservation`.
+    fn changes_of(&self, reservation: &Reservation) -> Vec<PortChange> {
+        let first = (reservation.protocol, reservation.first);
+        let last = (reservation.protocol, reservation.last);
+        let of_ports = self.changes.range(first..=last);
+        let mut changes: Vec<PortChange> = of_ports.flat_map(|(_, one)| one).cloned().collect();
+        changes.sort_by(|one, other| other.time.cmp(&one.time));
+        changes.truncate(SHOWN_CHANGES);
+        changes
+    }
 }
 
 /// One row per entry, by protocol and port (`RPT-01`, `RPT-03`), with what is `observed`
@@ -73,6 +94,15 @@ fn of_reservation(
         .into_iter()
         .map(|holding| holder(policy, holding))
         .collect();
+    let expected = match has_ports {
+        true => {
+            let (first, last) = (reservation.first, reservation.last);
+            policy.expected.about(reservation.protocol, first, last)
+        }
+        false => None,
+    };
+    let described = reservation.description.as_deref();
+    let purpose = expected.and_then(|expected| expected.purpose.as_deref());
     PortRow {
         port: reservation.first,
         protocol: reservation.protocol.name().into(),
@@ -95,17 +125,24 @@ fn of_reservation(
             .saf
             .as_ref()
             .map(|saf| saf.value.clone()),
-        description: reservation.description.as_deref().map(str::to_owned),
+        description: described.map(str::to_owned),
         line: place.line,
         file: place.file,
         order: 1,
         closeness: Specificity::of(&reservation.user).words().to_owned(),
         state,
+        expected: expected.map(|expected| expected.state.name().to_owned()),
+        owner: expected.and_then(|expected| expected.owner.clone()),
+        purpose: purpose.or(described).map(str::to_owned),
         holder: holders.first().cloned(),
         holders,
         refusals,
         refused: match has_ports {
             true => observed.refusals.of(reservation),
+            false => Vec::new(),
+        },
+        changes: match has_ports {
+            true => observed.changes_of(reservation),
             false => Vec::new(),
         },
     }
@@ -147,7 +184,9 @@ pub fn holder(policy: &Policy, holding: &Holding) -> PortHolder {
         container: cgroup.and_then(container_of).map(str::to_owned),
         uid: process.map_or(socket.uid, |process| process.uid),
         since: process.map(|process| format!("{:.0}", moment(process.started))),
+        bound: holding.bound.map(wall_clock),
         shared_with: holding.others.clone(),
+        orphan: holding.orphan.clone(),
     }
 }
 
@@ -299,8 +338,61 @@ fn every_holder(row: &PortRow) -> Vec<String> {
 
 /// A holder in a few words.
 pub(super) fn process(holder: &PortHolder) -> String {
+    let orphaned = match holder.orphan {
+        Some(_) => ", orphaned",
+        None => "",
+    };
     match (&holder.comm, holder.pid) {
-        (Some(comm), Some(pid)) => format!("{} (pid {pid})", escaped(comm)),
+        (Some(comm), Some(pid)) => format!("{} (pid {pid}{orphaned})", escaped(comm)),
         _ => "unseen".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::listeners::tests::policy;
+
+    /// `RPT-02`: unreserved ports have a word in the place of a number; `RPT-04`, `RPT-05`: a
+    /// letter for each option.
+    #[test]
+    fn options_are_letters() {
+        let policy = policy(
+            "PORT UNRSV TCP APP SAF RES
+ UNRSV UDP APP
+ UNRSV UDP * DENY
+ 21 TCP FTPD NODELAYACKS SAF RES
+ 80 TCP WEB SHAREPORT
+ 81 TCP WEB NOAUTOLOG SHAREPORTWLM
+ 82 TCP WEB BIND 192.0.2.1
+ 83 TCP RESERVED
+PORTRANGE 4000 2 UDP APP
+",
+            "[servauth.\"EZB.PORTACCESS.*.*.RES\"]\n",
+        );
+        let rows = rows(&policy, |_| 0, &Observed::default());
+        let flags = |protocol: &str, port: u16, user: &str| {
+            let is_it = |row: &&PortRow| {
+                row.protocol == protocol && row.port == port && row.jobname == user
+            };
+            rows.iter().find(is_it).map(|row| row.flags.as_str())
+        };
+        for (protocol, port, user, letters) in [
+            ("tcp", 0, "APP", "LF"),
+            ("udp", 0, "APP", "B"),
+            ("udp", 0, "*", "BX"),
+            ("tcp", 21, "FTPD", "AF"),
+            ("tcp", 80, "WEB", "ADS"),
+            ("tcp", 81, "WEB", "DW"),
+            ("tcp", 82, "WEB", "ADB"),
+            ("tcp", 83, "RESERVED", ""),
+            ("udp", 4000, "APP", "ADR"),
+        ] {
+            let found = flags(protocol, port, user);
+            assert_eq!(found, Some(letters), "{protocol}/{port} {user}");
+        }
+        let shown = text(&rows, false);
+        let unreserved = shown.lines().filter(|line| line.contains("UNRSV"));
+        assert_eq!(unreserved.count(), 3, "{shown}");
     }
 }

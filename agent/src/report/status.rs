@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{hanging, paint};
+use super::{hanging, paint, port_news};
 use crate::{
     daemon::{
         pool::short,
         protocol::{
             DriftStatus, ListenerStatus, MetricsStatus, OutputStatus, PoolStatus, ProfileStatus,
-            ReloadStatus, Status,
+            ReloadStatus, Status, WatchStatus,
         },
     },
     diagnostics::escaped,
@@ -98,6 +98,9 @@ pub fn text(status: &Status) -> String {
         ));
     }
     lines.extend(status.metrics.iter().map(metrics));
+    lines.extend(status.watch.iter().map(watch));
+    let alerts = status.watch.iter().flat_map(|watch| &watch.alerts);
+    lines.extend(alerts.map(|alert| format!("ALERT       {}", port_news::sentence(alert))));
     lines.extend(status.drift.iter().map(drift));
     lines.extend(pool(&status.pool));
     for missing in &status.missing {
@@ -125,6 +128,24 @@ pub fn text(status: &Status) -> String {
     lines.extend(status.outputs.iter().map(output));
     lines.extend(status.privileges.iter().map(privileges));
     lines.join("\n")
+}
+
+/// How watching who has which port goes.
+fn watch(watch: &WatchStatus) -> String {
+    let mut line = format!("watched     {} sockets that have a port", watch.sockets);
+    if watch.lost > 0 {
+        line.push_str(&format!(
+            ", {} untold for want of room and looked for",
+            watch.lost
+        ));
+    }
+    if watch.mistakes > 0 {
+        line.push_str(&format!(
+            ", {} MISSED by a mistake of portreeve's and found by its looks",
+            watch.mistakes
+        ));
+    }
+    line
 }
 
 /// The status as it is seen on a terminal: what is wrong is to be seen at once, and lines

@@ -101,8 +101,14 @@ fields! {
     SockDevice = "sock_common", "skc_bound_dev_if";
     /// What the protocols know of a socket.
     SocketSock = "socket", "sk";
+    /// The socket that the file system knows, of what the protocols know.
+    SockSocket = "sock", "sk_socket";
+    /// Its inode, behind it.
+    SocketInode = "socket_alloc", "vfs_inode";
     /// A socket's address family.
     SockFamily = "sock_common", "skc_family";
+    /// What a TCP socket is at.
+    SockState = "sock_common", "skc_state";
     /// Its port, in host order.
     SockPort = "sock_common", "skc_num";
     /// Its IPv4 address.
@@ -144,6 +150,8 @@ pub enum Needed {
     Always,
     /// Judge at listen.
     AtListen,
+    /// Tell what becomes of sockets.
+    ToWatch,
     /// Nothing: a kernel without it has no such sockets, or another way.
     Never,
 }
@@ -180,6 +188,7 @@ impl Field {
             | Self::SockLocks
             | Self::SockCgroups
             | Self::NetCookie => Needed::AtListen,
+            Self::SockSocket | Self::SocketInode | Self::SockState => Needed::ToWatch,
             _ => Needed::Always,
         }
     }

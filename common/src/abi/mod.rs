@@ -22,6 +22,7 @@ mod operand;
 pub mod pool;
 mod remembered;
 mod slot;
+mod watched;
 
 pub use self::{
     active::{Active, Mode},
@@ -37,6 +38,7 @@ pub use self::{
     operand::{BindAddress, Matcher},
     remembered::{JUDGED_PLACES, Judged, Remembered, Word},
     slot::{Slot, Unreserved},
+    watched::{Happening, TRACKED_WORDS, WATCH_RING_BYTES, Watched, tracked_at},
 };
 use crate::jobname::{Glob, MaskedName};
 
@@ -136,6 +138,8 @@ const _: () = {
     assert!(core::mem::offset_of!(Remembered, changed) == 4);
     assert!(size_of::<RepeatKey>() == 32);
     assert!(size_of::<Repeats>() == 16);
+    assert!(size_of::<Watched>() == 72);
+    assert!(core::mem::offset_of!(Watched, port) == 64);
 };
 
 #[cfg(test)]
@@ -169,6 +173,14 @@ mod tests {
             Slot::index(1, Protocol::Tcp, 0)
         );
         assert_eq!(Slot::index(1, Protocol::Udp, 65535) + 1, 2 * SLOTS);
+    }
+
+    #[test]
+    fn each_port_is_tracked_in_a_place_of_its_own() {
+        assert_eq!(tracked_at(Protocol::Tcp, 0), (0, 0));
+        assert_eq!(tracked_at(Protocol::Tcp, 65535), (1023, 63));
+        assert_eq!(tracked_at(Protocol::Udp, 0), (1024, 0));
+        assert_eq!(tracked_at(Protocol::Udp, 65535), (TRACKED_WORDS - 1, 63));
     }
 
     #[test]

@@ -67,6 +67,14 @@ pub const LISTENING: &str = "LISTENING";
 /// agent has its own.
 pub const IDENTIFIED: &str = "IDENTIFIED";
 
+/// Ring buffer of [`super::Watched`]. This and the next two are not pinned: who has which
+/// port is watched while an agent runs, by the agent that runs.
+pub const WATCHED: &str = "WATCHED";
+/// The ports whose sockets are told, see [`super::tracked_at`].
+pub const TRACKED: &str = "TRACKED";
+/// Per CPU: how often the ring had no room.
+pub const WATCH_LOST: &str = "WATCH_LOST";
+
 /// Maps that sets of all layouts share: what is remembered of sockets and of binds under
 /// way, so that a bind that one set's programs have begun to judge is not judged again by
 /// the other's; what to set back when enforcement ends; and the way to the program that
@@ -119,3 +127,13 @@ pub const JUDGE_LISTEN: &str = "judge_listen";
 pub const LISTENED: &str = "listened";
 /// The program that tells what the kernel knows a file by; it is run and never attached.
 pub const IDENTIFY: &str = "identify";
+/// The `cgroup/post_bind4` program that watches.
+pub const WATCH_BIND4: &str = "watch_bind4";
+/// The `cgroup/post_bind6` program that watches.
+pub const WATCH_BIND6: &str = "watch_bind6";
+/// The `cgroup/sock_release` program: nobody has the socket open any more.
+pub const WATCH_RELEASE: &str = "watch_release";
+/// The `iter/task_file` program: what has a port and is on no list.
+pub const WATCH_FILES: &str = "watch_files";
+/// The program on the tracepoint of TCP's states.
+pub const WATCH_STATE: &str = "watch_state";

@@ -37,13 +37,14 @@ pub fn open_mailbox(name: &str) -> Result<OwnedFd, Errno> {
     Ok(mailbox)
 }
 
-/// Passes a socket on to the mailbox of this name.
+/// Passes a socket on to the mailbox of this name, if that has room: nobody waits for each
+/// other.
 pub fn pass(passed: RawFd, name: &str) -> Result<(), Errno> {
     sendmsg(
         mail_socket()?.as_raw_fd(),
         &[IoSlice::new(b"!")],
         &[ControlMessage::ScmRights(&[passed])],
-        MsgFlags::empty(),
+        MsgFlags::MSG_DONTWAIT,
         Some(&UnixAddr::new_abstract(name.as_bytes())?),
     )
     .map(drop)

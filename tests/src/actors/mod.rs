@@ -4,6 +4,7 @@
 pub mod become_caller;
 mod bind;
 mod child;
+mod churn;
 mod converse;
 mod draw;
 pub mod launch;
@@ -49,6 +50,8 @@ pub const SERVE: &str = "__serve";
 pub const CONVERSE: &str = "__converse";
 /// Changes what another process has mounted.
 pub const MEDDLE: &str = "__meddle";
+/// Does whatever comes into its head.
+pub const CHURN: &str = "__churn";
 /// Becomes another program.
 pub const LAUNCH: &str = "__launch";
 
@@ -93,6 +96,7 @@ fn perform(part: &str, task: &str) -> Result<()> {
         SERVE => serve::perform(&serde_json::from_str(task)?),
         CONVERSE => converse::perform(&serde_json::from_str(task)?),
         MEDDLE => meddle::perform(&serde_json::from_str(task)?),
+        CHURN => churn::perform(&serde_json::from_str(task)?),
         LAUNCH => launch::perform(&serde_json::from_str(task)?),
         _ => bail!("there is no such part"),
     }

@@ -3,8 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, BufRead as _, BufReader},
-    mem::{size_of, zeroed},
-    net::{IpAddr, SocketAddr},
+    mem::size_of,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     path::Path,
     process::{self, Child, Command, Stdio},
@@ -160,7 +159,7 @@ fn perform_one(sockets: &mut HashMap<RawFd, OwnedFd>, deed: &Deed) -> Result<Res
             // SAFETY: the call takes two numbers.
             nothing(unsafe { libc::listen(*socket, 128) })
         }
-        Deed::Name { socket } => name(*socket).map(Yield::Address),
+        Deed::Name { socket } => socket::address_of(*socket).map(Yield::Address),
         Deed::Accept { socket } => accept(*socket).map(keep),
         Deed::Receive { socket } => receive(*socket).map(Yield::Number),
         Deed::Start { .. } => bail!("servers are started elsewhere"),
@@ -261,28 +260,6 @@ fn send(socket: RawFd, byte: u8, name: &[u8]) -> Result<Yield, Errno> {
         )
     })
     .map(|_| Yield::Nothing)
-}
-
-fn name(socket: RawFd) -> Result<SocketAddr, Errno> {
-    // SAFETY: a sockaddr_in6 is plain data, for which all zeroes is valid.
-    let mut name: libc::sockaddr_in6 = unsafe { zeroed() };
-    let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-    // SAFETY: the kernel writes no more than `length` bytes, which `name` has.
-    Errno::result(unsafe {
-        libc::getsockname(
-            socket,
-            std::ptr::from_mut(&mut name).cast(),
-            &raw mut length,
-        )
-    })?;
-    if libc::c_int::from(name.sin6_family) == libc::AF_INET6 {
-        let address = IpAddr::from(name.sin6_addr.s6_addr);
-        return Ok(SocketAddr::new(address, u16::from_be(name.sin6_port)));
-    }
-    // SAFETY: it is the name of an IPv4 socket, which is shorter and aligned alike.
-    let name = unsafe { *std::ptr::from_ref(&name).cast::<libc::sockaddr_in>() };
-    let address = IpAddr::from(name.sin_addr.s_addr.to_ne_bytes());
-    Ok(SocketAddr::new(address, u16::from_be(name.sin_port)))
 }
 
 /// Lets calls on `socket` wait so long for a peer and no longer.

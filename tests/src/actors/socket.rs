@@ -1,7 +1,8 @@
 //! Sockets and binds of every kind that is judged, and some that std can't make.
 
 use std::{
-    mem::size_of,
+    mem::{size_of, zeroed},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
@@ -123,4 +124,27 @@ pub fn bind_to(socket: RawFd, name: &[u8]) -> Result<(), Errno> {
         libc::bind(socket, name.as_ptr().cast(), name.len() as libc::socklen_t)
     })
     .map(drop)
+}
+
+/// The name of a socket of IPv4 or IPv6.
+pub fn address_of(socket: RawFd) -> Result<SocketAddr, Errno> {
+    // SAFETY: a sockaddr_in6 is plain data, for which all zeroes is valid.
+    let mut name: libc::sockaddr_in6 = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+    // SAFETY: the kernel writes no more than `length` bytes, which `name` has.
+    Errno::result(unsafe {
+        libc::getsockname(
+            socket,
+            std::ptr::from_mut(&mut name).cast(),
+            &raw mut length,
+        )
+    })?;
+    if libc::c_int::from(name.sin6_family) == libc::AF_INET6 {
+        let address = IpAddr::from(name.sin6_addr.s6_addr);
+        return Ok(SocketAddr::new(address, u16::from_be(name.sin6_port)));
+    }
+    // SAFETY: it is the name of an IPv4 socket, which is shorter and aligned alike.
+    let name = unsafe { *std::ptr::from_ref(&name).cast::<libc::sockaddr_in>() };
+    let address = IpAddr::from(name.sin_addr.s_addr.to_ne_bytes());
+    Ok(SocketAddr::new(address, u16::from_be(name.sin_port)))
 }

@@ -3,19 +3,20 @@
 use std::{
     io::{self, BufRead as _},
     net::SocketAddr,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     time::Instant,
 };
 
 use anyhow::{Context as _, Result};
 use nix::{
     errno::Errno,
-    sys::socket::{SockaddrStorage, bind},
+    sys::socket::{Backlog, SockaddrStorage, accept, bind, connect, listen},
 };
 
 use super::{become_caller::become_caller, socket};
 use crate::harness::{
     neighbour, refusal,
+    servant::SocketOption,
     timer::{Batch, Drill, Span},
 };
 
@@ -45,7 +46,14 @@ pub fn perform(drill: &Drill) -> Result<()> {
         while times.len() < count + WARM_UP {
             let results = match drill.span {
                 Span::Bind => binds(drill, turn, &addresses, &forgets)?,
-                Span::Life => vec![life(drill, &addresses[turn % addresses.len()])?],
+                span => {
+                    let address = &addresses[turn % addresses.len()];
+                    vec![match span {
+                        Span::Close => close(drill, address)?,
+                        Span::Connection | Span::CloseAccepted => connection(drill, address)?,
+                        Span::Bind | Span::Life => life(drill, address)?,
+                    }]
+                }
             };
             turn += results.len();
             for (time, result) in results {
@@ -105,6 +113,40 @@ fn life(drill: &Drill, address: &SockaddrStorage) -> Result<Timed> {
     let result = bind(socket.as_raw_fd(), address);
     drop(socket);
     Ok((began.elapsed().as_nanos() as f64, result))
+}
+
+/// Times the close of a socket that is bound.
+fn close(drill: &Drill, address: &SockaddrStorage) -> Result<Timed> {
+    let socket = socket::open_kind(drill.kind, drill.address.is_ipv6())?;
+    let result = bind(socket.as_raw_fd(), address);
+    let began = Instant::now();
+    drop(socket);
+    Ok((began.elapsed().as_nanos() as f64, result))
+}
+
+/// Times a connection to a listener, from one's asking to the other's having it, or the
+/// other's close.
+fn connection(drill: &Drill, address: &SockaddrStorage) -> Result<Timed> {
+    let listener = socket::open_kind(drill.kind, drill.address.is_ipv6())?;
+    socket::set(listener.as_raw_fd(), SocketOption::ReuseAddress, 1)?;
+    let result = bind(listener.as_raw_fd(), address);
+    listen(&listener, Backlog::new(8)?)?;
+    let client = socket::open_kind(drill.kind, drill.address.is_ipv6())?;
+    let began = Instant::now();
+    connect(client.as_raw_fd(), address)?;
+    let accepted = accept(listener.as_raw_fd())?;
+    let took = began.elapsed().as_nanos() as f64;
+    // SAFETY: accept has made it, and nobody else has it.
+    let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+    // Whoever closes first keeps the port busy for a minute.
+    drop(client);
+    let began = Instant::now();
+    drop(accepted);
+    let closed = began.elapsed().as_nanos() as f64;
+    Ok(match drill.span {
+        Span::CloseAccepted => (closed, result),
+        _ => (took, result),
+    })
 }
 
 /// What it takes to look at the clock.

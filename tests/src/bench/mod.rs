@@ -12,6 +12,7 @@ mod publish;
 mod resources;
 mod rounds;
 mod verdict;
+mod watch;
 
 use std::{
     cell::Cell,
@@ -148,6 +149,7 @@ fn run(plan: &Plan) -> Result<Results> {
                 remarks.extend(remark);
                 rows
             }
+            Case::Watch => watch::run(plan.rounds, &progress)?,
             Case::Publish => publish::run(plan.rounds, &progress)?,
             Case::Agent => resources::run(&progress)?,
         });

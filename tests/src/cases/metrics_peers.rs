@@ -129,7 +129,7 @@ fn prometheus_scrapes_it(s: &Sandbox) -> Result<()> {
         .as_array()
         .context("rules")?
         .len();
-    ensure_eq!(rules, 14, "rules");
+    ensure_eq!(rules, 16, "rules");
     Ok(())
 }
 

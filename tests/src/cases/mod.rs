@@ -15,6 +15,7 @@ mod degraded;
 mod drift;
 mod events;
 mod executables;
+mod expectations;
 mod explain;
 mod faults;
 mod faults_of_changes;
@@ -36,8 +37,12 @@ mod obey;
 mod outputs;
 mod policies;
 mod pool;
+mod port_alerts;
+mod port_displays;
+mod port_watch;
 mod privileges;
 mod privileges_traced;
+mod probe;
 mod publishing;
 mod register;
 mod reload;
@@ -60,6 +65,7 @@ mod unreserved;
 mod users;
 mod verdicts;
 mod verifier;
+mod verify;
 mod watched;
 
 use std::env;
@@ -158,6 +164,13 @@ const SUBJECTS: &[Subject] = &[
     ("events", HOOKS, events::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
+    ("port_watch", HOOKS, port_watch::TESTS),
+    ("port_alerts", HOOKS, port_alerts::TESTS),
+    ("expectations", HOOKS, expectations::TESTS),
+    ("verify", HOOKS, verify::TESTS),
+    ("probe", &[], probe::TESTS),
+    ("probe", HOOKS, probe::WITH_AGENT),
+    ("port_displays", HOOKS, port_displays::TESTS),
     ("top", HOOKS, top::TESTS),
     ("suggest", HOOKS, suggest::TESTS),
     ("traces", HOOKS, traces::TESTS),

@@ -64,7 +64,8 @@ fn row(s: &Sandbox, line: u32, protocol: &str, ports: (u16, u16), rest: [&str; 3
         "description": description, "line": line, "file": s.profile(),
         "order": order, "closeness": closeness,
         "state": if jobname == "RESERVED" { "blocked" } else { "closed" },
-        "holder": null, "holders": [], "refusals": 0, "refused": [],
+        "expected": null, "owner": null, "purpose": description,
+        "holder": null, "holders": [], "refusals": 0, "refused": [], "changes": [],
     })
 }
 
@@ -177,12 +178,18 @@ fn who_has_a_port(s: &Sandbox) -> Result<()> {
     let mut expected = json!({
         "port": 2121, "address": "::", "listens": true, "rightful": true, "line": 2,
         "pid": right.pid, "comm": "ftpd1", "job": "FTPD1", "unit": null,
-        "container": null, "uid": 0, "shared_with": [],
+        "container": null, "uid": 0, "shared_with": [], "orphan": null,
     });
     expected["since"] = holder["since"].clone();
+    expected["bound"] = holder["bound"].clone();
     ensure_eq!(*holder, expected, "holder");
     let since = holder["since"].as_str().context("since")?;
     ensure!(since.ends_with('Z') && since.len() == 20, "{since}");
+    let bound = holder["bound"].as_str().context("bound")?;
+    ensure!(bound.ends_with('Z') && bound.len() == 27, "{bound}");
+    let change = &row["changes"][0];
+    ensure_eq!(change["to"], "open", "{row}");
+    ensure_eq!(change["pid"], right.pid, "{row}");
     ensure_eq!(row["holders"], json!([expected]), "all of them");
     drop(right);
     has_state(&agent, "tcp", 2121, "closed")?;
@@ -193,6 +200,9 @@ fn who_has_a_port(s: &Sandbox) -> Result<()> {
         ensure_eq!(holder["rightful"], false, "{row}");
         ensure_eq!(holder["line"], line, "{row}");
         ensure_eq!(holder["pid"], older.pid, "{row}");
+        // Nobody saw it.
+        ensure_eq!(holder["bound"], Value::Null, "{row}");
+        ensure_eq!(row["changes"], json!([]), "{row}");
         ensure_eq!(holder["job"], "SQUATTER", "{row}");
         ensure_eq!(holder["uid"], NOBODY, "{row}");
     }

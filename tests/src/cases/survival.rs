@@ -168,9 +168,11 @@ fn a_terminated_agent_leaves_the_policy(s: &Sandbox) -> Result<()> {
 fn a_restart_takes_over_counts_and_numbers(s: &Sandbox) -> Result<()> {
     let agent = judge(s, PROFILE, QUIET, &basic_cases(s))?;
     let (status, mut ports) = (agent.status()?, agent.ports()?);
-    // Events are the agent's, and end with it; the counts are in the kernel.
+    // Events and what ports became are the agent's, and end with it; the counts are in the
+    // kernel.
     for row in &mut ports {
         row["refused"] = json!([]);
+        row["changes"] = json!([]);
     }
     agent.kill()?;
     let agent = s.agent_again()?.start()?;

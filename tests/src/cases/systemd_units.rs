@@ -149,8 +149,24 @@ pub fn socket_unit(s: &Sandbox, systemd: &Systemd) -> Result<()> {
     permitted["job"] = "FTPD1".into();
     watch.expect(&[("permitted", 1)], &[permitted])?;
     came_from(&agent_of_both, systemd, SOCKET)?;
+    is_kept_by(&agent_of_both, SOCKET)?;
+    is_served(systemd)?;
+    is_kept_by(&agent_of_both, SOCKET)?;
+    // systemd goes on listening for it.
+    systemd.stop(&[SERVICE])?;
+    is_kept_by(&agent_of_both, SOCKET)?;
     serves(systemd)?;
     watch.expect(&[], &[])
+}
+
+/// `CLS-09`: the port is open by the socket unit, and no orphan, whatever becomes of the
+/// service.
+fn is_kept_by(agent: &Agent<'_>, unit: &str) -> Result<()> {
+    let rows = agent.ports()?;
+    let row = rows.first().context("no row")?;
+    let found = json!([row["state"], row["holder"]["unit"], row["holder"]["orphan"]]);
+    ensure_eq!(found, json!(["open", unit, null]), "{row}");
+    Ok(())
 }
 
 /// Of one name for all socket units there is no telling them apart; with the cgroup

@@ -1,6 +1,9 @@
 //! Network devices and addresses, by netlink: `ip` isn't installed everywhere.
 
-use std::{net::IpAddr, os::fd::AsRawFd as _};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd as _,
+};
 
 use nix::{
     errno::Errno,
@@ -12,6 +15,7 @@ use super::endpoints::attribute;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
 /// `NLM_F_REQUEST | NLM_F_ACK | NLM_F_EXCL | NLM_F_CREATE`
 const CREATE: u16 = 0x605;
 const IFF_UP: u32 = 1;
@@ -21,6 +25,9 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_PORT: u16 = 15;
+const RTA_DST: u16 = 1;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 /// It is the host's at once, without asking around.
@@ -70,6 +77,36 @@ pub fn add_address(address: impl Into<IpAddr>) -> Result<(), Errno> {
     body.extend(attribute(IFA_LOCAL, &octets));
     body.extend(attribute(IFA_ADDRESS, &octets));
     ask(RTM_NEWADDR, &body)
+}
+
+/// A route that leads nowhere, by its number in the kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum NoWay {
+    /// What is sent there is gone.
+    Blackhole = 6,
+    /// The sender is told that nobody is there.
+    Unreachable = 7,
+    /// The sender is told that he may not.
+    Prohibit = 8,
+}
+
+/// Makes a route to one address in the calling thread's network namespace.
+pub fn add_route(address: Ipv4Addr, kind: NoWay) -> Result<(), Errno> {
+    let family = AddressFamily::Inet as u8;
+    // Lengths of destination and source, type of service, table, who made it, scope, type.
+    let mut body = vec![
+        family,
+        32,
+        0,
+        0,
+        RT_TABLE_MAIN,
+        RTPROT_STATIC,
+        0,
+        kind as u8,
+    ];
+    body.extend([0; 4]);
+    body.extend(attribute(RTA_DST, &address.octets()));
+    ask(RTM_NEWROUTE, &body)
 }
 
 fn ask(kind: u16, body: &[u8]) -> Result<(), Errno> {

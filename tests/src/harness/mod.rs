@@ -7,6 +7,7 @@ pub mod agent;
 pub mod assembler;
 pub mod binder;
 pub mod bus;
+pub mod churn;
 pub mod cleanup;
 pub mod command;
 pub mod control;

@@ -367,7 +367,8 @@ pub fn verified_in(table: &Path) -> Result<Option<u64>> {
     verified_of(u32::from_ne_bytes(id))
 }
 
-fn verified_of(id: u32) -> Result<Option<u64>> {
+/// The same for the program of that number.
+pub fn verified_of(id: u32) -> Result<Option<u64>> {
     #[repr(C)]
     struct Attr {
         id: u32,

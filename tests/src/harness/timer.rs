@@ -15,6 +15,12 @@ pub enum Span {
     Bind,
     /// The socket's life: socket, bind, close.
     Life,
+    /// close(2) of a socket that is bound.
+    Close,
+    /// close(2) of a connection that a listener has accepted.
+    CloseAccepted,
+    /// connect(2) to a listener, and accept(2).
+    Connection,
 }
 
 /// What a timer does over and over.

@@ -18,7 +18,7 @@ pub enum Part {
 
 /// One test for each thing that is asked of the kernel. Emulated, an agent takes some
 /// ten seconds to start: the verifier walks a million instructions.
-const CORE: [&str; 30] = [
+const CORE: [&str; 32] = [
     "verifier::",
     "requirements::",
     "degraded::",
@@ -42,6 +42,8 @@ const CORE: [&str; 30] = [
     "grants::what_proves",
     "attacks::neighbours::a_program_that_moves",
     "pool::nothing_reserved",
+    "port_watch::a_socket_from",
+    "port_watch::who_was_bound",
     "listen::everybody_may_bind",
     "listen::refused_without",
     "listen_fallback::a_listener_is",
@@ -72,7 +74,7 @@ const MORE: [&str; 15] = [
 
 /// What one processor, or no BPF among the security modules, could change: who waits for
 /// whom, and what is done about listeners.
-const FEW: [&str; 10] = [
+const FEW: [&str; 11] = [
     "verifier::",
     "requirements::",
     "verdicts::the_right_job",
@@ -80,6 +82,7 @@ const FEW: [&str; 10] = [
     "attacks::io_uring::a_bind_by_the_polling",
     "cgroups::a_reload_changes",
     "pool::nothing_reserved",
+    "port_watch::whatever",
     "listen::refused_without",
     "listen_fallback::a_listener_is",
     "listen_fallback::what_finds",

@@ -96,7 +96,7 @@ fn gone(error: &ClientError) -> News {
 fn events(socket: &Path, interval: Duration, sender: &SyncSender<News>) {
     loop {
         let mut is_heard = sender.send(News::Begins).is_ok();
-        let _ = client::events(socket, true, |_, line| {
+        let _ = client::events(socket, true, false, |_, line| {
             is_heard = sender.send(News::Event(line)).is_ok();
             match is_heard {
                 true => Ok(()),

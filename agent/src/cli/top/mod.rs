@@ -118,7 +118,7 @@ fn look(socket: &Path, interval: Duration) -> Result<Seen, ClientError> {
     seen.take_in(News::Figures(figures), &Zoned::now());
     thread::sleep(interval);
     let now = Zoned::now();
-    client::events(socket, false, |_, line| {
+    client::events(socket, false, false, |_, line| {
         seen.take_in(News::Event(line), &now);
         Ok(())
     })?;

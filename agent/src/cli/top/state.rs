@@ -141,6 +141,8 @@ impl Seen {
             News::Begins => self.known_until.clone_from(&self.newest),
             News::Event(EventLine::Missed { missed }) => self.missed += missed,
             News::Event(EventLine::Event(event)) => self.event(&event),
+            // Not asked for.
+            News::Event(EventLine::Port(_)) => {}
             News::Gone(why) => {
                 let since = self.gone.take().map(|(since, _)| since);
                 self.gone = Some((since.unwrap_or_else(|| stamp(now)), why));

@@ -77,6 +77,7 @@ fn status(refused: u64, allowed: u64) -> Status {
             problem: None,
             failing_since: None,
         }),
+        watch: None,
         pending_confirm: None,
         metrics: None,
         reload: None,

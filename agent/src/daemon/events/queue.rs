@@ -10,16 +10,21 @@ use std::{
 use portreeve_common::abi::RepeatKey;
 use tokio::sync::Notify;
 
-use crate::daemon::protocol::EventLine;
+use crate::{daemon::protocol::EventLine, ports::register::Port};
 
-/// Who was judged by what, whenever it was.
+/// What a line has in common with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Group(RepeatKey);
+pub enum Group {
+    /// Who was judged by what, whenever it was.
+    Judged(RepeatKey),
+    /// News of this port.
+    Port(Port),
+}
 
 impl Group {
     /// The group of the events that `key` counts.
     pub fn of(key: RepeatKey) -> Self {
-        Self(RepeatKey { second: 0, ..key })
+        Self::Judged(RepeatKey { second: 0, ..key })
     }
 }
 
@@ -136,7 +141,7 @@ mod tests {
     use super::*;
 
     fn group(uid: u32) -> Group {
-        Group(RepeatKey {
+        Group::Judged(RepeatKey {
             cgroup: 1,
             generation: 1,
             entry: 0,

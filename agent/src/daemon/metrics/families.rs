@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     daemon::{
-        protocol::{DriftStatus, Status},
+        alerts::Kind as AlertKind,
+        protocol::{DriftStatus, Status, WatchStatus},
         run::PROOF_INTERVAL,
     },
     kernel::hooks::HOOKS,
@@ -137,6 +138,14 @@ families! {
         "Entries and contradicted ports that have no series of their own for want of room.";
     SOCKETS_UP = Gauge "portreeve_sockets_up" []
         "1 if the kernel lists its sockets, without which nothing is said of ports.";
+    ALERTS = Gauge "portreeve_port_alerts" ["alert"]
+        "Ports that are not as expected for too long (broken), or change all the time (flapping).";
+    WATCHED = Gauge "portreeve_watched_sockets" []
+        "Sockets that have a port and whose end the kernel will tell.";
+    WATCH_LOST = Counter "portreeve_watch_lost_total" []
+        "How often the kernel had no room to tell what became of a socket; then it was looked for.";
+    WATCH_MISTAKES = Counter "portreeve_watch_mistakes_total" []
+        "Sockets that were not known as the kernel lists them, though nothing was lost: mistakes of portreeve.";
 }
 
 /// The durations of publishing, of which there are none yet.
@@ -197,6 +206,9 @@ pub fn text(
     page.0.register(Box::new(snapshot.publishing.clone()))?;
     page.agent(snapshot)?;
     page.policy(&snapshot.status)?;
+    if let Some(watch) = &snapshot.status.watch {
+        page.watch(watch)?;
+    }
     page.judged(snapshot, exposed)?;
     page.pool(&snapshot.status)?;
     let listed = sockets.is_some_and(|sockets| sockets.holdings.is_ok());
@@ -301,6 +313,18 @@ impl Page {
         let reload = status.reload.as_ref();
         let refused = reload.is_some_and(|reload| reload.refused.is_some());
         self.one(&RELOAD_REFUSED, f64::from(refused))
+    }
+
+    fn watch(&self, watch: &WatchStatus) -> prometheus::Result<()> {
+        let count = |kind: AlertKind| {
+            let alerts = watch.alerts.iter();
+            let same = alerts.filter(|alert| alert.alert.as_deref() == Some(kind.name()));
+            (vec![kind.name()], same.count() as f64)
+        };
+        self.all(&ALERTS, [AlertKind::Broken, AlertKind::Flapping].map(count))?;
+        self.one(&WATCHED, watch.sockets as f64)?;
+        self.one(&WATCH_LOST, watch.lost as f64)?;
+        self.one(&WATCH_MISTAKES, watch.mistakes as f64)
     }
 
     fn judged(&self, snapshot: &Snapshot, exposed: &mut Exposed) -> prometheus::Result<()> {

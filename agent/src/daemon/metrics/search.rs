@@ -108,6 +108,7 @@ pub fn search(
     let observed = Observed {
         holdings: holdings.ok().map(<[Holding]>::to_vec),
         refusals: Refusals::new(events),
+        ..Observed::default()
     };
     let refusals: HashMap<u32, u64> = snapshot.refusals.iter().copied().collect();
     let shown = found.iter().skip(query.offset).take(query.limit);

@@ -13,7 +13,11 @@ use super::{
     message::Message,
     sink::{Names, Sink},
 };
-use crate::{daemon::protocol::EventRecord, diagnostics::escaped, report::sentence::unit};
+use crate::{
+    daemon::protocol::{EventRecord, PortNews},
+    diagnostics::escaped,
+    report::sentence::unit,
+};
 
 /// Where journald listens.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
@@ -61,6 +65,9 @@ fn fields(message: &Message, user: Option<&str>) -> Vec<u8> {
     if let Some(event) = message.event() {
         of_event(event, user, &mut add);
     }
+    if let Some(news) = message.port_news() {
+        of_port(news, &mut add);
+    }
     datagram
 }
 
@@ -94,6 +101,26 @@ fn of_event(event: &EventRecord, user: Option<&str>, add: &mut impl FnMut(&str, 
         some("PORTREEVE_ENTRY", entry.text.clone());
         some("PORTREEVE_ENTRY_FILE", entry.file.clone());
         some("PORTREEVE_ENTRY_LINE", Some(entry.line.to_string()));
+    }
+}
+
+fn of_port(news: &PortNews, add: &mut impl FnMut(&str, &str)) {
+    let pid = news.pid.map(|pid| pid.to_string());
+    for (name, value) in [
+        ("OBJECT_PID", pid.as_ref()),
+        ("PORTREEVE_PROTOCOL", Some(&news.protocol)),
+        ("PORTREEVE_PORT", Some(&news.port.to_string())),
+        ("PORTREEVE_STATE", Some(&news.state)),
+        ("PORTREEVE_EXPECTED", news.expected.as_ref()),
+        ("PORTREEVE_CAUSE", Some(&news.cause)),
+        ("PORTREEVE_ALERT", news.alert.as_ref()),
+        ("PORTREEVE_SINCE", news.since.as_ref()),
+        ("PORTREEVE_PID", pid.as_ref()),
+        ("PORTREEVE_COMM", news.comm.as_ref()),
+    ] {
+        if let Some(value) = value {
+            add(name, &escaped(value));
+        }
     }
 }
 

@@ -4,9 +4,12 @@ use log::Level;
 use serde::Serialize;
 
 use crate::{
-    daemon::{agent::now, protocol::EventRecord},
+    daemon::{
+        agent::now,
+        protocol::{EventRecord, PortNews},
+    },
     diagnostics::escaped,
-    report::sentence::sentence,
+    report::{port_news, sentence::sentence},
 };
 
 /// Something to be told.
@@ -23,6 +26,8 @@ pub enum Message {
     },
     /// A bind that was judged.
     Event(Box<EventRecord>),
+    /// A port that is not as expected for too long, or is again.
+    Port(Box<PortNews>),
 }
 
 /// Kinds of messages, each with the number by which it is found in the journal.
@@ -36,11 +41,22 @@ pub enum Kind {
     Audit,
     /// A bind went on.
     Bind,
+    /// A port is not as expected for too long, or changes all the time.
+    Alert,
+    /// It is as expected again.
+    Cleared,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Log, Self::Refusal, Self::Audit, Self::Bind];
+    pub const ALL: [Self; 6] = [
+        Self::Log,
+        Self::Refusal,
+        Self::Audit,
+        Self::Bind,
+        Self::Alert,
+        Self::Cleared,
+    ];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -49,6 +65,8 @@ impl Kind {
             Self::Refusal => "refusal",
             Self::Audit => "audit",
             Self::Bind => "bind",
+            Self::Alert => "alert",
+            Self::Cleared => "cleared",
         }
     }
 
@@ -59,6 +77,8 @@ impl Kind {
             Self::Refusal => "a7d17e1e932c4e33b636199fe73f3780",
             Self::Audit => "e40f23e8553c4bb0a49f4a7290408eab",
             Self::Bind => "71d912f2f5c84439899459d54e51cf97",
+            Self::Alert => "0f3c5a6e27b84d0d9c41be72a5d86f13",
+            Self::Cleared => "b85f17d4c9e24b6a8f03d2617ae94c50",
         }
     }
 }
@@ -82,6 +102,10 @@ impl Message {
                 "would-deny" => Kind::Audit,
                 _ => Kind::Bind,
             },
+            Self::Port(news) => match news.news.as_str() {
+                "cleared" => Kind::Cleared,
+                _ => Kind::Alert,
+            },
         }
     }
 
@@ -96,6 +120,11 @@ impl Message {
             },
             Self::Event(_) => match self.kind() {
                 Kind::Refusal => 5,
+                _ => 6,
+            },
+            Self::Port(news) => match news.level.as_str() {
+                "warning" => 4,
+                "notice" => 5,
                 _ => 6,
             },
         }
@@ -115,6 +144,11 @@ impl Message {
                 Kind::Refusal => "notice",
                 _ => "info",
             },
+            Self::Port(news) => match news.level.as_str() {
+                "warning" => "warn",
+                "notice" => "notice",
+                _ => "info",
+            },
         }
     }
 
@@ -124,6 +158,7 @@ impl Message {
         match self {
             Self::Log { text, .. } => text.clone(),
             Self::Event(event) => sentence(event, user),
+            Self::Port(news) => port_news::sentence(news),
         }
     }
 
@@ -131,7 +166,7 @@ impl Message {
     pub fn line(&self, user: Option<&str>) -> String {
         match self {
             Self::Log { text, .. } => escaped(text.trim_end()),
-            Self::Event(_) => self.text(user),
+            Self::Event(_) | Self::Port(_) => self.text(user),
         }
     }
 
@@ -148,11 +183,14 @@ impl Message {
             user: Option<&'m str>,
             #[serde(flatten)]
             event: Option<&'m EventRecord>,
+            #[serde(flatten)]
+            port: Option<&'m PortNews>,
         }
         let text = self.text(user);
-        let (time, event) = match self {
-            Self::Log { time, .. } => (Some(time.as_str()), None),
-            Self::Event(event) => (None, Some(&**event)),
+        let time = match self {
+            Self::Log { time, .. } => Some(time.as_str()),
+            // Theirs have one.
+            Self::Event(_) | Self::Port(_) => None,
         };
         let line = Line {
             kind: self.kind().name(),
@@ -160,7 +198,8 @@ impl Message {
             message: &text,
             time,
             user,
-            event,
+            event: self.event(),
+            port: self.port_news(),
         };
         serde_json::to_string(&line).unwrap_or_default()
     }
@@ -168,8 +207,16 @@ impl Message {
     /// The event, if it is one.
     pub fn event(&self) -> Option<&EventRecord> {
         match self {
-            Self::Log { .. } => None,
+            Self::Log { .. } | Self::Port(_) => None,
             Self::Event(event) => Some(event),
+        }
+    }
+
+    /// The news of a port, if it is some.
+    pub fn port_news(&self) -> Option<&PortNews> {
+        match self {
+            Self::Log { .. } | Self::Event(_) => None,
+            Self::Port(news) => Some(news),
         }
     }
 }

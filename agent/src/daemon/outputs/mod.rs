@@ -30,7 +30,7 @@ use self::{
     streams::{Console, LogFile},
     syslog::Syslog,
 };
-use super::protocol::{EventRecord, OutputStatus};
+use super::protocol::{EventRecord, OutputStatus, PortNews};
 use crate::config::{Log, Place};
 
 /// How long an agent that ends waits for what is to be written still.
@@ -70,7 +70,7 @@ impl Output {
     fn takes(&self, message: &Message) -> bool {
         match (self.takes, message) {
             (Takes::All, _) => true,
-            (Takes::Log, Message::Log { .. }) => true,
+            (Takes::Log, Message::Log { .. } | Message::Port(_)) => true,
             (Takes::Events, Message::Event(_)) => true,
             (Takes::Log | Takes::Events, _) => false,
         }
@@ -186,6 +186,13 @@ pub fn event(record: &EventRecord) {
         && outputs.iter().any(|output| output.takes != Takes::Log)
     {
         tell(outputs, Message::Event(Box::new(record.clone())));
+    }
+}
+
+/// Tells of a port that is not as expected, or is again.
+pub fn port(news: &PortNews) {
+    if let Some(outputs) = OUTPUTS.get() {
+        tell(outputs, Message::Port(Box::new(news.clone())));
     }
 }
 

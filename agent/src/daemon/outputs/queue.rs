@@ -57,7 +57,7 @@ impl Queue {
     pub fn push(&self, message: &Arc<Message>) {
         let room = match message.kind() {
             Kind::Bind => ROOM_FOR_ALLOWED,
-            Kind::Log | Kind::Refusal | Kind::Audit => ROOM,
+            Kind::Log | Kind::Refusal | Kind::Audit | Kind::Alert | Kind::Cleared => ROOM,
         };
         let mut state = self.state();
         if state.messages.len() < room && !state.closing {

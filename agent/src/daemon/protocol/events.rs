@@ -2,12 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PortNews;
+
 /// A line of the stream of events; the field names are a contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EventLine {
     /// An event.
     Event(Box<EventRecord>),
+    /// News of a port, for who asks for those.
+    Port(Box<PortNews>),
     /// Some that the client was too slow for.
     Missed {
         /// How many.

@@ -156,7 +156,13 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_read() {
-        let requests = [Request::Status {}, Request::Events { follow: true }];
+        let requests = [
+            Request::Status {},
+            Request::Events {
+                follow: true,
+                ports: false,
+            },
+        ];
         for request in requests {
             let line = ask(&request).unwrap();
             assert_eq!(line.matches('\n').count(), 1);

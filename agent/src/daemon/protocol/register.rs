@@ -39,6 +39,15 @@ pub struct PortRow {
     /// `blocked`, `closed`, `bound`, `open` or `contradicted`, of the ports, whichever of
     /// their entries this is. `None` for UNRSV, and if the kernel lists no sockets.
     pub state: Option<String>,
+    /// What is expected of its ports, of several things the first: `open` or `closed`.
+    #[serde(default)]
+    pub expected: Option<String>,
+    /// Who answers for them, by what is expected.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// What they are for, by what is expected; else the comment beside the entry.
+    #[serde(default)]
+    pub purpose: Option<String>,
     /// Who has it now: the first of `holders`.
     pub holder: Option<PortHolder>,
     /// Who has its ports now, one for each socket, in the order of the ports.
@@ -47,6 +56,28 @@ pub struct PortRow {
     pub refusals: u64,
     /// Who was refused its ports lately, as far as the agent keeps events; the last first.
     pub refused: Vec<PortRefusal>,
+    /// What its ports became lately, as far as the agent has seen it; the last first.
+    #[serde(default)]
+    pub changes: Vec<PortChange>,
+}
+
+/// A reserved port that became something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortChange {
+    /// The port.
+    pub port: u16,
+    /// When, as RFC 3339.
+    pub time: String,
+    /// What it was, as in [`PortRow::state`].
+    pub from: String,
+    /// What it was from then on.
+    pub to: String,
+    /// Why, as in [`super::PortNews::cause`].
+    pub cause: String,
+    /// The process that did it.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub comm: Option<String>,
 }
 
 /// A reserved port that somebody has.
@@ -90,10 +121,49 @@ pub struct PortHolder {
     pub container: Option<String>,
     /// Its effective user; the socket's if no process is to be seen.
     pub uid: u32,
-    /// When the process was started, as RFC 3339. Linux doesn't tell a socket's age.
+    /// When the process was started, as RFC 3339.
     pub since: Option<String>,
+    /// When the socket was bound, as RFC 3339; `None` if no agent has seen it. Linux doesn't
+    /// tell a socket's age.
+    #[serde(default)]
+    pub bound: Option<String>,
     /// Other processes that have the same socket open.
     pub shared_with: Vec<u32>,
+    /// Why it belongs to nobody any more, if it doesn't.
+    #[serde(default)]
+    pub orphan: Option<String>,
+}
+
+/// Whether ports are as they are expected to be; the field names are a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectRow {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// What they are to be: `open` or `closed`.
+    pub expected: String,
+    /// The procedure that AUTOLOG watches them for; `None` if the config says so.
+    pub procedure: Option<String>,
+    /// Who answers for them.
+    pub owner: Option<String>,
+    /// What they are for.
+    pub purpose: Option<String>,
+    /// The file in which it is written.
+    pub file: String,
+    /// The line there.
+    pub line: u32,
+    /// Whether they are so.
+    pub met: bool,
+    /// What they are, as in [`PortRow::state`]: of those that are not as expected the
+    /// worst, else of all.
+    pub state: String,
+    /// Those that are not as expected, in the kernel's notation.
+    pub broken: Option<String>,
+    /// Who has them now, one for each socket.
+    pub holders: Vec<PortHolder>,
 }
 
 /// Refusals of one caller for one reason; the field names are a contract.
@@ -117,4 +187,23 @@ pub struct PortRefusal {
     pub cgroup: String,
     /// How often.
     pub count: u64,
+}
+
+/// A socket that is known to have a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedSocket {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+    /// The address it is bound to.
+    pub address: String,
+    /// TCP: whether it listens.
+    pub listens: bool,
+    /// Its number in the file system of sockets.
+    pub inode: u64,
+    /// Who bound it; `None` if that was before anybody watched.
+    pub pid: Option<u32>,
+    /// When that was, as RFC 3339; `None` likewise.
+    pub since: Option<String>,
 }

@@ -17,8 +17,17 @@ pub enum Request {
     Figures {},
     /// The register: [`super::PortRow`]s.
     Ports {},
+    /// What is expected of ports, and whether it is so: [`super::ExpectRow`]s.
+    Expect {},
+    /// Every socket of TCP and UDP: [`super::SocketRow`]s.
+    Sockets {},
     /// The reserved ports that somebody has: [`super::TakenPort`]s.
     Taken {},
+    /// The sockets that the agent knows to have a port: [`super::WatchedSocket`]s.
+    Watched {
+        /// First look whether that is all of them.
+        look: bool,
+    },
     /// A [`crate::policy::suggestions::Suggestion`].
     Suggest {
         /// Only refusals since then, as RFC 3339.
@@ -57,6 +66,9 @@ pub enum Request {
     Events {
         /// Go on with new ones until the client hangs up.
         follow: bool,
+        /// [`super::PortNews`] in their place.
+        #[serde(default)]
+        ports: bool,
     },
     /// The procedures that AUTOLOG lists: [`super::ProcedureRow`]s.
     Procedures {},

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::PortNews;
 use crate::kernel::{hooks::Neighbour, privileges::Kept};
 
 /// How things are; the field names are a contract.
@@ -37,6 +38,9 @@ pub struct Status {
     pub drift: Vec<DriftStatus>,
     /// The last proof that the hooks are alive; `None` without an agent.
     pub selftest: Option<SelftestStatus>,
+    /// How watching who has which port goes; `None` without an agent.
+    #[serde(default)]
+    pub watch: Option<WatchStatus>,
     /// A change that waits to be confirmed.
     pub pending_confirm: Option<PendingConfirm>,
     /// What becomes of files that change; `None` without an agent.
@@ -55,6 +59,23 @@ pub struct Status {
     pub agent: Option<u32>,
     /// Version of the agent that loaded the programs.
     pub version: String,
+}
+
+/// How watching who has which port goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchStatus {
+    /// How many sockets are known that have a port.
+    pub sockets: usize,
+    /// How often the kernel had no room to tell of one. Then its list was looked at.
+    pub lost: u64,
+    /// How many sockets were not known as the kernel lists them, though nothing was lost:
+    /// mistakes of the agent.
+    pub mistakes: u64,
+    /// When the kernel's list was looked at last, as RFC 3339.
+    pub looked_at: Option<String>,
+    /// The ports that are not as expected for too long, or change all the time.
+    #[serde(default)]
+    pub alerts: Vec<PortNews>,
 }
 
 /// A change that is taken back unless it is confirmed.

@@ -26,6 +26,20 @@ pub fn attach(
     directory: BorrowedFd<'_>,
     attach_type: u32,
 ) -> io::Result<OwnedFd> {
+    create(program, raw(directory), attach_type)
+}
+
+/// Makes a link by which `program`, an iterator, can be run.
+///
+/// # Errors
+///
+/// As [`attach`].
+pub fn attach_iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    const BPF_TRACE_ITER: u32 = 28;
+    create(program, 0, BPF_TRACE_ITER)
+}
+
+fn create(program: BorrowedFd<'_>, target_fd: u32, attach_type: u32) -> io::Result<OwnedFd> {
     #[repr(C)]
     struct Attr {
         prog_fd: u32,
@@ -35,7 +49,7 @@ pub fn attach(
     }
     let mut attr = Attr {
         prog_fd: raw(program),
-        target_fd: raw(directory),
+        target_fd,
         attach_type,
         flags: 0,
     };

@@ -53,6 +53,13 @@ fn status() -> Status {
             {"of": "b", "problem": "", "since": now, "until": now, "mended": null, "times": 3},
         ],
         "selftest": {"at": now, "ok": true, "problem": null, "failing_since": null},
+        "watch": {
+            "sockets": 7, "lost": 1, "mistakes": 0, "looked_at": now, "alerts": [{
+                "time": now, "news": "alert", "level": "warning", "protocol": "tcp", "port": 21,
+                "from": null, "state": "closed", "expected": "open", "cause": "ended", "pid": null,
+                "comm": null, "alert": "broken", "since": now, "lasted": null,
+            }],
+        },
         "pending_confirm": null, "reload": null, "agent": 1, "version": "0",
     });
     serde_json::from_value(status).unwrap()
