@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    mem,
+    io, mem,
     time::Duration,
 };
 
@@ -43,6 +43,8 @@ pub struct Looks {
     expects_news: bool,
     mistakes: u64,
     looked_at: Option<String>,
+    /// Why the last one came to nothing.
+    problem: Option<String>,
     /// How often all was known in the end.
     proofs: u64,
 }
@@ -56,6 +58,7 @@ impl Looks {
             expects_news: true,
             mistakes: 0,
             looked_at: None,
+            problem: None,
             proofs: 0,
         }
     }
@@ -102,10 +105,16 @@ impl Looks {
         }
     }
 
-    /// The kernel gave no list.
-    pub fn failed(&mut self, now: Instant) {
+    /// The kernel gave no list, because of `error`.
+    pub fn failed(&mut self, error: &io::Error, now: Instant) {
+        self.problem = Some(format!("the kernel doesn't list its sockets: {error}"));
         self.stage = Stage::First;
-        self.due = now + PROOF_INTERVAL;
+        self.due = now + POLL_INTERVAL;
+    }
+
+    /// Why the last one came to nothing, if it did.
+    pub fn problem(&self) -> Option<&String> {
+        self.problem.as_ref()
     }
 
     /// Takes in the list `found`, of which nothing is known from events unless `is_told`.
@@ -118,6 +127,7 @@ impl Looks {
         at: Instant,
     ) {
         self.looked_at = Some(now());
+        self.problem = None;
         let differences = differences(found, register, tracked);
         let is_news = self.expects_news;
         let confirmed = match mem::replace(&mut self.stage, Stage::First) {

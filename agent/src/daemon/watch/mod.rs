@@ -211,8 +211,8 @@ impl Agent {
 
     /// What a status says is missing of the watch.
     pub(super) fn watch_problem(&self) -> Option<String> {
-        let problem = self.watch.problem.borrow();
-        let why = problem.as_ref()?;
+        let (problem, looks) = (self.watch.problem.borrow(), self.watch.looks.borrow());
+        let why = problem.as_ref().or_else(|| looks.problem())?;
         Some(format!(
             "watch: who has which port is only seen every {} s and when asked, not as it happens: {why}",
             looks::POLL_INTERVAL.as_secs()
@@ -329,9 +329,7 @@ async fn look(ring: &mut Option<AsyncFd<RingBuf<MapData>>>, agent: &Agent) {
     let found = match listed {
         Ok(found) => found,
         Err(error) => {
-            watch.looks.borrow_mut().failed(Instant::now());
-            *watch.problem.borrow_mut() =
-                Some(format!("the kernel doesn't list its sockets: {error}"));
+            watch.looks.borrow_mut().failed(&error, Instant::now());
             return;
         }
     };
