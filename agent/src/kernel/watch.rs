@@ -169,6 +169,11 @@ impl Watch {
             .collect())
     }
 
+    /// Whether [`Self::bound`] finds any.
+    pub const fn finds_bound(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// Whether `id` is that of one of its programs on the cgroup.
     pub fn is_ours(&self, id: u32) -> bool {
         self.ids.contains(&id)

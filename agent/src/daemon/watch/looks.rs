@@ -41,6 +41,8 @@ pub struct Looks {
     due: Instant,
     /// Something is to be found, and is nobody's mistake.
     expects_news: bool,
+    /// Word of something was lost: of an end, perhaps.
+    has_lost: bool,
     mistakes: u64,
     looked_at: Option<String>,
     /// Why the last one came to nothing.
@@ -56,6 +58,7 @@ impl Looks {
             stage: Stage::Beginning,
             due: now,
             expects_news: true,
+            has_lost: false,
             mistakes: 0,
             looked_at: None,
             problem: None,
@@ -84,6 +87,13 @@ impl Looks {
         if !matches!(self.stage, Stage::Second(_)) {
             self.due = now;
         }
+    }
+
+    /// Word of something was lost, so there is something to be found, as
+    /// [`Self::expect_news`] has it.
+    pub fn expect_lost(&mut self, now: Instant) {
+        self.has_lost = true;
+        self.expect_news(now);
     }
 
     /// Lets the next one be due at `now`, though nothing is expected.
@@ -118,17 +128,22 @@ impl Looks {
     }
 
     /// Takes in the list `found`, of which nothing is known from events unless `is_told`.
+    /// `finds_bound` says whether what the kernel doesn't list was looked for elsewhere.
     pub fn take_in(
         &mut self,
         found: &[Socket],
         register: &mut Register,
         tracked: &Tracked,
-        is_told: bool,
+        [is_told, finds_bound]: [bool; 2],
         at: Instant,
     ) {
         self.looked_at = Some(now());
         self.problem = None;
-        let differences = differences(found, register, tracked);
+        // Where sockets that are bound and no more are found among the files of processes,
+        // one that is on its way from a process to another is not. So nobody is missed by
+        // that, unless word of his end may have been lost.
+        let lists_bound = ports::lists_bound() || self.has_lost && finds_bound;
+        let differences = differences(found, register, tracked, lists_bound);
         let is_news = self.expects_news;
         let confirmed = match mem::replace(&mut self.stage, Stage::First) {
             // Nobody waits for a proof of what was there before anybody watched.
@@ -175,13 +190,18 @@ impl Looks {
     fn rest(&mut self, at: Instant) {
         self.due = at + PROOF_INTERVAL;
         self.expects_news = false;
+        self.has_lost = false;
         self.proofs += 1;
     }
 }
 
 /// What the kernel's lists and `register` don't agree about.
-fn differences(found: &[Socket], register: &Register, tracked: &Tracked) -> BTreeSet<Difference> {
-    let lists_bound = ports::lists_bound();
+fn differences(
+    found: &[Socket],
+    register: &Register,
+    tracked: &Tracked,
+    lists_bound: bool,
+) -> BTreeSet<Difference> {
     let mut differences = register.compare(found, tracked, lists_bound);
     let is_connected = |difference: &Difference| match difference {
         Difference::Gone(inode) => register
@@ -246,7 +266,7 @@ mod tests {
             self.looks.begin(&mut self.register);
             let (register, tracked) = (&mut self.register, &self.tracked);
             self.looks
-                .take_in(found, register, tracked, is_told, self.at);
+                .take_in(found, register, tracked, [is_told, false], self.at);
             (waited, self.register.len())
         }
     }

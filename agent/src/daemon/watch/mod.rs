@@ -296,7 +296,9 @@ async fn drain(ring: &mut Option<AsyncFd<RingBuf<MapData>>>, agent: &Agent) {
     while take_in(ring.get_mut(), agent) {
         tokio::task::yield_now().await;
     }
-    if agent.has_lost() || agent.watch.register.borrow().needs_look() {
+    if agent.has_lost() {
+        agent.watch.looks.borrow_mut().expect_lost(Instant::now());
+    } else if agent.watch.register.borrow().needs_look() {
         agent.watch.looks.borrow_mut().expect_news(Instant::now());
     }
 }
@@ -342,9 +344,18 @@ async fn look(ring: &mut Option<AsyncFd<RingBuf<MapData>>>, agent: &Agent) {
         &found,
         &mut register,
         &tracked,
-        ring.is_some(),
+        [ring.is_some(), finds_bound(agent)],
         Instant::now(),
     );
+}
+
+/// Whether [`unlisted`] can find any.
+fn finds_bound(agent: &Agent) -> bool {
+    let kernel = agent.kernel.borrow();
+    let watch = kernel
+        .as_ref()
+        .and_then(|kernel| kernel.watch.as_ref().ok());
+    watch.is_some_and(Watch::finds_bound)
 }
 
 /// TCP sockets that are bound and no more, where the kernel's list has none: those that are
