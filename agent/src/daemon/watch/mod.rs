@@ -49,8 +49,8 @@ use crate::{
 const BATCH: usize = 512;
 /// How long somebody waits who asks whether all is known.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many turns others may need meanwhile.
-const MOST_TURNS: u32 = 1000;
+/// How long somebody waits who only asks.
+const MOMENT: Duration = Duration::from_millis(50);
 /// How often it is looked meanwhile whether it is.
 const STEP: Duration = Duration::from_millis(20);
 /// Ports whose state is told before others get their turn.
@@ -149,16 +149,14 @@ impl Agent {
         self.watch.look_soon.notify_one();
     }
 
-    /// Waits until all is taken in that was told by now.
+    /// Waits until all is taken in that was told by now, but not long: others may have much
+    /// to do.
     pub async fn hear(&self) {
         let watch = &self.watch;
         let before = watch.turns.get();
-        watch.look_soon.notify_one();
+        let until = Instant::now() + MOMENT;
         // One may be under way already.
-        for _ in 0..MOST_TURNS {
-            if watch.turns.get() > before + 1 {
-                break;
-            }
+        while watch.turns.get() <= before + 1 && Instant::now() < until {
             watch.look_soon.notify_one();
             tokio::task::yield_now().await;
         }
