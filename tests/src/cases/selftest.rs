@@ -16,6 +16,7 @@ use crate::{
     harness::{
         Agent, Binder, Case, Sandbox, Settings, Spinner, control,
         expect::{expect, judge},
+        neighbour::detach_links_of,
         pace::{limit, times},
         refusal,
         sabotage::{Exclusive, HOOKS, detach},
@@ -126,6 +127,8 @@ fn a_missing_hook_is_noticed_in_audit_mode(s: &Sandbox) -> Result<()> {
 fn take_away(agent: &Agent<'_>, hook: &str, attach_type: u32) -> Result<Exclusive> {
     agent.stop()?;
     detach(&agent.sandbox.bpffs.join("links").join(hook))?;
+    // What watches is there too, and nobody is alone beside it.
+    detach_links_of(agent.pid(), attach_type)?;
     let alone = Exclusive::attach(&agent.sandbox.cgroup, attach_type);
     agent.signal(Signal::SIGCONT)?;
     alone

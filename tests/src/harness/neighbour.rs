@@ -385,6 +385,34 @@ pub fn verified_of(id: u32) -> Result<Option<u64>> {
     field_if_any(&program, "verified_insns:")
 }
 
+/// Detaches what process `pid` has attached to hook `attach_type` of a cgroup by links that
+/// are not pinned.
+pub fn detach_links_of(pid: u32, attach_type: u32) -> Result<()> {
+    const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+    const BPF_LINK_DETACH: libc::c_long = 34;
+    for file in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        let info = fs::read_to_string(file?.path()).unwrap_or_default();
+        let field = |name: &str| {
+            let value = info.lines().find_map(|line| line.strip_prefix(name));
+            value.and_then(|value| value.trim().parse::<u32>().ok())
+        };
+        let (Some(id), Some(kind)) = (field("link_id:"), field("attach_type:")) else {
+            continue;
+        };
+        if kind != attach_type {
+            continue;
+        }
+        // What is read here is as long as the longest part of it that either command reads.
+        let mut attr = [id, 0, 0];
+        // SAFETY: both commands read a number that is no pointer, and flags.
+        let link = owned(unsafe { bpf(BPF_LINK_GET_FD_BY_ID, &mut attr) }?)?;
+        let mut attr = [link.as_raw_fd().cast_unsigned()];
+        // SAFETY: as above.
+        unsafe { bpf(BPF_LINK_DETACH, &mut attr) }?;
+    }
+    Ok(())
+}
+
 /// What is pinned at `pin`.
 pub fn open(pin: &Path) -> io::Result<OwnedFd> {
     #[repr(C)]
