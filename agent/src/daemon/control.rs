@@ -201,7 +201,6 @@ impl Line {
             Request::Events { follow, ports } => {
                 agent.catch_up().await;
                 agent.take_in_repeats();
-                agent.hear().await;
                 drop(turn);
                 return self.events(agent, follow, ports).await;
             }
@@ -218,7 +217,6 @@ impl Line {
             Request::Ports {} => {
                 agent.catch_up().await;
                 agent.take_in_repeats();
-                agent.hear().await;
                 reply(&agent.ports())
             }
             Request::Watched { look } => {
@@ -226,10 +224,7 @@ impl Line {
                 let sockets = agent.watched(look).await;
                 return self.send(sockets).await;
             }
-            Request::Expect {} => {
-                agent.hear().await;
-                agent.expectations()
-            }
+            Request::Expect {} => agent.expectations(),
             Request::Sockets {} => agent.sockets(),
             Request::Suggest { since, listeners } => {
                 agent.catch_up().await;

@@ -173,6 +173,9 @@ fn who_has_a_port(s: &Sandbox) -> Result<()> {
         &s.caller("ftpd1"),
         &[tcp(2121).on_any_v6(false).listening()],
     )?;
+    // When it was bound is told by the kernel, a moment later.
+    has_state(&agent, "tcp", 2121, "open")?;
+    std::thread::sleep(std::time::Duration::from_millis(300));
     let row = has_state(&agent, "tcp", 2121, "open")?;
     let holder = &row["holder"];
     let mut expected = json!({

@@ -49,8 +49,6 @@ use crate::{
 const BATCH: usize = 512;
 /// How long somebody waits who asks whether all is known.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long somebody waits who only asks.
-const MOMENT: Duration = Duration::from_millis(50);
 /// How often it is looked meanwhile whether it is.
 const STEP: Duration = Duration::from_millis(20);
 /// Ports whose state is told before others get their turn.
@@ -79,8 +77,6 @@ pub struct PortWatch {
     look_soon: Notify,
     /// How often the ring had no room, as far as that is known.
     lost: Cell<u64>,
-    /// How often all was taken in that had come.
-    turns: Cell<u64>,
     /// Why nothing is watched, or not all.
     problem: RefCell<Option<String>>,
 }
@@ -100,7 +96,6 @@ impl PortWatch {
             looks: RefCell::new(Looks::new(Instant::now())),
             look_soon: Notify::new(),
             lost: Cell::new(0),
-            turns: Cell::new(0),
             problem: RefCell::default(),
         }
     }
@@ -147,19 +142,6 @@ impl Agent {
             .judge_all(&register, expected);
         self.watch.looks.borrow_mut().expect_news(Instant::now());
         self.watch.look_soon.notify_one();
-    }
-
-    /// Waits until all is taken in that was told by now, but not long: others may have much
-    /// to do.
-    pub async fn hear(&self) {
-        let watch = &self.watch;
-        let before = watch.turns.get();
-        let until = Instant::now() + MOMENT;
-        // One may be under way already.
-        while watch.turns.get() <= before + 1 && Instant::now() < until {
-            watch.look_soon.notify_one();
-            tokio::task::yield_now().await;
-        }
     }
 
     /// The sockets that are known to have a port. With `look` it is looked first whether
@@ -263,7 +245,6 @@ pub async fn follow(ring: Option<RingBuf<MapData>>, agent: Rc<Agent>) {
         if agent.watch.looks.borrow().looked_at().is_some() {
             agent.watch.is_settled.set(true);
         }
-        agent.watch.turns.set(agent.watch.turns.get() + 1);
     }
 }
 
