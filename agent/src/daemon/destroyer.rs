@@ -21,16 +21,17 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
-use portreeve_common::abi::{Doomed, Event, Remembered, names};
+use portreeve_common::abi::{Doomed, Event, Remembered, address_bytes, names};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{events::decode, protocol::ListenerStatus};
+use super::protocol::ListenerStatus;
 use crate::{
     kernel::{
         counters::{self, Counters},
         netns,
         pins::Pins,
         privileges::capabilities::Plan,
+        stream::element,
     },
     ports::destroy::{Destroyer, Fate, Target},
 };
@@ -174,13 +175,13 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, mut maps: Maps) -> io::Result<()> {
-        let mut batch = Vec::new();
+        let mut batch: Vec<Doomed> = Vec::new();
         let mut late = maps.late()?;
         loop {
             while batch.len() < BATCH
                 && let Some(item) = maps.ring.next()
             {
-                match doomed(&item) {
+                match element(&item) {
                     Some(doomed) => batch.push(doomed),
                     None => log::warn!("a listener to destroy is not of this agent's layout"),
                 }
@@ -318,10 +319,7 @@ fn fates(destroyer: &Destroyer, listeners: &[Doomed], since: u64) -> Vec<Fate> {
 }
 
 fn target(doomed: &Doomed) -> Target {
-    let mut bytes = [0; 16];
-    for (target, word) in bytes.chunks_exact_mut(4).zip(doomed.event.address) {
-        target.copy_from_slice(&word.to_ne_bytes());
-    }
+    let bytes = address_bytes(doomed.event.address);
     let address = if doomed.family == AF_INET {
         let [.., a, b, c, d] = bytes;
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
@@ -334,21 +332,4 @@ fn target(doomed: &Doomed) -> Target {
         device: doomed.device,
         cookie: doomed.socket,
     }
-}
-
-/// The listener in a ring element; `None` if it is not one of this layout.
-fn doomed(bytes: &[u8]) -> Option<Doomed> {
-    const EVENT: usize = size_of::<Event>();
-    let bytes: &[u8; size_of::<Doomed>()] = bytes.try_into().ok()?;
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    Some(Doomed {
-        event: decode(bytes.get(..EVENT)?)?,
-        socket: u64_at(EVENT)?,
-        netns: u64_at(EVENT + 8)?,
-        device: u32_at(EVENT + 16)?,
-        family: u16_at(EVENT + 20)?,
-        silent: u16_at(EVENT + 22)?,
-    })
 }

@@ -23,7 +23,7 @@ use portreeve_common::{
 use self::decode::address;
 pub use self::{
     callers::Cgroups,
-    decode::{comm_bytes, decode, moment, since_boot, text_of, wall_clock},
+    decode::{comm_bytes, moment, since_boot, text_of, wall_clock},
     queue::{Follower, Group},
     stream::Stream,
 };

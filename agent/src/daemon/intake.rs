@@ -7,7 +7,7 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::{sync::mpsc::UnboundedReceiver, time::Instant};
 
-use super::{agent::Agent, destroyer::Told, events::decode, run::LOOK_INTERVAL};
+use super::{agent::Agent, destroyer::Told, run::LOOK_INTERVAL};
 use crate::kernel::stream;
 
 /// Events that are taken in before everything else has its turn.
@@ -44,7 +44,7 @@ pub async fn events(ring: RingBuf<MapData>, agent: Rc<Agent>) {
         };
         let mut batch = 0;
         while let Some(item) = ready.get_inner_mut().next() {
-            let Some(event) = decode(&item) else {
+            let Some(event) = stream::element(&item) else {
                 log::warn!(
                     "an event of {} bytes is not of this agent's layout",
                     item.len()

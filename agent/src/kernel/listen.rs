@@ -17,7 +17,10 @@ use aya::{
 use portreeve_common::abi::names;
 use thiserror::Error;
 
-use super::{KernelError, btf::Offsets, error::chain, hooks, lsm::BpfLsm, pins::Pins, sys};
+use super::{
+    KernelError, btf::Offsets, error::chain, hooks, lsm::BpfLsm, pins::Pins, programs::note_walk,
+    sys,
+};
 
 /// The kernel's name of it.
 const HOOK: &str = "socket_listen";
@@ -75,12 +78,7 @@ fn attach(
     let btf = Btf::from_sys_fs()?;
     let judge = program(ebpf, names::JUDGE_LISTEN)?;
     judge.load(HOOK, &btf)?;
-    if let Some(count) = judge.info()?.verified_instruction_count() {
-        log::debug!(
-            "{}: the verifier walked {count} instructions",
-            names::JUDGE_LISTEN
-        );
-    }
+    note_walk(names::JUDGE_LISTEN, &judge.info()?);
     let judge = judge.fd()?.try_clone()?;
     let pin = pins.link(names::LISTEN);
     if pin.exists() && stays {

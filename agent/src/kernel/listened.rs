@@ -18,6 +18,7 @@ use super::{
     keeper::{KeptLink, Lapse, OnCgroup},
     lsm::BpfLsm,
     pins::Pins,
+    programs::note_walk,
     sys,
 };
 
@@ -135,12 +136,7 @@ fn load(ebpf: &mut Ebpf) -> Result<OnCgroup, ProgramError> {
     };
     program.load()?;
     let info = program.info()?;
-    if let Some(count) = info.verified_instruction_count() {
-        log::debug!(
-            "{}: the verifier walked {count} instructions",
-            names::LISTENED
-        );
-    }
+    note_walk(names::LISTENED, &info);
     Ok(OnCgroup {
         program: program.fd()?.try_clone()?,
         id: info.id(),

@@ -386,7 +386,12 @@ fn load_object(
     })
 }
 
-fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+/// The map `name` of `ebpf`.
+///
+/// # Errors
+///
+/// [`KernelError::Load`] and [`KernelError::Map`] if it isn't there, or of another kind.
+pub(super) fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {

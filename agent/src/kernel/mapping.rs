@@ -8,7 +8,8 @@ use std::{
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use portreeve_common::{
     abi::{
-        BindAddress, Entry, Head, Info, Matcher, RepeatKey, Repeats, Slot, Unreserved,
+        BindAddress, Doomed, Entry, Event, Head, Info, Matcher, RepeatKey, Repeats, Slot,
+        Unreserved, Watched,
         jobs::{
             ExeKey, IdentityKey, JobNameKey, JobRules, PermitKey, PlaceKey, Step, StepKey, UserKey,
             WildKey,
@@ -54,8 +55,18 @@ elements!(
     PlaceKey,
     PermitKey,
     RepeatKey,
-    Repeats
+    Repeats,
+    Event,
+    Doomed,
+    Watched
 );
+
+/// The `T` that `bytes` are; `None` if one is of another size.
+pub fn of_bytes<T: Element>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: there are as many bytes as a `T` has, any bytes are a `T`, and it may lie
+    // anywhere.
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
 
 /// An array map in this process's memory. Other processes and running programs
 /// see every store; nothing here is ever borrowed, only copied in and out.

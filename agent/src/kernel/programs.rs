@@ -121,15 +121,18 @@ pub(super) fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), KernelErro
         program: name,
         message: chain(&error),
     })?;
-    // The verifier's limit is a million; older kernels come closer to it.
-    if let Some(count) = hook
-        .info()
-        .ok()
-        .and_then(|info| info.verified_instruction_count())
-    {
-        log::debug!("{name}: the verifier walked {count} instructions");
+    if let Ok(info) = hook.info() {
+        note_walk(name, &info);
     }
     Ok(())
+}
+
+/// Logs how far the verifier walked for program `name`, if the kernel tells. Its limit is a
+/// million; older kernels come closer to it.
+pub(super) fn note_walk(name: &str, info: &ProgramInfo) {
+    if let Some(count) = info.verified_instruction_count() {
+        log::debug!("{name}: the verifier walked {count} instructions");
+    }
 }
 
 /// The programs of the hooks on a cgroup, by the names of their links.

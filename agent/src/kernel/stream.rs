@@ -1,8 +1,16 @@
-//! Waiting for what programs write.
+//! Waiting for what programs write, and reading it.
 
 use std::{io, os::fd::AsRawFd};
 
 use tokio::io::{Interest, unix::AsyncFd};
+
+use super::mapping;
+pub use super::mapping::Element;
+
+/// What a program wrote into a ring as one element; `None` if it is not of this layout.
+pub fn element<T: Element>(bytes: &[u8]) -> Option<T> {
+    mapping::of_bytes(bytes)
+}
 
 /// Lets the event loop say when `ring`, a ring buffer's reader, has something.
 ///

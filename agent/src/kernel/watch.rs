@@ -10,16 +10,18 @@ use std::{
 
 use aya::{
     Btf, Ebpf,
-    maps::{Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Map, MapData, PerCpuArray, RingBuf},
     programs::{
         BtfTracePoint, CgroupAttachMode, CgroupSock, Iter, Program, ProgramError, ProgramInfo,
         links::{FdLink, LinkError},
     },
 };
 use portreeve_common::abi::{Protocol, TRACKED_WORDS, Watched, names};
-use thiserror::Error;
 
-use super::{btf::Offsets, cgroup::AttachPoint, error::chain, mapping::Mapping, sys};
+use super::{
+    KernelError, btf::Offsets, cgroup::AttachPoint, error::chain, load::take, mapping::Mapping,
+    programs::note_walk, stream::element, sys,
+};
 use crate::policy::bits::{PortBits, WORDS};
 
 /// The tracepoint of the states of TCP sockets.
@@ -28,28 +30,6 @@ const STATES: &str = "inet_sock_set_state";
 const FILES: &str = "task_file";
 /// The programs on a cgroup.
 const ON_CGROUP: [&str; 3] = [names::WATCH_BIND4, names::WATCH_BIND6, names::WATCH_RELEASE];
-
-/// Why the kernel doesn't tell who has which port.
-#[derive(Debug, Error)]
-enum Failure {
-    #[error("this kernel's struct {record} has no field {field}")]
-    NoField {
-        record: &'static str,
-        field: &'static str,
-    },
-    #[error("the object has no {0}")]
-    Nothing(&'static str),
-    #[error(transparent)]
-    Btf(#[from] aya::BtfError),
-    #[error("program {0}")]
-    Program(&'static str, #[source] ProgramError),
-    #[error("program {0}")]
-    Link(&'static str, #[source] LinkError),
-    #[error(transparent)]
-    Map(#[from] MapError),
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
 
 /// The programs that watch. They do as long as this is there.
 pub struct Watch {
@@ -78,22 +58,26 @@ impl Watch {
         attach: &AttachPoint,
         lists_bound: bool,
     ) -> Result<(Self, RingBuf<MapData>), String> {
-        Self::attach(ebpf, offsets, attach, lists_bound).map_err(|error| chain(&error))
+        match offsets.missing_to_watch() {
+            Some((record, field)) => Err(format!(
+                "this kernel's struct {record} has no field {field}"
+            )),
+            None => Self::attach(ebpf, attach, lists_bound).map_err(|error| error.to_string()),
+        }
     }
 
     fn attach(
         ebpf: &mut Ebpf,
-        offsets: &Offsets,
         attach: &AttachPoint,
         lists_bound: bool,
-    ) -> Result<(Self, RingBuf<MapData>), Failure> {
-        if let Some((record, field)) = offsets.missing_to_watch() {
-            return Err(Failure::NoField { record, field });
-        }
+    ) -> Result<(Self, RingBuf<MapData>), KernelError> {
         let Some(Map::Array(tracked)) = ebpf.take_map(names::TRACKED) else {
-            return Err(Failure::Nothing(names::TRACKED));
+            return Err(KernelError::Load {
+                message: format!("the object has no map {}", names::TRACKED),
+            });
         };
-        let tracked = Mapping::new(tracked.fd(), TRACKED_WORDS, true)?;
+        let tracked = Mapping::new(tracked.fd(), TRACKED_WORDS, true)
+            .map_err(KernelError::io("can't map the tracked ports"))?;
         let lost = take(ebpf, names::WATCH_LOST)?;
         let ring = take(ebpf, names::WATCHED)?;
         let (mut links, mut ids) = (Vec::new(), Vec::new());
@@ -107,7 +91,7 @@ impl Watch {
             true => None,
             // What was bound before anybody watched is not found then.
             false => of_files(ebpf)
-                .inspect_err(|error| log::debug!("{}", chain(error)))
+                .inspect_err(|error| log::debug!("{error}"))
                 .ok(),
         };
         let watch = Self {
@@ -165,7 +149,7 @@ impl Watch {
         }
         Ok(bytes
             .chunks_exact(size_of::<Watched>())
-            .filter_map(decode)
+            .filter_map(element)
             .collect())
     }
 
@@ -184,92 +168,72 @@ fn on_cgroup(
     ebpf: &mut Ebpf,
     name: &'static str,
     attach: &AttachPoint,
-) -> Result<(FdLink, ProgramInfo), Failure> {
-    let Some(Program::CgroupSock(program)) = ebpf.program_mut(name) else {
-        return Err(Failure::Nothing(name));
-    };
-    let program: &mut CgroupSock = program;
+) -> Result<(FdLink, ProgramInfo), KernelError> {
+    let program: &mut CgroupSock = program(ebpf, name)?;
     let mut load = || {
         program.load()?;
         let info = program.info()?;
         let id = program.attach(attach.directory(), CgroupAttachMode::default())?;
         Ok((program.take_link(id)?, info))
     };
-    let (link, info) = load().map_err(|error| Failure::Program(name, error))?;
-    note(name, &info);
+    let (link, info) = load().map_err(refused(name))?;
+    note_walk(name, &info);
     let link = link
         .try_into()
-        .map_err(|error| Failure::Link(name, error))?;
+        .map_err(|error: LinkError| KernelError::Refused {
+            program: name,
+            message: chain(&error),
+        })?;
     Ok((link, info))
 }
 
-fn on_states(ebpf: &mut Ebpf) -> Result<FdLink, Failure> {
+fn on_states(ebpf: &mut Ebpf) -> Result<FdLink, KernelError> {
     let name = names::WATCH_STATE;
-    let btf = Btf::from_sys_fs()?;
-    let Some(Program::BtfTracePoint(program)) = ebpf.program_mut(name) else {
-        return Err(Failure::Nothing(name));
-    };
-    let program: &mut BtfTracePoint = program;
+    let btf = types()?;
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
     let mut load = || {
         program.load(STATES, &btf)?;
-        note(name, &program.info()?);
+        note_walk(name, &program.info()?);
         let id = program.attach()?;
         program.take_link(id)
     };
-    let link = load().map_err(|error| Failure::Program(name, error))?;
-    Ok(link.into())
+    Ok(load().map_err(refused(name))?.into())
 }
 
-fn of_files(ebpf: &mut Ebpf) -> Result<OwnedFd, Failure> {
+fn of_files(ebpf: &mut Ebpf) -> Result<OwnedFd, KernelError> {
     let name = names::WATCH_FILES;
-    let btf = Btf::from_sys_fs()?;
-    let Some(Program::Iter(program)) = ebpf.program_mut(name) else {
-        return Err(Failure::Nothing(name));
-    };
-    let program: &mut Iter = program;
+    let btf = types()?;
+    let program: &mut Iter = program(ebpf, name)?;
     let mut load = || {
         program.load(FILES, &btf)?;
-        note(name, &program.info()?);
+        note_walk(name, &program.info()?);
         program.fd()?.try_clone().map_err(ProgramError::IOError)
     };
-    let program = load().map_err(|error| Failure::Program(name, error))?;
-    Ok(sys::attach_iterator(program.as_fd())?)
+    let program = load().map_err(refused(name))?;
+    sys::attach_iterator(program.as_fd()).map_err(KernelError::io(format!("can't attach {name}")))
 }
 
-/// The verifier's limit is a million; older kernels come closer to it.
-fn note(name: &str, info: &ProgramInfo) {
-    if let Some(count) = info.verified_instruction_count() {
-        log::debug!("{name}: the verifier walked {count} instructions");
-    }
-}
-
-fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Failure>
-where
-    M: TryFrom<Map, Error = MapError>,
-{
-    let map = ebpf.take_map(name).ok_or(Failure::Nothing(name))?;
-    Ok(M::try_from(map)?)
-}
-
-/// The event in an element of the ring; `None` if it is not one of this layout.
-pub fn decode(bytes: &[u8]) -> Option<Watched> {
-    let bytes: &[u8; size_of::<Watched>()] = bytes.try_into().ok()?;
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    Some(Watched {
-        time: u64_at(0)?,
-        inode: u64_at(8)?,
-        cgroup: u64_at(16)?,
-        address: [u32_at(24)?, u32_at(28)?, u32_at(32)?, u32_at(36)?],
-        comm: [u64_at(40)?, u64_at(48)?],
-        pid: u32_at(56)?,
-        uid: u32_at(60)?,
-        port: u16_at(64)?,
-        family: u16_at(66)?,
-        happening: bytes[68],
-        protocol: bytes[69],
-        chosen: bytes[70],
-        reserved: 0,
+/// The kernel's type information, as aya reads it.
+fn types() -> Result<Btf, KernelError> {
+    Btf::from_sys_fs().map_err(|error| KernelError::Load {
+        message: chain(&error),
     })
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut Program>,
+{
+    let program = ebpf.program_mut(name);
+    let program = program.and_then(|program| program.try_into().ok());
+    program.ok_or_else(|| KernelError::Load {
+        message: format!("the object has no program {name}"),
+    })
+}
+
+fn refused(program: &'static str) -> impl Fn(ProgramError) -> KernelError {
+    move |error| KernelError::Refused {
+        program,
+        message: chain(&error),
+    }
 }

@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use portreeve_common::abi::{Happening, Protocol, Watched};
+use portreeve_common::abi::{Happening, Protocol, Watched, address_bytes};
 
 use super::Socket;
 use crate::policy::bits::PortBits;
@@ -358,12 +358,8 @@ const fn actor(event: &Watched) -> Actor {
 fn address(event: &Watched) -> IpAddr {
     /// `AF_INET`
     const V4: u16 = 2;
-    let mut bytes = [0; 16];
-    for (target, word) in bytes.chunks_exact_mut(4).zip(event.address) {
-        target.copy_from_slice(&word.to_ne_bytes());
-    }
-    match (event.family, bytes) {
+    match (event.family, address_bytes(event.address)) {
         (V4, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
-        _ => IpAddr::V6(Ipv6Addr::from(bytes)),
+        (_, bytes) => IpAddr::V6(Ipv6Addr::from(bytes)),
     }
 }

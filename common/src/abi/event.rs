@@ -108,6 +108,17 @@ impl Event {
     pub const AFTERWARDS: u8 = 128;
 }
 
+/// The bytes of an address that is kept as words in network order.
+pub const fn address_bytes(words: [u32; 4]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = words[at / 4].to_ne_bytes()[at % 4];
+        at += 1;
+    }
+    bytes
+}
+
 /// A listener that the agent is to destroy, as written to a ring of its own. The
 /// event is the agent's to tell: it says what became of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ pub use self::{
     entry::{Entry, EntryOptions, Who},
     event::{
         Doomed, Event, Hook, RepeatKey, Repeats, SELFTEST_ERRNO, SELFTEST_PORT, SELFTEST_V4,
-        SELFTEST_V6, TOLD_PER_SECOND,
+        SELFTEST_V6, TOLD_PER_SECOND, address_bytes,
     },
     feature::Feature,
     field::{FIELDS, Field, Needed},

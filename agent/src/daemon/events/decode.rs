@@ -3,33 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use nix::time::{ClockId, clock_gettime};
-use portreeve_common::abi::{Event, Hook};
-
-/// The event in a ring element; `None` if it is not one of this layout.
-pub fn decode(bytes: &[u8]) -> Option<Event> {
-    let bytes: &[u8; size_of::<Event>()] = bytes.try_into().ok()?;
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    Some(Event {
-        time: u64_at(0)?,
-        cgroup: u64_at(8)?,
-        address: [u32_at(16)?, u32_at(20)?, u32_at(24)?, u32_at(28)?],
-        bound: [u32_at(32)?, u32_at(36)?, u32_at(40)?, u32_at(44)?],
-        comm: [u64_at(48)?, u64_at(56)?],
-        pid: u32_at(64)?,
-        uid: u32_at(68)?,
-        generation: u32_at(72)?,
-        entry: u32_at(76)?,
-        line: u32_at(80)?,
-        port: u16_at(84)?,
-        reason: u16_at(86)?,
-        hook: bytes[88],
-        protocol: bytes[89],
-        flags: bytes[90],
-        reserved: [0; 5],
-    })
-}
+use portreeve_common::abi::{Hook, address_bytes};
 
 /// A process name as bytes.
 pub fn comm_bytes(comm: [u64; 2]) -> [u8; 16] {
@@ -50,10 +24,7 @@ pub fn text_of(bytes: [u8; 16]) -> String {
 
 /// An address in the notation of the hook's family.
 pub fn address(hook: Hook, words: [u32; 4]) -> String {
-    let mut bytes = [0; 16];
-    for (target, word) in bytes.chunks_exact_mut(4).zip(words) {
-        target.copy_from_slice(&word.to_ne_bytes());
-    }
+    let bytes = address_bytes(words);
     if hook == Hook::Listen {
         Ipv6Addr::from(bytes).to_canonical().to_string()
     } else if hook.is_v6() {
@@ -85,7 +56,10 @@ pub fn moment(boot_ns: u64) -> jiff::Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use portreeve_common::abi::Event;
+
     use super::*;
+    use crate::kernel::stream::element;
 
     #[test]
     fn addresses_are_written_as_their_family_does() {
@@ -100,6 +74,7 @@ mod tests {
 
     #[test]
     fn only_whole_events_decode() {
+        let decode = element::<Event>;
         assert!(decode(&[0; size_of::<Event>()]).is_some());
         assert!(decode(&[0; size_of::<Event>() - 1]).is_none());
         assert!(decode(&[0; size_of::<Event>() + 8]).is_none());
@@ -114,7 +89,7 @@ mod tests {
         bytes[core::mem::offset_of!(Event, line)..][..4].copy_from_slice(&9u32.to_ne_bytes());
         bytes[core::mem::offset_of!(Event, flags)] = Event::GRANTED;
         bytes[core::mem::offset_of!(Event, comm)..][..3].copy_from_slice(b"ftp");
-        let event = decode(&bytes).unwrap();
+        let event: Event = element(&bytes).unwrap();
         assert_eq!(
             (event.pid, event.port, event.line, event.flags),
             (7, 21, 9, Event::GRANTED)

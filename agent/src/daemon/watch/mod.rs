@@ -32,12 +32,7 @@ use super::{
     protocol::{Reply, WatchStatus, WatchedSocket},
 };
 use crate::{
-    kernel::{
-        load::Kernel,
-        pool::settings_without_ours,
-        stream,
-        watch::{self, Watch},
-    },
+    kernel::{load::Kernel, pool::settings_without_ours, stream, watch::Watch},
     policy::bits::PortBits,
     ports::{
         self, Socket,
@@ -290,7 +285,7 @@ fn take_in(ring: &mut RingBuf<MapData>, agent: &Agent) -> bool {
         let Some(item) = ring.next() else {
             return false;
         };
-        if let Some(event) = watch::decode(&item) {
+        if let Some(event) = stream::element(&item) {
             register.apply(&event, &tracked);
         }
     }
