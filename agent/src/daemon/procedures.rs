@@ -31,11 +31,11 @@ use crate::{
     },
     config::Bus,
     policy::{
-        autolog::{Procedure, Runs},
+        autolog::{Procedure, Runs, watched},
         build::Policy,
         holdings::{self, Holding},
     },
-    ports::{Holder, HostListeners},
+    ports::{Holder, HostListeners, register::Port},
     report::procedures::row,
 };
 
@@ -197,7 +197,7 @@ impl Agent {
         // Who has a port takes a look at every process; not for nothing.
         match live::live(policy, job, None) {
             Live::Unwatched => Live::Unwatched,
-            _ => match self.holdings(policy) {
+            _ => match self.holdings_of(policy, job) {
                 Ok(holdings) => live::live(policy, job, Some(&holdings)),
                 Err(error) => {
                     log::warn!("the kernel doesn't list its sockets: {error}");
@@ -207,10 +207,16 @@ impl Agent {
         }
     }
 
-    /// Who has the ports that `policy` names.
-    fn holdings(&self, policy: &Policy) -> io::Result<Vec<Holding>> {
+    /// Who has the ports that are watched for `job`.
+    fn holdings_of(&self, policy: &Policy, job: &str) -> io::Result<Vec<Holding>> {
         let exe_of = |holder: &Holder| self.exe_of(holder);
-        match self.known_listeners() {
+        let is_watched = |(protocol, port): Port| {
+            let mut watched = watched(&policy.reservations, job);
+            watched.any(|entry| {
+                entry.protocol == protocol && (entry.first..=entry.last).contains(&port)
+            })
+        };
+        match self.known_listeners(is_watched) {
             Some(known) => holdings::of(policy, &known, exe_of),
             None => holdings::of(policy, &HostListeners, exe_of),
         }

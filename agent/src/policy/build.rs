@@ -224,7 +224,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
             diagnostics,
         );
     }
-    let expected = Expectations::new(&config.expect, &profile, &rules.entries, diagnostics);
+    let expected = Expectations::new(&config.expect, &procedures, &rules.entries, diagnostics);
     let with = Surroundings {
         grant: config.grant,
         jobs: &jobs,

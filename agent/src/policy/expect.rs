@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use portreeve_common::abi::Protocol;
 
 use super::{
+    autolog::{Autolog, Procedure, watched},
     bits::PortBits,
     holdings::{Holding, State},
-    reservations::{Kind, Reservation},
+    reservations::Reservation,
 };
 use crate::{
     config::{ExpectedPorts, ExpectedState},
     diagnostics::{Code, Diagnostic, Diagnostics, Span},
-    profile::ast::{Procedure, Profile, Statement, User},
+    profile::ast::User,
 };
 
 /// Who expects something of ports.
@@ -67,11 +68,11 @@ impl Expectation {
 
 impl Expectations {
     /// What the config says, and for the ports of which it says nothing what follows from
-    /// AUTOLOG in `profile`, of the `entries` that take effect. Ports that nobody may have
+    /// `autolog`, of the `entries` that take effect. Ports that nobody may have
     /// and that are to be open are reported.
     pub fn new(
         config: &[ExpectedPorts],
-        profile: &Profile,
+        autolog: &Autolog,
         entries: &[Reservation],
         diagnostics: &mut Diagnostics,
     ) -> Self {
@@ -84,14 +85,8 @@ impl Expectations {
         for one in open {
             report_reserved(one, entries, diagnostics);
         }
-        let procedures = profile.statements.iter().filter_map(|statement| {
-            let Statement::Autolog(autolog) = statement else {
-                return None;
-            };
-            Some(&autolog.procedures)
-        });
-        for procedure in procedures.flatten() {
-            for entry in entries.iter().filter(|entry| watches(procedure, entry)) {
+        for procedure in &autolog.procedures {
+            for entry in watched(entries, &procedure.job) {
                 let ports = PortBits::from_iter([(entry.first, entry.last)]);
                 if !ports.minus(&said[entry.protocol as usize]).is_empty() {
                     all.push(of_autolog(procedure, entry));
@@ -183,13 +178,6 @@ fn of_autolog(procedure: &Procedure, entry: &Reservation) -> Expectation {
         purpose: entry.description.as_deref().map(str::to_owned),
         span: entry.span,
     }
-}
-
-/// Whether AUTOLOG watches `entry` for `procedure` (port-control 5.2).
-fn watches(procedure: &Procedure, entry: &Reservation) -> bool {
-    let job = procedure.jobname.as_deref().unwrap_or(&procedure.name);
-    let is_its = matches!(&entry.user, User::Job(name) if name.as_str() == job);
-    is_its && entry.kind != Kind::Unreserved && entry.options.no_autolog.is_none()
 }
 
 /// Whether a port in this state is as expected. One that somebody has who may not is never.

@@ -9,7 +9,7 @@ use super::{
     reservations::Reservation,
 };
 use crate::{
-    ports::{FixedListeners, Holder, Listener, Listeners, Socket},
+    ports::{FixedListeners, Holder, Listener, Listeners, Socket, register::Port},
     profile::ast::User,
 };
 
@@ -156,19 +156,35 @@ pub fn job(policy: &Policy, socket: &Socket, holder: &Holder) -> Option<String> 
 
 /// What the ports of `reservation` are where `holdings` are all that have one of them.
 pub fn state(reservation: &Reservation, holdings: &[&Holding]) -> State {
-    let nobody = match reservation.user {
-        User::Reserved => State::Blocked,
-        _ => State::Closed,
-    };
     let states = holdings.iter().map(|holding| holding.state());
-    states.max().unwrap_or(nobody)
+    states.max().unwrap_or(closed(reservation))
 }
 
-/// What the port of `protocol` is where `listeners` are all that have it, and who has it
+/// What the ports of `reservation` are where nobody has one.
+const fn closed(reservation: &Reservation) -> State {
+    match reservation.user {
+        User::Reserved => State::Blocked,
+        _ => State::Closed,
+    }
+}
+
+/// What a port is that nobody has.
+pub fn of_nobody(policy: &Policy, port: Port) -> State {
+    entry_of(policy, port).map_or(State::Closed, closed)
+}
+
+/// One of the entries of a port. RESERVED stands alone on its ports.
+fn entry_of(policy: &Policy, (protocol, port): Port) -> Option<&Reservation> {
+    let slot = policy.compiled.image.slot(protocol, port);
+    let slot = slot.filter(|slot| slot.count() != 0)?;
+    policy.reservation_of(slot.first())
+}
+
+/// What `port` is where `listeners` are all that have it, and who has it
 /// then, if somebody is to be seen.
 pub fn of_port(
     policy: &Policy,
-    (protocol, port): (Protocol, u16),
+    port: Port,
     listeners: Vec<Listener>,
     exe_of: impl Fn(&Holder) -> Option<std::path::PathBuf>,
 ) -> (State, Option<Holder>) {
@@ -182,10 +198,7 @@ pub fn of_port(
     let first = listeners
         .first()
         .and_then(|listener| listener.holders.first().cloned());
-    let slot = policy.compiled.image.slot(protocol, port);
-    let entry = slot.filter(|slot| slot.count() != 0);
-    let entry = entry.and_then(|slot| policy.reservation_of(slot.first()));
-    let Some(entry) = entry else {
+    let Some(entry) = entry_of(policy, port) else {
         return (any, first);
     };
     // A list of one's own is always to be had.

@@ -16,10 +16,15 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use nix::{
-    errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
     libc,
-    sys::wait::{WaitStatus, wait},
+    sys::{
+        socket::{
+            SockType as Form, getsockopt,
+            sockopt::{AcceptConn, SockType},
+        },
+        wait::{WaitStatus, wait},
+    },
     unistd::pipe,
 };
 
@@ -266,28 +271,13 @@ fn mailbox_of(seed: u64, number: u32) -> String {
 }
 
 fn left(socket: &OwnedFd) -> Result<Left> {
-    let option = |option| {
-        let mut value = 0i32;
-        let mut length = size_of::<i32>() as libc::socklen_t;
-        // SAFETY: `value` has the `length` bytes that the kernel may write.
-        Errno::result(unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                option,
-                std::ptr::from_mut(&mut value).cast(),
-                &raw mut length,
-            )
-        })
-        .map(|_| value)
-    };
-    let is_stream = option(libc::SO_TYPE)? == libc::SOCK_STREAM;
+    let is_stream = getsockopt(socket, SockType)? == Form::Stream;
     let address = socket::address_of(socket.as_raw_fd())?;
     let metadata = File::from(socket.try_clone()?).metadata()?;
     Ok(Left {
         inode: metadata.ino(),
         protocol: if is_stream { "tcp" } else { "udp" }.to_owned(),
         port: address.port(),
-        listens: is_stream && option(libc::SO_ACCEPTCONN)? != 0,
+        listens: is_stream && getsockopt(socket, AcceptConn)?,
     })
 }

@@ -76,14 +76,15 @@ impl Agent {
         is_more
     }
 
-    /// All who have a port, as they were when they bound it; `None` if that isn't known as
-    /// it happens.
-    pub fn known_listeners(&self) -> Option<FixedListeners> {
+    /// All who have a port that `is_wanted`, as they were when they bound it; `None` if that
+    /// isn't known as it happens.
+    pub fn known_listeners(&self, is_wanted: impl Fn(Port) -> bool) -> Option<FixedListeners> {
         let watch = &self.watch;
         if !watch.is_settled.get() || watch.problem.borrow().is_some() {
             return None;
         }
-        let ports: Vec<Port> = watch.register.borrow().ports().collect();
+        let register = watch.register.borrow();
+        let ports: Vec<Port> = register.ports().filter(|port| is_wanted(*port)).collect();
         let listeners = self.listeners_of(ports.iter()).into_values().flatten();
         Some(FixedListeners(listeners.collect()))
     }
@@ -133,7 +134,7 @@ impl States {
             State::Closed | State::Blocked => self.known.remove(&port),
             _ => self.known.insert(port, to),
         };
-        before.unwrap_or_else(|| holdings::of_port(policy, port, Vec::new(), |_| None).0)
+        before.unwrap_or_else(|| holdings::of_nobody(policy, port))
     }
 }
 
