@@ -26,6 +26,9 @@ PORT
 PORTRANGE 4000 10 TCP FTPD1
 ";
 
+/// Nothing has to be there that could start them.
+const WATCHED: &str = "[autolog]\nbackend = 'none'\n";
+
 fn findings(policy: &Policy, listeners: Vec<Listener>) -> Vec<(u16, &'static str, String)> {
     let named = |protocol, port| policy.expected.of(protocol, port).is_some();
     let holdings = holdings::of_ports(policy, &FixedListeners(listeners), &named, |_| None);
@@ -45,7 +48,7 @@ fn found(first: u16, state: &'static str, broken: &str) -> (u16, &'static str, S
 /// The entries whose job is a procedure's: its JOBNAME, or its own name without one.
 #[test]
 fn what_autolog_watches_is_expected_to_be_open() {
-    let policy = policy(PROFILE, "");
+    let policy = policy(PROFILE, WATCHED);
     let watched: Vec<_> = policy
         .expected
         .iter()
@@ -71,7 +74,7 @@ fn what_autolog_watches_is_expected_to_be_open() {
 /// One port of a watched range is enough (A-17), and only its rightful job's.
 #[test]
 fn a_range_of_autolog_lives_by_one_port() {
-    let policy = policy(PROFILE, "");
+    let policy = policy(PROFILE, WATCHED);
     let closed = [
         found(21, "closed", "21"),
         found(4000, "closed", "4000-4009"),
@@ -107,7 +110,8 @@ fn a_range_of_autolog_lives_by_one_port() {
 fn the_config_means_every_port() {
     let policy = policy(
         PROFILE,
-        "[[expect]]\nports = 'tcp/4000-4002'\nstate = 'open'\n\
+        "[autolog]\nbackend = 'none'\n\
+         [[expect]]\nports = 'tcp/4000-4002'\nstate = 'open'\n\
          [[expect]]\nports = 'tcp/5000-5002'\nstate = 'closed'\n\
          [[expect]]\nports = 'udp/53'\nstate = 'closed'\n",
     );
