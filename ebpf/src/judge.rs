@@ -102,6 +102,18 @@ pub fn is_refused() -> bool {
     has(Feature::EarlierAnswer) && unsafe { bpf_get_retval() != 0 }
 }
 
+/// What tells the network namespace of `socket`, which the call of a cgroup hook is about,
+/// from others, as the agent names its own: the cookie, or the inode number.
+#[inline(always)]
+pub fn netns(ctx: *mut c_void, socket: Socket) -> u64 {
+    if has(Feature::NetnsCookie) {
+        // SAFETY: the helper reads the namespace of the socket the call is about.
+        return unsafe { bpf_get_netns_cookie(ctx) };
+    }
+    let network: u64 = read_field(socket.address(), Field::SockNet);
+    netns_inode(network)
+}
+
 /// One call that is judged: what the hook was called with, and by which policy.
 pub struct Call<K> {
     /// The hook's context.
@@ -123,16 +135,10 @@ pub struct Call<K> {
 }
 
 impl<K: Kind> Call<K> {
-    /// What tells the socket's network namespace from others, as the agent names its
-    /// own: the cookie, or the inode number. Cgroup hooks only.
+    /// The socket's network namespace. Cgroup hooks only.
     #[inline(always)]
     pub fn netns(&self) -> u64 {
-        if has(Feature::NetnsCookie) {
-            // SAFETY: the helper reads the namespace of the socket the call is about.
-            return unsafe { bpf_get_netns_cookie(self.ctx) };
-        }
-        let network: u64 = read_field(self.socket.address(), Field::SockNet);
-        netns_inode(network)
+        netns(self.ctx, self.socket)
     }
 
     /// What the policy says. From then on the call is in the mode of the rules that

@@ -93,13 +93,13 @@ pub fn listened(ctx: SockOpsContext) -> u32 {
 /// Tells that an IPv4 socket has a port.
 #[cgroup_sock(post_bind4)]
 pub fn watch_bind4(ctx: SockContext) -> i32 {
-    watch::bound(&ctx)
+    watch::bound::<false>(&ctx)
 }
 
 /// Tells that an IPv6 socket has a port.
 #[cgroup_sock(post_bind6)]
 pub fn watch_bind6(ctx: SockContext) -> i32 {
-    watch::bound(&ctx)
+    watch::bound::<true>(&ctx)
 }
 
 /// Tells that nobody has a socket open any more.

@@ -16,7 +16,7 @@ use crate::{
     cgroup_hook::{CgroupHook, as_it_is, cgroup_hook},
     judge::{ALLOW, Call, Kind},
     policy::{self, Half},
-    socket::Socket,
+    socket::{self, Socket},
 };
 
 cgroup_hook!(
@@ -36,7 +36,7 @@ fn call<K: Kind>(ctx: *mut bpf_sock, active: Active) -> Option<Call<K>> {
     Some(Call {
         ctx: ctx.cast(),
         socket: Socket(ctx),
-        address: address::<K>(ctx),
+        address: socket::bound_address(ctx, K::HOOK.is_v6()),
         protocol,
         // SAFETY: as above. Unlike in the bind hooks, it is in host order.
         port: unsafe { (*ctx).src_port } as u16,
@@ -103,21 +103,4 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
         call.allow(&verdict, 0);
     }
     ALLOW
-}
-
-#[inline(always)]
-fn address<K: Kind>(ctx: *mut bpf_sock) -> [u32; 4] {
-    // SAFETY: loads from the context, word by word as in the bind hooks.
-    unsafe {
-        if K::HOOK.is_v6() {
-            [
-                (*ctx).src_ip6[0],
-                (*ctx).src_ip6[1],
-                (*ctx).src_ip6[2],
-                (*ctx).src_ip6[3],
-            ]
-        } else {
-            [(*ctx).src_ip4, 0, 0, 0]
-        }
-    }
 }

@@ -27,6 +27,24 @@ const SHORT_DELAYS: [u32; 3] = [2_000, 8_000, 20_000];
 #[derive(Clone, Copy)]
 pub struct Socket(pub *mut bpf_sock);
 
+/// The address that the socket of a post-bind hook has got, as in [`Event::address`].
+#[inline(always)]
+pub fn bound_address(ctx: *mut bpf_sock, is_v6: bool) -> [u32; 4] {
+    // SAFETY: loads from the context, word by word as in the bind hooks.
+    unsafe {
+        if is_v6 {
+            [
+                (*ctx).src_ip6[0],
+                (*ctx).src_ip6[1],
+                (*ctx).src_ip6[2],
+                (*ctx).src_ip6[3],
+            ]
+        } else {
+            [(*ctx).src_ip4, 0, 0, 0]
+        }
+    }
+}
+
 impl Socket {
     /// Where the socket is in kernel memory.
     #[inline(always)]

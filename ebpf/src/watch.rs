@@ -12,10 +12,10 @@ use portreeve_common::abi::{Field, Happening, Protocol, Watched, tracked_at};
 
 use crate::{
     events::{add_one, now},
-    judge::{ALLOW, is_refused},
-    listen::{AF_INET6, IPPROTO_MPTCP, PORT_IS_CHOSEN, netns_of},
+    judge::{ALLOW, is_refused, netns},
+    listen::{AF_INET, AF_INET6, IPPROTO_MPTCP, PORT_IS_CHOSEN, netns_of},
     maps::{OWN_NETNS, TRACKED, WATCH_LOST, WATCHED, offset},
-    socket::Socket,
+    socket::{self, Socket},
     subject::id_of_cgroup,
     task::{self, Record, number, read, read_bits, read_field},
 };
@@ -25,19 +25,26 @@ const CLOSE: i32 = 7;
 /// `TCP_LISTEN`
 const LISTEN: i32 = 10;
 
-/// Tells that the socket of `ctx` has got a port, unless it isn't tracked or somebody
-/// refused it.
+/// Tells that the socket of `ctx`, the call of a post-bind hook, has got a port, unless it
+/// isn't tracked or somebody refused it.
 #[inline(always)]
-pub fn bound(ctx: &SockContext) -> i32 {
+pub fn bound<const V6: bool>(ctx: &SockContext) -> i32 {
     // SAFETY: this and the next are loads from the context, checked by the verifier.
     let protocol = Protocol::from_ip_protocol(unsafe { (*ctx.sock).protocol });
     // SAFETY: as above. It is in host order.
     let port = unsafe { (*ctx.sock).src_port } as u16;
-    if let Some(protocol) = protocol
-        && is_tracked(protocol, port)
-        && !is_refused()
-    {
-        tell(Socket(ctx.sock).address(), protocol, Happening::Bound);
+    let Some(protocol) = protocol else {
+        return ALLOW;
+    };
+    if is_tracked(protocol, port) && !is_refused() && is_own(ctx) {
+        tell(|| Watched {
+            inode: inode_of(Socket(ctx.sock).address()),
+            cgroup: id_of_cgroup(),
+            address: socket::bound_address(ctx.sock, V6),
+            uid: task::euid(),
+            family: if V6 { AF_INET6 } else { AF_INET },
+            ..happened(Happening::Bound, protocol, port)
+        });
     }
     ALLOW
 }
@@ -54,10 +61,13 @@ pub fn released(ctx: &SockContext) -> i32 {
         None => return ALLOW,
     };
     let socket = Socket(ctx.sock).address();
+    let port = read_field(socket, Field::SockPort);
     // The socket around one of Multipath TCP doesn't know who chose its port.
-    if is_tracked(protocol, read_field(socket, Field::SockPort)) && (is_mptcp || is_chosen(socket))
-    {
-        tell(socket, protocol, Happening::Released);
+    if is_tracked(protocol, port) && (is_mptcp || is_chosen(socket)) && is_own(ctx) {
+        tell(|| Watched {
+            inode: inode_of(socket),
+            ..happened(Happening::Released, protocol, port)
+        });
     }
     ALLOW
 }
@@ -75,9 +85,31 @@ pub fn state(ctx: &BtfTracePointContext) {
     let socket = number(ctx.arg(0));
     let ip_protocol: u16 = read_field(socket, Field::SockProtocol);
     // A socket around one of Multipath TCP goes through the same states as that.
-    if let Some(protocol) = Protocol::from_ip_protocol(u32::from(ip_protocol)) {
-        tell(socket, protocol, happening);
+    let Some(protocol) = Protocol::from_ip_protocol(u32::from(ip_protocol)) else {
+        return;
+    };
+    if netns_of(socket) != OWN_NETNS.load() {
+        return;
     }
+    tell(|| {
+        let family: u16 = read_field(socket, Field::SockFamily);
+        let port = read_field(socket, Field::SockPort);
+        Watched {
+            inode: inode_of(socket),
+            cgroup: id_of_cgroup(),
+            address: address_of(socket, family),
+            uid: task::euid(),
+            family,
+            chosen: u8::from(is_chosen(socket)),
+            ..happened(happening, protocol, port)
+        }
+    });
+}
+
+/// Whether the socket of a cgroup hook's call is of the agent's own network namespace.
+#[inline(always)]
+fn is_own(ctx: &SockContext) -> bool {
+    netns(ctx.sock.cast(), Socket(ctx.sock)) == OWN_NETNS.load()
 }
 
 /// Whether sockets that have the port are told.
@@ -98,33 +130,38 @@ pub fn is_chosen(socket: u64) -> bool {
     read_bits(socket, Field::SockLocks) & PORT_IS_CHOSEN != 0
 }
 
-/// Writes what happened to the socket at `socket`, if it is of the agent's own network
-/// namespace.
+/// What the caller does to a socket that a bind chose `port` for: the rest is for
+/// others to say.
 #[inline(always)]
-fn tell(socket: u64, protocol: Protocol, happening: Happening) {
-    if netns_of(socket) != OWN_NETNS.load() {
-        return;
-    }
-    let Some(mut room) = WATCHED.reserve::<Watched>(0) else {
-        return add_one(WATCH_LOST.get_ptr_mut(0));
-    };
-    let family: u16 = read_field(socket, Field::SockFamily);
-    room.write(Watched {
+fn happened(happening: Happening, protocol: Protocol, port: u16) -> Watched {
+    Watched {
         time: now(),
-        inode: inode_of(socket),
-        cgroup: id_of_cgroup(),
-        address: address_of(socket, family),
+        inode: 0,
+        cgroup: 0,
+        address: [0; 4],
         comm: task::comm(Record::task()).unwrap_or([0; 2]),
         pid: task::pid(),
-        uid: task::euid(),
-        port: read_field(socket, Field::SockPort),
-        family,
+        uid: 0,
+        port,
+        family: 0,
         happening: happening as u8,
         protocol: protocol as u8,
-        chosen: u8::from(is_chosen(socket)),
+        chosen: 1,
         reserved: 0,
-    });
-    room.submit(0);
+    }
+}
+
+/// Writes what happened, if there is room. Each thing that is read of a socket is paid for
+/// by every bind and close of a tracked port, so it is no more than the agent wants to know.
+#[inline(always)]
+fn tell(watched: impl FnOnce() -> Watched) {
+    match WATCHED.reserve::<Watched>(0) {
+        Some(mut room) => {
+            room.write(watched());
+            room.submit(0);
+        }
+        None => add_one(WATCH_LOST.get_ptr_mut(0)),
+    }
 }
 
 /// Number of the inode by which the socket at `socket` is open.

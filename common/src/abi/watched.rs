@@ -39,20 +39,22 @@ pub struct Watched {
     /// The socket's inode number: what `/proc/PID/fd`, `fstat` and sock_diag show. A socket
     /// of Multipath TCP and the one inside it have the same.
     pub inode: u64,
-    /// Id of the caller's cgroup v2. Of [`Happening::Released`] it is whoever had it open
-    /// last.
+    /// Id of the caller's cgroup v2. 0 of [`Happening::Released`], as all that the bind has
+    /// told.
     pub cgroup: u64,
-    /// The address it is bound to, in network order; IPv4 uses the first four bytes.
+    /// The address it is bound to, in network order; IPv4 uses the first four bytes. 0 of
+    /// [`Happening::Released`].
     pub address: [u32; 4],
-    /// The leader's process name, NUL-terminated.
+    /// The leader's process name, NUL-terminated. Of [`Happening::Released`] it is whoever
+    /// had it open last.
     pub comm: [u64; 2],
-    /// Process id (thread group) in the initial namespace.
+    /// Process id (thread group) in the initial namespace, of the same.
     pub pid: u32,
-    /// Effective user id in the initial namespace.
+    /// Effective user id in the initial namespace. 0 of [`Happening::Released`].
     pub uid: u32,
     /// The port, in host order.
     pub port: u16,
-    /// Its address family: 2 for IPv4, 10 for IPv6.
+    /// Its address family: 2 for IPv4, 10 for IPv6. 0 of [`Happening::Released`].
     pub family: u16,
     /// Code of the [`Happening`].
     pub happening: u8,

@@ -42,6 +42,8 @@ use crate::{
 
 /// Events that are taken in before others get their turn.
 const BATCH: usize = 512;
+/// How long what comes after an event is left in the ring, to be taken in at once.
+const REST: Duration = Duration::from_millis(3);
 /// How long somebody waits who asks whether all is known.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked meanwhile whether it is.
@@ -98,7 +100,9 @@ impl PortWatch {
 
 impl Agent {
     /// Lets the kernel tell the sockets of every port that the policy in force is about, and
-    /// of every one that it doesn't hand out itself; what that leaves unknown is looked for.
+    /// UDP's of every one that it doesn't hand out itself: those are open as soon as they are
+    /// bound. TCP's of other ports are told when they listen, so that binds which come to
+    /// nothing are free. What that leaves unknown is looked for.
     pub fn track_ports(&self) {
         let host = settings_without_ours(&self.source.bpffs);
         let handed_out = host.ephemeral.into_iter().collect::<PortBits>();
@@ -109,7 +113,10 @@ impl Agent {
             let of_protocol = policy.expected.ports().filter(|(of, _)| *of == protocol);
             let expected: PortBits = of_protocol.map(|(_, port)| (port, port)).collect();
             let named = policy.named_ports(protocol).or(&expected);
-            all.minus(&handed_out).or(&named)
+            match protocol {
+                Protocol::Tcp => named,
+                Protocol::Udp => all.minus(&handed_out).or(&named),
+            }
         });
         let kept_out = match kept {
             Some(kept) => host.kept_out.or(&kept.ports),
@@ -194,6 +201,14 @@ impl Agent {
         ))
     }
 
+    /// Takes in what became of a socket.
+    fn take_in_watched(&self, item: &[u8]) {
+        if let Some(event) = stream::element(item) {
+            let mut register = self.watch.register.borrow_mut();
+            register.apply(&event, &self.watch.tracked.borrow());
+        }
+    }
+
     /// Whether the ring had no room since this was asked last.
     fn has_lost(&self) -> bool {
         let kernel = self.kernel.borrow();
@@ -233,6 +248,7 @@ pub async fn follow(ring: Option<RingBuf<MapData>>, agent: Rc<Agent>) {
             () = tokio::time::sleep_until(due) => look(&mut ring, &agent).await,
             () = wait(alert) => agent.tend_alerts(),
         }
+        rest(&mut ring, &agent).await;
         drain(&mut ring, &agent).await;
         while agent.tell_ports(PORTS_AT_ONCE) {
             tokio::task::yield_now().await;
@@ -262,6 +278,17 @@ async fn readable(ring: &mut Option<AsyncFd<RingBuf<MapData>>>) -> io::Result<()
     }
 }
 
+/// Takes in what is first in `ring`, and gives it back a moment later. Until then whoever
+/// binds or closes wakes nobody: the kernel does so only where all before is given back. To
+/// be woken for each would cost them more than everything else that is done.
+async fn rest(ring: &mut Option<AsyncFd<RingBuf<MapData>>>, agent: &Agent) {
+    let first = ring.as_mut().and_then(|ring| ring.get_mut().next());
+    if let Some(item) = first {
+        agent.take_in_watched(&item);
+        tokio::time::sleep(REST).await;
+    }
+}
+
 /// Takes in all that is in `ring`.
 async fn drain(ring: &mut Option<AsyncFd<RingBuf<MapData>>>, agent: &Agent) {
     let Some(ring) = ring else {
@@ -279,15 +306,11 @@ async fn drain(ring: &mut Option<AsyncFd<RingBuf<MapData>>>, agent: &Agent) {
 
 /// Takes in what is in `ring`; `true` if there may be more.
 fn take_in(ring: &mut RingBuf<MapData>, agent: &Agent) -> bool {
-    let mut register = agent.watch.register.borrow_mut();
-    let tracked = agent.watch.tracked.borrow();
     for _ in 0..BATCH {
         let Some(item) = ring.next() else {
             return false;
         };
-        if let Some(event) = stream::element(&item) {
-            register.apply(&event, &tracked);
-        }
+        agent.take_in_watched(&item);
     }
     true
 }
