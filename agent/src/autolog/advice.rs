@@ -7,7 +7,7 @@ use super::{
 use crate::{
     diagnostics::{Code, Diagnostic, Diagnostics},
     policy::{
-        autolog::{Procedure, Runs, slice_of},
+        autolog::{Manager, Procedure, Runs, slice_of},
         build::Policy,
     },
 };
@@ -22,7 +22,8 @@ pub fn advise(policy: &Policy, diagnostics: &mut Diagnostics) {
             _ => None,
         })
         .collect();
-    let Some((first, _)) = units.first().filter(|_| policy.autolog.acts) else {
+    let is_asked = policy.autolog.acts && policy.autolog.manager == Manager::Systemd;
+    let Some((first, _)) = units.first().filter(|_| is_asked) else {
         return;
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -30,7 +31,10 @@ pub fn advise(policy: &Policy, diagnostics: &mut Diagnostics) {
         .build();
     let looked = match runtime {
         Ok(runtime) => runtime.block_on(look(policy, &units, diagnostics)),
-        Err(error) => Err(Trouble::Unreachable(error.to_string())),
+        Err(error) => Err(Trouble::Unreachable {
+            who: "systemd",
+            why: error.to_string(),
+        }),
     };
     if let Err(trouble) = looked {
         let message = format!("nothing is said about the units of procedures: {trouble}");
@@ -54,7 +58,7 @@ async fn look(
             .jobs
             .iter()
             .any(|job| job.name == procedure.job);
-        let slice = &policy.config.autolog.slice;
+        let slice = &policy.autolog.slice;
         if let Some(said) = elsewhere(procedure, unit, &settings, slice).filter(|_| !is_defined) {
             diagnostics.push(said);
         }

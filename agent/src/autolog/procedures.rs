@@ -1,18 +1,35 @@
 //! What somebody must be able to do for procedures to be supervised.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::policy::autolog::Runs;
+
+/// How long a procedure has after SIGTERM.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// How long until what was killed must be gone.
+pub const KILLED: Duration = Duration::from_secs(5);
 
 /// Why a procedure can't be seen, started or cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Trouble {
     /// Nobody answers.
-    #[error("systemd can't be reached: {0}")]
-    Unreachable(String),
-    /// It says no.
-    #[error("systemd says: {0}")]
-    Refused(String),
+    #[error("{who} can't be reached: {why}")]
+    Unreachable {
+        /// Who was asked.
+        who: &'static str,
+        /// What became of that.
+        why: String,
+    },
+    /// Whoever was asked says no.
+    #[error("{who} says: {why}")]
+    Refused {
+        /// Who was asked.
+        who: &'static str,
+        /// The answer.
+        why: String,
+    },
     /// The procedure isn't there.
     #[error("{0}")]
     NoUnit(String),

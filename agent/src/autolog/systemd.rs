@@ -17,7 +17,7 @@ use zbus::{
     connection::Builder,
 };
 
-use super::procedures::{Procedures, Trouble};
+use super::procedures::{GRACE, KILLED, Procedures, Trouble};
 use crate::{config::Bus, policy::autolog::Runs};
 
 const SERVICE: &str = "org.freedesktop.systemd1";
@@ -34,10 +34,6 @@ const REPLACE: &str = "replace";
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// How long a procedure has after SIGTERM.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long until what was killed must be gone.
-const KILLED: Duration = Duration::from_secs(5);
 /// How often a job is looked at, at first and later.
 const STEPS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
@@ -91,8 +87,8 @@ impl Systemd {
         };
         let connecting = async { builder.build().await };
         let connected = match timeout(PATIENCE, connecting).await {
-            Ok(connected) => connected.map_err(|error| Trouble::Unreachable(error.to_string()))?,
-            Err(_) => return Err(Trouble::Unreachable("no answer from the bus".to_owned())),
+            Ok(connected) => connected.map_err(|error| unreachable(error.to_string()))?,
+            Err(_) => return Err(unreachable("no answer from the bus".to_owned())),
         };
         *self.connection.borrow_mut() = Some(connected.clone());
         Ok(connected)
@@ -113,7 +109,7 @@ impl Systemd {
                 let why = why.unwrap_or_else(|| name.to_string());
                 return Err(match name.as_str() {
                     NO_SUCH_UNIT => Trouble::NoUnit(why),
-                    _ => Trouble::Refused(why),
+                    _ => refused(why),
                 });
             }
             Ok(Err(error)) => error.to_string(),
@@ -121,7 +117,7 @@ impl Systemd {
         };
         // The next call connects anew.
         self.connection.borrow_mut().take();
-        Err(Trouble::Unreachable(trouble))
+        Err(unreachable(trouble))
     }
 
     async fn ask<B, T>(&self, method: &str, body: &B) -> Result<T, Trouble>
@@ -237,8 +233,8 @@ impl Procedures for Systemd {
         let name = runs.unit();
         // What has failed too often isn't started any more; here it is the pass that is slow.
         let reset: Result<(), Trouble> = self.ask("ResetFailedUnit", &(name,)).await;
-        if let Err(Trouble::Unreachable(why)) = reset {
-            return Err(Trouble::Unreachable(why));
+        if let Err(trouble @ Trouble::Unreachable { .. }) = reset {
+            return Err(trouble);
         }
         match runs {
             Runs::Unit { name } => {
@@ -280,7 +276,7 @@ impl Procedures for Systemd {
         let killed: Result<(), Trouble> = self.ask("KillUnit", &(name, "all", kill)).await;
         match killed {
             // It was gone just before.
-            Err(Trouble::NoUnit(_) | Trouble::Refused(_)) | Ok(()) => {}
+            Err(Trouble::NoUnit(_) | Trouble::Refused { .. }) | Ok(()) => {}
             Err(trouble) => return Err(trouble),
         }
         let deadline = Instant::now() + KILLED;
@@ -294,10 +290,24 @@ impl Procedures for Systemd {
     }
 }
 
+const fn unreachable(why: String) -> Trouble {
+    Trouble::Unreachable {
+        who: "systemd",
+        why,
+    }
+}
+
+const fn refused(why: String) -> Trouble {
+    Trouble::Refused {
+        who: "systemd",
+        why,
+    }
+}
+
 fn read<T: DeserializeOwned + Type>(answer: &Message) -> Result<T, Trouble> {
     let body = answer.body();
     let read = body.deserialize();
-    read.map_err(|error| Trouble::Refused(format!("what isn't understood: {error}")))
+    read.map_err(|error| refused(format!("what isn't understood: {error}")))
 }
 
 type Properties = HashMap<String, OwnedVariant>;

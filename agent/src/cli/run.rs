@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{NO, Paths, YES, logger, show};
 use crate::{
+    autolog::starter::Starter,
     config::OnError,
     daemon::{
         break_glass,
@@ -88,7 +89,7 @@ impl Run {
         capabilities::check()?;
         requirements::helpers()?;
         let features = Features::of_running_kernel()?;
-        let source = Source {
+        let mut source = Source {
             features: Some(features),
             audit: self.audit,
             is_agent: true,
@@ -123,11 +124,16 @@ impl Run {
         for lack in &lacking {
             log::warn!("{lack}");
         }
+        // It keeps what the agent gives up from here on.
+        let starter = start.policy.autolog.starts_itself().then(Starter::begin);
+        let starter = starter.transpose().context("no commands can be started")?;
+        source.starts = starter.is_some();
         plan.begin()?;
         outputs::open(&config.log, print)?;
         let options = RunOptions {
             source,
             start,
+            starter,
             store,
             features,
             cgroup: paths.cgroup.clone(),

@@ -23,8 +23,6 @@ use crate::{
 pub const PARM: &str = "{parm}";
 /// Stands for the name of the job.
 pub const JOB: &str = "{job}";
-/// Where systemd has the units of the system, from the root of the cgroups.
-const SYSTEM_SLICE: &str = "/system.slice";
 /// Longest name of a unit, as in systemd.
 pub const MAX_UNIT: usize = 255;
 /// Most words of a command.
@@ -39,8 +37,9 @@ pub struct Autolog {
     pub backend_span: Option<Span>,
     /// Where systemd is asked.
     pub bus: Bus,
-    /// The cgroup of the slice that its services are in unless they say otherwise.
-    pub slice: String,
+    /// The cgroup that procedures have theirs in, if it is named: with systemd that of the
+    /// slice that services are in unless they say otherwise.
+    pub slice: Option<String>,
 }
 
 impl Default for Autolog {
@@ -49,7 +48,7 @@ impl Default for Autolog {
             backend: Backend::Auto,
             backend_span: None,
             bus: Bus::System,
-            slice: SYSTEM_SLICE.to_owned(),
+            slice: None,
         }
     }
 }
@@ -109,7 +108,7 @@ pub struct Proc {
 pub enum Runs {
     /// This service of systemd.
     Unit(String),
-    /// This program with these arguments, in a service of its own.
+    /// This program with these arguments, in a cgroup of its own.
     Exec(Vec<String>),
 }
 
@@ -170,7 +169,7 @@ pub(super) fn autolog(top: &mut Section<'_>, reader: &mut Reader<'_>) -> Autolog
     }
     if let Some(Spanned { value, span }) = slice {
         match check_cgroup(&value) {
-            Ok(()) => read.slice = value,
+            Ok(()) => read.slice = Some(value),
             Err(why) => reader.push(invalid(span, why)),
         }
     }
@@ -367,7 +366,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.autolog.backend, Backend::Unit);
         assert_eq!(config.autolog.bus, Bus::Address("unix:path=/x".to_owned()));
-        assert_eq!(config.autolog.slice, "/a/app.slice");
+        assert_eq!(config.autolog.slice.as_deref(), Some("/a/app.slice"));
         let names: Vec<&str> = config.procs.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["FTPD", "SMTP"]);
         let unit = Runs::Unit("ftpd@{parm}.service".to_owned());

@@ -4,7 +4,7 @@
 mod told;
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     io,
     rc::Rc,
@@ -26,10 +26,12 @@ use crate::{
     autolog::{
         conditions, live,
         machine::{Action, Live, News, Origin, Phase, Rules, Seen, State, Wish, step},
+        manager::Manager,
         procedures::{Procedures as _, Trouble},
-        systemd::Systemd,
+        starter::Starter,
     },
     config::Bus,
+    kernel::cgroup::AttachPoint,
     policy::{
         autolog::{Procedure, Runs, watched},
         build::Policy,
@@ -50,14 +52,18 @@ pub struct Supervision {
     tasks: RefCell<Vec<Rc<Task>>>,
     /// Another policy may list others.
     pub(super) changed: Notify,
+    /// What starts commands where no systemd does, if there are any to start.
+    starter: OnceCell<Rc<Starter>>,
 }
 
 /// A procedure that is supervised.
 struct Task {
     procedure: Procedure,
     rules: Rules,
-    bus: Bus,
-    systemd: Rc<Systemd>,
+    /// Where systemd is asked, and the cgroup that procedures have theirs in.
+    place: (Bus, String),
+    /// Nothing if nobody can be asked.
+    manager: Option<Rc<Manager>>,
     state: RefCell<State>,
     seen: RefCell<Option<Seen>>,
     history: RefCell<VecDeque<ProcedureEvent>>,
@@ -74,7 +80,12 @@ struct Task {
 impl Agent {
     /// Supervises what the policy in force lists, now and after each change of it.
     /// What is active at the first look is left over if the stack starts.
-    pub async fn supervise(self: Rc<Self>, first: Origin) {
+    /// With `starter` the agent starts commands itself.
+    pub async fn supervise(self: Rc<Self>, first: Origin, starter: Option<Starter>) {
+        if let Some(starter) = starter {
+            // This is the only place where it is set.
+            let _ = self.supervision.starter.set(Rc::new(starter));
+        }
         let mut origin = first;
         loop {
             self.follow_list(origin);
@@ -86,13 +97,16 @@ impl Agent {
     /// Lets alone what is not listed any more, and begins with what is new.
     fn follow_list(self: &Rc<Self>, origin: Origin) {
         let policy = self.policy();
-        let bus = &policy.config.autolog.bus;
+        let place = (
+            policy.config.autolog.bus.clone(),
+            policy.autolog.slice.clone(),
+        );
         let acts = policy.autolog.acts;
         let mut tasks = self.supervision.tasks.borrow_mut();
         let is_listed = |task: &Task| {
             let mut listed = policy.autolog.procedures.iter();
             task.rules.acts == acts
-                && task.bus == *bus
+                && task.place == place
                 && listed.any(|procedure| procedure.is_same(&task.procedure))
         };
         tasks.retain(|task| {
@@ -107,20 +121,21 @@ impl Agent {
             }
             stays
         });
-        let mut systemd = None;
+        let starter = self.supervision.starter.get();
+        let hierarchy = AttachPoint::find(None).ok().map(|root| root.path);
+        let manager = Manager::of(&policy, starter, hierarchy).map(Rc::new);
         for procedure in &policy.autolog.procedures {
             if tasks.iter().any(|task| task.procedure.is_same(procedure)) {
                 continue;
             }
-            let systemd = systemd.get_or_insert_with(|| Rc::new(Systemd::new(bus.clone())));
             let task = Rc::new(Task {
                 procedure: procedure.clone(),
                 rules: Rules {
                     wait: procedure.wait(),
                     acts,
                 },
-                bus: bus.clone(),
-                systemd: Rc::clone(systemd),
+                place: place.clone(),
+                manager: manager.clone(),
                 state: RefCell::new(State::new(origin, Instant::now().into_std())),
                 seen: RefCell::default(),
                 history: RefCell::default(),
@@ -180,8 +195,7 @@ impl Agent {
         let mut lacking = Vec::new();
         if is_delayed {
             for awaited in conditions::of(procedure, &policy.config, &policy.reservations) {
-                let is_active =
-                    async |unit: &str| task.systemd.is_active(unit).await.unwrap_or(false);
+                let is_active = async |unit: &str| task.active(unit).await.unwrap_or(false);
                 lacking.extend(awaited.lacking(is_active).await);
             }
         }
@@ -286,7 +300,7 @@ impl Task {
     }
 
     async fn active(&self, unit: &str) -> Option<bool> {
-        match self.systemd.is_active(unit).await {
+        match self.manager.as_ref()?.is_active(unit).await {
             Ok(active) => Some(active),
             Err(trouble) => {
                 log::debug!("AUTOLOG: {}: {trouble}", self.title());
@@ -297,17 +311,17 @@ impl Task {
 
     async fn perform(&self, action: Action) {
         let text = action_text(&action);
-        let done = match (&action, &self.procedure.runs) {
-            (Action::Tell(news), _) => return self.tell(news),
-            (_, None) => return,
-            (Action::Start(_), Some(runs)) => {
+        let done = match (&action, &self.manager, &self.procedure.runs) {
+            (Action::Tell(news), ..) => return self.tell(news),
+            (Action::Start(_), Some(manager), Some(runs)) => {
                 self.note("start", &text);
-                self.systemd.start(runs).await
+                manager.start(runs).await
             }
-            (Action::Cancel(_), Some(runs)) => {
+            (Action::Cancel(_), Some(manager), Some(runs)) => {
                 self.note("cancel", &text);
-                self.systemd.cancel(runs.unit()).await
+                manager.cancel(runs.unit()).await
             }
+            _ => return,
         };
         if let Err(trouble) = done {
             self.fail(&trouble);

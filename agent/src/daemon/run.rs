@@ -27,7 +27,7 @@ use super::{
     systemd, watch,
 };
 use crate::{
-    autolog::machine::Origin,
+    autolog::{machine::Origin, starter::Begun},
     kernel::{
         cgroup::AttachPoint,
         features::Features,
@@ -60,6 +60,8 @@ pub struct RunOptions {
     pub source: Source,
     /// The policy to start with.
     pub start: Start,
+    /// What starts the commands of procedures where no systemd does.
+    pub starter: Option<Begun>,
     /// Where what is in force is remembered.
     pub store: Store,
     /// What the kernel has.
@@ -97,6 +99,7 @@ async fn main(options: RunOptions) -> Result<()> {
     let attach = AttachPoint::find(options.cgroup.as_deref())?;
     let pins = Pins::new(&options.bpffs);
     let features = options.features;
+    let starter = options.starter.map(Begun::ready).transpose()?;
     let own_netns = own_netns()?;
     let scope_netns = scope_netns(options.start.policy.config.scope, own_netns);
     let began = events::since_boot();
@@ -187,7 +190,7 @@ async fn main(options: RunOptions) -> Result<()> {
         Found::Nothing => Origin::Stack,
         Found::Complete | Found::Other(_) => Origin::Listed,
     };
-    tokio::task::spawn_local(Rc::clone(&agent).supervise(origin));
+    tokio::task::spawn_local(Rc::clone(&agent).supervise(origin, starter));
     let detached = Rc::new(Notify::new());
     tokio::task::spawn_local(control::serve(
         listener,

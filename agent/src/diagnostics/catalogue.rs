@@ -153,7 +153,7 @@ codes! {
     BadProcedure = "PRV342", None, "a procedure can't be started as the config says",
         "Its PARMSTRING has no place in the unit or command, the unit's name would be too long, two procedures are one unit, or [autolog] backend starts no such thing.";
     NoManager = "PRV343", None, "nothing can start procedures here",
-        "Procedures are services of systemd. In a pod the kubelet starts and ends programs, and an agent must not do so behind its back.";
+        "A unit takes systemd, and a command an agent that has begun with one. In a pod the kubelet starts and ends programs, and an agent must not do so behind its back.";
     DuplicateProcedure = "PRV344", None, "a procedure is listed twice for one job",
         "The same procedure may be listed again with another JOBNAME. The second of two that are the same is dropped.";
 

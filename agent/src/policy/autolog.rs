@@ -13,7 +13,7 @@ pub use self::{
 };
 use super::reservations::{Kind, Reservation};
 use crate::{
-    config::{self, Backend, Bus, Config, KERNEL},
+    config::{self, Backend, Bus, Condition, Config, KERNEL},
     diagnostics::{Code, Diagnostic, Diagnostics, Span, quoted},
     profile::ast::{self, Profile, Statement, User},
 };
@@ -26,6 +26,10 @@ const POD: &str = "KUBERNETES_SERVICE_HOST";
 const PODS: &str = "kubepods";
 /// There if the first process is systemd (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
+/// Where systemd has the units of the system, from the root of the cgroups.
+const SYSTEM_SLICE: &str = "/system.slice";
+/// Where the agent has the cgroups of commands that it starts itself.
+const OWN_SLICE: &str = "/portreeve.slice";
 
 /// What a host can do for procedures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +38,31 @@ pub struct Host {
     pub systemd: bool,
     /// We are in a pod, whose start and end are the kubelet's.
     pub pod: bool,
+    /// An agent can start commands itself. One that has begun without any can't any more:
+    /// it has given up what that takes.
+    pub starts: bool,
 }
 
 impl Host {
-    /// The host we run on.
-    pub fn own() -> Self {
+    /// The host we run on, for an agent that `starts` commands itself if it has to.
+    pub fn own(starts: bool) -> Self {
         let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self {
             systemd: Path::new(SYSTEMD).is_dir(),
             pod: env::var_os(POD).is_some() || cgroup.contains(PODS),
+            starts,
         }
     }
+}
+
+/// Who starts and ends procedures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manager {
+    /// A systemd, as services.
+    #[default]
+    Systemd,
+    /// The agent, commands only, each in a cgroup of its own.
+    Agent,
 }
 
 /// What AUTOLOG asks for.
@@ -52,8 +70,20 @@ impl Host {
 pub struct Autolog {
     /// Whether procedures are started and cancelled, or only watched.
     pub acts: bool,
+    /// Who does that.
+    pub manager: Manager,
+    /// The cgroup that procedures have theirs in, from the root of the cgroups.
+    pub slice: String,
     /// The procedures, in the order in which they are listed.
     pub procedures: Vec<Procedure>,
+}
+
+impl Autolog {
+    /// Whether the agent itself has commands to start.
+    pub fn starts_itself(&self) -> bool {
+        let is_command = |one: &Procedure| matches!(one.runs, Some(Runs::Command { .. }));
+        self.acts && self.manager == Manager::Agent && self.procedures.iter().any(is_command)
+    }
 }
 
 /// A procedure that is started and watched.
@@ -116,7 +146,8 @@ pub enum Runs {
         /// Its name.
         name: String,
     },
-    /// A command, in a unit that is made for it and gone with it.
+    /// A command, in a unit that is made for it and gone with it; without systemd in a
+    /// cgroup that is called like that.
     Command {
         /// The unit's name.
         name: String,
@@ -146,10 +177,13 @@ pub fn settle(
     let Some((first, _)) = listed.first() else {
         return Autolog::default();
     };
+    let manager = manager(config, host);
     let acts = acts(config, host, first.span, diagnostics);
     let mut settled = Settled {
         config,
         acts,
+        manager,
+        starts: host.is_none_or(|host| host.starts),
         procedures: Vec::new(),
         units: HashMap::new(),
     };
@@ -158,9 +192,23 @@ pub fn settle(
             diagnostics.push(*why);
         }
     }
+    let slice = match manager {
+        Manager::Systemd => SYSTEM_SLICE,
+        Manager::Agent => OWN_SLICE,
+    };
     Autolog {
         acts,
+        manager,
+        slice: config.autolog.slice.as_deref().unwrap_or(slice).to_owned(),
         procedures: settled.procedures,
+    }
+}
+
+/// Who starts procedures on `host`; on one of which nothing is known, systemd.
+fn manager(config: &Config, host: Option<Host>) -> Manager {
+    match host {
+        Some(host) if config.autolog.bus == Bus::System && !host.systemd => Manager::Agent,
+        _ => Manager::Systemd,
     }
 }
 
@@ -205,17 +253,15 @@ fn acts(config: &Config, host: Option<Host>, first: Span, diagnostics: &mut Diag
         diagnostics.push(Diagnostic::warning(Code::WatchedOnly, first, message).help(none));
         return false;
     }
-    if autolog.bus == Bus::System && !host.systemd {
-        let message = "nothing can start procedures here: the first process is not systemd";
-        diagnostics.push(Diagnostic::error(Code::NoManager, span, message).help(none));
-        return false;
-    }
     true
 }
 
 struct Settled<'a> {
     config: &'a Config,
     acts: bool,
+    manager: Manager,
+    /// Whether the agent can start commands itself.
+    starts: bool,
     procedures: Vec<Procedure>,
     /// Where the procedure of a unit is listed.
     units: HashMap<String, Span>,
@@ -247,12 +293,21 @@ impl Settled<'_> {
             }
             self.units.insert(runs.unit().to_owned(), span);
         }
-        if self.acts && listed.after_ttls && self.config.delaystart.ttls.is_none() {
-            let message = format!(
-                "{name} is to wait for TTLS, and nothing says when that is: Linux has no AT-TLS to ask"
-            );
-            let said = Diagnostic::error(Code::NoCondition, span, message)
-                .help("name a unit or files under [delaystart] ttls");
+        let ttls = self.config.delaystart.ttls.as_ref();
+        let lacks = match (ttls, self.manager) {
+            (None, _) => Some("nothing says when that is: Linux has no AT-TLS to ask"),
+            (Some(Condition::Unit(_)), Manager::Agent) => {
+                Some("there is no systemd that knows of its unit")
+            }
+            _ => None,
+        };
+        if let Some(lacks) = lacks.filter(|_| self.acts && listed.after_ttls) {
+            let message = format!("{name} is to wait for TTLS, and {lacks}");
+            let help = match self.manager {
+                Manager::Systemd => "name a unit or files under [delaystart] ttls",
+                Manager::Agent => "name files under [delaystart] ttls",
+            };
+            let said = Diagnostic::error(Code::NoCondition, span, message).help(help);
             return Err(Box::new(said));
         }
         self.procedures.push(Procedure {
@@ -299,6 +354,9 @@ impl Settled<'_> {
                 quoted(word)
             )));
         }
+        if self.acts && self.manager == Manager::Agent {
+            self.can_be_started(name, &proc.runs, listed.span)?;
+        }
         let parm = listed.parameters.as_deref();
         let runs = match &proc.runs {
             config::Runs::Unit(unit) => {
@@ -310,6 +368,28 @@ impl Settled<'_> {
             }),
         };
         runs.map(Some).map_err(|why| bad(format!("{name} {why}")))
+    }
+
+    /// Whether the agent can start what stands for the procedure `name`, without systemd.
+    fn can_be_started(
+        &self,
+        name: &str,
+        runs: &config::Runs,
+        span: Span,
+    ) -> Result<(), Box<Diagnostic>> {
+        let (message, help) = match runs {
+            config::Runs::Unit(unit) => (
+                format!("{name} is {unit}, and the first process here is not systemd"),
+                "write exec = [\"/path/of/it\"], which takes no systemd, or [autolog] backend = \"none\" to have procedures watched only",
+            ),
+            config::Runs::Exec(_) if !self.starts => (
+                format!("{name} can't be started by an agent that began without any command"),
+                "start the agent again: before it has a policy in force it gives up what that takes",
+            ),
+            config::Runs::Exec(_) => return Ok(()),
+        };
+        let said = Diagnostic::error(Code::NoManager, span, message).help(help);
+        Err(Box::new(said))
     }
 }
 
@@ -330,7 +410,7 @@ pub fn jobs(config: &Config, autolog: &Autolog) -> Vec<config::Job> {
             continue;
         }
         let definition = config::Definition {
-            cgroup: cgroups_of(runs.unit(), &config.autolog.slice),
+            cgroup: cgroups_of(runs.unit(), &autolog.slice),
             ..config::Definition::default()
         };
         match jobs[defined..].iter_mut().find(|known| known.name == *job) {

@@ -52,6 +52,8 @@ pub struct Source {
     pub purpose: Purpose,
     /// Whether this process is the agent that is to enforce it.
     pub is_agent: bool,
+    /// Whether the agent can start commands itself; one that has yet to begin can.
+    pub starts: bool,
     /// Leave the kernel's pool of ports alone, whatever the config says.
     pub leave_pool: bool,
     /// Where the record is of what was changed in that pool.
@@ -307,7 +309,7 @@ impl Source {
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
                 agent: self.is_agent.then(ports::own).flatten(),
-                autolog_host: self.of_this_host.then(autolog::Host::own),
+                autolog_host: self.of_this_host.then(|| autolog::Host::own(self.starts)),
             },
             &mut diagnostics,
         );

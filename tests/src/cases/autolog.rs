@@ -40,7 +40,6 @@ tests![
     a_reload_changes_the_list,
     an_agent_that_takes_over_starts_nothing_again,
     operators_stop_and_start,
-    without_systemd_nothing_is_promised,
     nothing_is_started_where_it_is_only_watched,
     a_systemd_that_is_gone_ends_nothing,
 ];
@@ -553,20 +552,6 @@ fn operators_stop_and_start(s: &Sandbox) -> Result<()> {
 }
 
 /// Asked for and not to be had is an error, not something less.
-fn without_systemd_nothing_is_promised(s: &Sandbox) -> Result<()> {
-    if std::path::Path::new("/run/systemd/system").is_dir() {
-        return Err(crate::harness::skip("the first process is systemd"));
-    }
-    s.set_policy_with(&ftpd(), LOUD, FTPD)?;
-    let ended = s.agent_again()?.finish()?;
-    ensure!(ended.code != Some(0), "{ended:?}");
-    ensure!(ended.stderr.contains("PRV343"), "{ended:?}");
-    s.set_policy_with(&ftpd(), LOUD, "")?;
-    let ended = s.agent_again()?.finish()?;
-    ensure!(ended.stderr.contains("PRV343"), "{ended:?}");
-    Ok(())
-}
-
 fn nothing_is_started_where_it_is_only_watched(s: &Sandbox) -> Result<()> {
     let systemd = Systemd::on_a_bus(s)?;
     systemd.set(&[(UNIT, &server(PORT)?)])?;

@@ -6,6 +6,7 @@ mod audit;
 mod audited_ports;
 mod authport;
 mod autolog;
+mod autolog_commands;
 mod bind_address;
 mod binders;
 mod cgroups;
@@ -181,6 +182,7 @@ const SUBJECTS: &[Subject] = &[
     ("degraded", HOOKS, degraded::TESTS),
     ("requirements", &[], requirements::TESTS),
     ("autolog", HOOKS, autolog::TESTS),
+    ("autolog_commands", HOOKS, autolog_commands::TESTS),
     ("binders", HOOKS, binders::TESTS),
     ("systemd_units", HOOKS, systemd_units::TESTS),
     ("systemd_units", HOOKS, agent_unit::FIRST),

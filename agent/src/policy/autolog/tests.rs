@@ -10,6 +10,7 @@ use crate::{
 const HOST: Host = Host {
     systemd: true,
     pod: false,
+    starts: true,
 };
 
 struct Made {
@@ -144,7 +145,20 @@ fn what_can_not_be_had_is_an_error() {
         systemd: false,
         ..HOST
     });
-    assert_eq!(errors(no_systemd, text, FTPD), (vec![("PRV343", 2)], false));
+    assert_eq!(errors(no_systemd, text, FTPD), (vec![("PRV343", 2)], true));
+    let command = "[procs.FTPD]\nexec = ['/bin/ftpd']\n";
+    assert_eq!(errors(no_systemd, text, command), (vec![], true));
+    // What the agent has given up by then.
+    let late = no_systemd.map(|host| Host {
+        starts: false,
+        ..host
+    });
+    assert_eq!(errors(late, text, command), (vec![("PRV343", 2)], true));
+    let ready = |with: &str| format!("{command}[delaystart]\nttls = {{ {with} }}\n");
+    let of_unit = errors(no_systemd, delayed, &ready("unit = 'x.service'")).0;
+    assert_eq!(of_unit, [("PRV341", 2)]);
+    let of_files = errors(no_systemd, delayed, &ready("files = ['/k']")).0;
+    assert_eq!(of_files, []);
     let elsewhere = format!("[autolog]\nbus = 'unix:path=/x'\nslice = '/x'\n{FTPD}");
     assert_eq!(errors(no_systemd, text, &elsewhere), (vec![], true));
     // Nothing is started, so nothing is missing.

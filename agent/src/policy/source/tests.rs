@@ -19,6 +19,7 @@ impl Source {
             trust: Trust::Inspection,
             purpose: Purpose::Explain,
             is_agent: false,
+            starts: true,
             leave_pool: true,
             bpffs: PathBuf::new(),
         }

@@ -1,0 +1,90 @@
+//! Procedures as commands that the agent starts, each in a cgroup of its own.
+
+use std::{
+    fs, io,
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::{
+    procedures::{GRACE, KILLED, Procedures, Trouble},
+    starter::Starter,
+};
+use crate::policy::autolog::Runs;
+
+/// How often a cgroup is looked at that is to become empty.
+const STEP: Duration = Duration::from_millis(20);
+
+/// The commands that one agent starts.
+pub struct Commands {
+    starter: Rc<Starter>,
+    /// The directory that has their cgroups.
+    folder: PathBuf,
+}
+
+impl Commands {
+    /// Those that `starter` starts, with their cgroups in `folder`.
+    pub const fn new(starter: Rc<Starter>, folder: PathBuf) -> Self {
+        Self { starter, folder }
+    }
+
+    /// Waits until nothing is in the cgroup `name` any more, `most` so long. Whether that
+    /// has come.
+    async fn is_empty_within(&self, name: &str, most: Duration) -> Result<bool, Trouble> {
+        let deadline = Instant::now() + most;
+        while self.is_active(name).await? {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            sleep(STEP).await;
+        }
+        Ok(true)
+    }
+}
+
+impl Procedures for Commands {
+    async fn is_active(&self, name: &str) -> Result<bool, Trouble> {
+        match fs::read_to_string(self.folder.join(name).join("cgroup.events")) {
+            Ok(events) => Ok(events.lines().any(|line| line == "populated 1")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Trouble::Refused {
+                who: "the kernel",
+                why: error.to_string(),
+            }),
+        }
+    }
+
+    async fn start(&self, runs: &Runs) -> Result<(), Trouble> {
+        match runs {
+            Runs::Command { name, words } => {
+                self.starter.start(&self.folder.join(name), words).await
+            }
+            Runs::Unit { name } => {
+                let why = format!("{name} is a unit, and there is no systemd");
+                Err(Trouble::NoUnit(why))
+            }
+        }
+    }
+
+    async fn cancel(&self, name: &str) -> Result<(), Trouble> {
+        let cgroup = self.folder.join(name);
+        self.starter.terminate(&cgroup).await?;
+        if !self.is_empty_within(name, GRACE).await? {
+            let deadline = Instant::now() + KILLED;
+            loop {
+                self.starter.kill(&cgroup).await?;
+                // Where the kernel doesn't kill a whole cgroup, some may have come meanwhile.
+                if self.is_empty_within(name, 10 * STEP).await? {
+                    break;
+                }
+                if Instant::now() > deadline {
+                    return Err(Trouble::NotDown);
+                }
+            }
+        }
+        self.starter.remove(&cgroup).await
+    }
+}
