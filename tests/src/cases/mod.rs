@@ -58,6 +58,7 @@ mod storm;
 mod suggest;
 mod survival;
 mod survival_of_changes;
+mod systemd_procedures;
 mod systemd_units;
 mod takeover;
 mod top;
@@ -184,6 +185,7 @@ const SUBJECTS: &[Subject] = &[
     ("autolog", HOOKS, autolog::TESTS),
     ("autolog_commands", HOOKS, autolog_commands::TESTS),
     ("binders", HOOKS, binders::TESTS),
+    ("systemd_procedures", HOOKS, systemd_procedures::TESTS),
     ("systemd_units", HOOKS, systemd_units::TESTS),
     ("systemd_units", HOOKS, agent_unit::FIRST),
     ("agent_unit", &[], agent_unit::TESTS),

@@ -216,14 +216,15 @@ impl Apt {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Everything that installing `name` on a machine without anything would install.
+    /// Everything that installing `names` on a machine without anything would install.
     ///
     /// # Errors
     ///
     /// If apt fails.
-    pub fn closure(&self, name: &str) -> Result<Vec<Package>> {
+    pub fn closure(&self, names: &[&str]) -> Result<Vec<Package>> {
         let mut install = self.command("apt-get");
-        install.args(["install", "--simulate", "--no-install-recommends", name]);
+        install.args(["install", "--simulate", "--no-install-recommends"]);
+        install.args(names);
         let said = output(&mut install)?;
         Ok(said.lines().filter_map(installed).collect())
     }

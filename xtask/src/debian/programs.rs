@@ -73,7 +73,7 @@ impl Programs {
             self.package
         );
         let mirror = Mirror::of_this_machine();
-        let tree = tree::get(self.package, &SUITES, &mirror, |folder| {
+        let tree = tree::get(&[self.package], &SUITES, &mirror, |folder| {
             self.make_starters(folder)
         })?;
         let folder = tree.folder.join(STARTERS);

@@ -1,4 +1,4 @@
-//! A Debian package with all that it depends on, unpacked in the cache folder: nothing of
+//! Debian packages with all that they depend on, unpacked in the cache folder: nothing of
 //! this machine is changed.
 
 use std::fs;
@@ -18,37 +18,38 @@ pub const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 /// Where packages for x86-64 have their libraries.
 pub const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
-/// A package's tree.
+/// A tree of packages.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// The version of the package.
+    /// The version of the first of them.
     pub version: String,
     /// Where it is.
     pub folder: PathBuf,
 }
 
-/// The tree of the newest `package` of `suites`: fetched and `finish`ed, or from the cache
+/// The tree of the newest `packages` of `suites`: fetched and `finish`ed, or from the cache
 /// if that is the newest or nothing can be fetched.
 ///
 /// # Errors
 ///
 /// Says why there is none.
 pub fn get(
-    package: &str,
+    packages: &[&str],
     suites: &[&str],
     mirror: &Result<Mirror>,
     finish: impl Fn(&Path) -> Result<()>,
 ) -> Result<Tree> {
-    let place = cache()?.join(package);
-    let error = match newest(&place, package, suites, mirror, finish) {
+    let name = packages.join("+");
+    let place = cache()?.join(&name);
+    let error = match newest(&place, packages, suites, mirror, finish) {
         Ok(tree) => return Ok(tree),
         Err(error) => error,
     };
     let Some(tree) = cached(&place) else {
-        return Err(error.context(format!("no {package} can be had")));
+        return Err(error.context(format!("no {name} can be had")));
     };
     eprintln!(
-        "warning: whether there is a newer {package} than {} can't be told: {error:#}",
+        "warning: whether there is a newer {name} than {} can't be told: {error:#}",
         tree.version
     );
     Ok(tree)
@@ -56,7 +57,7 @@ pub fn get(
 
 fn newest(
     place: &Path,
-    package: &str,
+    wanted: &[&str],
     suites: &[&str],
     mirror: &Result<Mirror>,
     finish: impl Fn(&Path) -> Result<()>,
@@ -67,8 +68,9 @@ fn newest(
     };
     let apt = Apt::new(&place.join("apt"), mirror, suites)?;
     apt.update()?;
-    let packages = apt.closure(package)?;
-    let itself = packages.iter().find(|one| one.name == package);
+    let packages = apt.closure(wanted)?;
+    let is_first = |name: &str| wanted.first().is_some_and(|first| *first == name);
+    let itself = packages.iter().find(|one| is_first(&one.name));
     let version = itself.context("apt leaves it out")?.version.clone();
     let folder = place.join(format!("{TREE}{}", version.replace(':', "_")));
     let tree = Tree { version, folder };

@@ -31,7 +31,12 @@ pub fn get(mirror: &Result<Mirror>) -> Result<Emulator> {
     let emulator = if in_path(PROGRAM).is_some() {
         Emulator::Installed
     } else {
-        Emulator::Fetched(tree::get("qemu-system-x86", &SUITES, mirror, |_| Ok(()))?)
+        Emulator::Fetched(tree::get(
+            &["qemu-system-x86"],
+            &SUITES,
+            mirror,
+            |_| Ok(()),
+        )?)
     };
     let said = output(emulator.command().arg("--version")).context("QEMU doesn't run")?;
     let version = said.lines().next().unwrap_or_default();

@@ -95,7 +95,7 @@ impl Part {
             Self::Kernel => [&CORE[..], &MORE].concat(),
             Self::Core => CORE.to_vec(),
             Self::Few => FEW.to_vec(),
-            Self::Units => vec!["systemd_units::"],
+            Self::Units => vec!["systemd_units::", "systemd_procedures::"],
         }
     }
 }
