@@ -1,7 +1,7 @@
 //! Procedures as commands that the agent starts, each in a cgroup of its own.
 
 use std::{
-    fs, io,
+    fs,
     path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     procedures::{GRACE, KILLED, Procedures, Trouble},
-    starter::Starter,
+    starter::{Starter, is_gone},
 };
 use crate::policy::autolog::Runs;
 
@@ -49,7 +49,7 @@ impl Procedures for Commands {
     async fn is_active(&self, name: &str) -> Result<bool, Trouble> {
         match fs::read_to_string(self.folder.join(name).join("cgroup.events")) {
             Ok(events) => Ok(events.lines().any(|line| line == "populated 1")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(Trouble::Refused {
                 who: "the kernel",
                 why: error.to_string(),

@@ -340,6 +340,7 @@ impl Paths {
             trust,
             purpose: Purpose::Enforce,
             is_agent: false,
+            cgroup: self.cgroup.clone(),
             starts: true,
             leave_pool: false,
             bpffs: self.bpffs.clone(),

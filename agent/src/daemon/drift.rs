@@ -125,7 +125,12 @@ impl Agent {
         let Some(kernel) = kernel.as_ref() else {
             return false;
         };
-        let lapses = kernel.tend(&self.attach).into_iter().map(Finding::from);
+        let of_watch = kernel.tend_watch(&self.attach);
+        if !of_watch.is_empty() {
+            self.watch.expect_lost();
+        }
+        let lapses = kernel.tend(&self.attach).into_iter().chain(of_watch);
+        let lapses = lapses.map(Finding::from);
         let neighbours = kernel.neighbours(&self.attach);
         let behind = neighbours.iter().filter(|neighbour| neighbour.after_ours);
         let mut findings: Vec<_> = lapses.chain(behind.map(Finding::from)).collect();

@@ -46,6 +46,8 @@ const KEPT: usize = 20;
 /// How long whoever asks for something waits for it to be done, and how often it is looked.
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(45), Duration::from_millis(20));
 
+const STARTER_ENDED: &str = "the process that starts commands has ended, so procedures are neither started nor cancelled; start the agent again";
+
 /// All procedures that are supervised.
 #[derive(Default)]
 pub struct Supervision {
@@ -54,6 +56,8 @@ pub struct Supervision {
     pub(super) changed: Notify,
     /// What starts commands where no systemd does, if there are any to start.
     starter: OnceCell<Rc<Starter>>,
+    /// That has ended.
+    starts_nothing: Cell<bool>,
 }
 
 /// A procedure that is supervised.
@@ -83,8 +87,10 @@ impl Agent {
     /// With `starter` the agent starts commands itself.
     pub async fn supervise(self: Rc<Self>, first: Origin, starter: Option<Starter>) {
         if let Some(starter) = starter {
+            let starter = Rc::new(starter);
             // This is the only place where it is set.
-            let _ = self.supervision.starter.set(Rc::new(starter));
+            let _ = self.supervision.starter.set(Rc::clone(&starter));
+            spawn_local(Rc::clone(&self).mind(starter));
         }
         let mut origin = first;
         loop {
@@ -92,6 +98,19 @@ impl Agent {
             origin = Origin::Listed;
             self.supervision.changed.notified().await;
         }
+    }
+
+    /// Tells when `starter` ends, though the agent goes on.
+    async fn mind(self: Rc<Self>, starter: Rc<Starter>) {
+        starter.ended().await;
+        self.supervision.starts_nothing.set(true);
+        log::error!("{STARTER_ENDED}");
+    }
+
+    /// What a status says is missing of supervision.
+    pub(super) fn supervision_problem(&self) -> Option<String> {
+        let ended = self.supervision.starts_nothing.get();
+        ended.then(|| format!("autolog: {STARTER_ENDED}"))
     }
 
     /// Lets alone what is not listed any more, and begins with what is new.

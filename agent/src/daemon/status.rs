@@ -53,6 +53,7 @@ impl Agent {
         status.missing.extend(self.metrics.problems());
         status.missing.extend(self.policy().low_ports_in_audit());
         status.missing.extend(self.watch_problem());
+        status.missing.extend(self.supervision_problem());
         status.watch = Some(self.watch_status());
         status.pending_confirm = self.pending_confirm();
         let policy = self.policy();

@@ -55,6 +55,30 @@ impl OnCgroup {
             ..*self
         })
     }
+
+    /// What somebody did to the link by which it is attached, which now is about `target`.
+    pub fn deed(&self, target: LinkTarget) -> Option<Deed> {
+        match target {
+            LinkTarget { cgroup: 0, .. } => Some(Deed::Detached),
+            LinkTarget { program, .. } if program != self.id => Some(Deed::OtherProgram),
+            _ => None,
+        }
+    }
+
+    /// Attaches it to `attach` again, or lets `link` run it again.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn undo(&self, deed: &Deed, link: &mut OwnedFd, attach: &AttachPoint) -> io::Result<()> {
+        let program = self.program.as_fd();
+        match deed {
+            Deed::OtherProgram => sys::replace_program(link.as_fd(), program)?,
+            // The old link judges nothing any more and never will again.
+            _ => *link = sys::attach(program, attach.directory().as_fd(), self.attach_type)?,
+        }
+        Ok(())
+    }
 }
 
 /// A link that is pinned and held.
@@ -67,7 +91,7 @@ pub(super) struct KeptLink {
 
 /// What somebody did to a link.
 #[derive(Debug, PartialEq, Eq)]
-enum Deed {
+pub(super) enum Deed {
     Detached,
     OtherProgram,
     Unpinned,
@@ -75,7 +99,8 @@ enum Deed {
 }
 
 impl Deed {
-    const fn found(&self) -> &'static str {
+    /// In words.
+    pub const fn found(&self) -> &'static str {
         match self {
             Self::Detached => "somebody detached it",
             Self::OtherProgram => "somebody let it run another program",
@@ -84,7 +109,8 @@ impl Deed {
         }
     }
 
-    const fn mended(&self) -> &'static str {
+    /// What was done about it, in words.
+    pub const fn mended(&self) -> &'static str {
         match self {
             Self::Detached => "attached again",
             Self::OtherProgram => "ours runs again",
@@ -113,13 +139,9 @@ impl KeptLink {
     /// What somebody did to it that still is so.
     fn deed(&self, pins: &Pins) -> io::Result<Option<Deed>> {
         let target = sys::link_target(self.link.as_fd())?;
-        if let Some(on) = &self.on {
-            if target.cgroup == 0 {
-                return Ok(Some(Deed::Detached));
-            }
-            if target.program != on.id {
-                return Ok(Some(Deed::OtherProgram));
-            }
+        let on = self.on.as_ref();
+        if let Some(deed) = on.and_then(|on| on.deed(target)) {
+            return Ok(Some(deed));
         }
         Ok(match pinned(&pins.link(self.name)) {
             Ok(found) if found == target => None,
@@ -130,17 +152,8 @@ impl KeptLink {
 
     fn undo(&mut self, deed: &Deed, pins: &Pins, attach: &AttachPoint) -> io::Result<()> {
         match (deed, &self.on) {
-            (Deed::Detached, Some(on)) => {
-                // The old link judges nothing any more and never will again.
-                self.link = sys::attach(
-                    on.program.as_fd(),
-                    attach.directory().as_fd(),
-                    on.attach_type,
-                )?;
-                Ok(())
-            }
-            (Deed::OtherProgram, Some(on)) => {
-                sys::replace_program(self.link.as_fd(), on.program.as_fd())
+            (Deed::Detached | Deed::OtherProgram, Some(on)) => {
+                on.undo(deed, &mut self.link, attach)
             }
             _ => pin_over(self.link.as_fd(), &pins.link(self.name)),
         }

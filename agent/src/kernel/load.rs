@@ -291,6 +291,12 @@ impl Kernel {
         self.keeper.borrow_mut().tend(&self.listened, attach)
     }
 
+    /// The same for what watches who has which port.
+    pub fn tend_watch(&self, attach: &AttachPoint) -> Vec<Lapse> {
+        let watch = self.watch.as_ref().ok().filter(|_| !attach.is_gone());
+        watch.map_or_else(Vec::new, |watch| watch.tend(attach))
+    }
+
     /// Removes every trace. The caller has withdrawn the policy.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! the next one begins with what it finds.
 
 use std::{
+    cell::RefCell,
     io::{self, Read as _},
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -11,16 +12,21 @@ use std::{
 use aya::{
     Btf, Ebpf,
     maps::{Map, MapData, PerCpuArray, RingBuf},
-    programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSock, Iter, Program, ProgramError, ProgramInfo,
-        links::{FdLink, LinkError},
-    },
+    programs::{BtfTracePoint, CgroupSock, Iter, Program, ProgramError, links::FdLink},
 };
 use portreeve_common::abi::{Protocol, TRACKED_WORDS, Watched, names};
 
 use super::{
-    KernelError, btf::Offsets, cgroup::AttachPoint, error::chain, load::take, mapping::Mapping,
-    programs::note_walk, stream::element, sys,
+    KernelError,
+    btf::Offsets,
+    cgroup::AttachPoint,
+    error::chain,
+    keeper::{Lapse, OnCgroup},
+    load::take,
+    mapping::Mapping,
+    programs::note_walk,
+    stream::element,
+    sys,
 };
 use crate::policy::bits::{PortBits, WORDS};
 
@@ -28,20 +34,31 @@ use crate::policy::bits::{PortBits, WORDS};
 const STATES: &str = "inet_sock_set_state";
 /// The iterator over every file that a process has open.
 const FILES: &str = "task_file";
-/// The programs on a cgroup.
-const ON_CGROUP: [&str; 3] = [names::WATCH_BIND4, names::WATCH_BIND6, names::WATCH_RELEASE];
+/// The programs on a cgroup, and which hook each is for, as bpf(2) numbers them.
+const ON_CGROUP: [(&str, u32); 3] = [
+    (names::WATCH_BIND4, 12),
+    (names::WATCH_BIND6, 13),
+    (names::WATCH_RELEASE, 34),
+];
 
 /// The programs that watch. They do as long as this is there.
 pub struct Watch {
     /// Protocols behind one another, a bit for each port.
     tracked: Mapping<u64>,
     lost: PerCpuArray<MapData, u64>,
-    ids: Vec<u32>,
+    on_cgroup: RefCell<Vec<Attached>>,
     /// Where the kernel's own list lacks sockets that are bound and no more: what finds
     /// those that are open.
     files: Option<OwnedFd>,
-    /// Closing them is what ends it.
-    _links: Vec<FdLink>,
+    /// Closing it ends the program at the tracepoint, which nobody can detach.
+    _states: FdLink,
+}
+
+/// A program on the cgroup, as long as this is there.
+struct Attached {
+    name: &'static str,
+    on: OnCgroup,
+    link: OwnedFd,
 }
 
 impl Watch {
@@ -80,13 +97,11 @@ impl Watch {
             .map_err(KernelError::io("can't map the tracked ports"))?;
         let lost = take(ebpf, names::WATCH_LOST)?;
         let ring = take(ebpf, names::WATCHED)?;
-        let (mut links, mut ids) = (Vec::new(), Vec::new());
-        for name in ON_CGROUP {
-            let (link, info) = on_cgroup(ebpf, name, attach)?;
-            links.push(link);
-            ids.push(info.id());
-        }
-        links.push(on_states(ebpf)?);
+        let on_cgroup = ON_CGROUP.into_iter();
+        let on_cgroup = on_cgroup
+            .map(|(name, kind)| Attached::begin(ebpf, name, kind, attach))
+            .collect::<Result<_, _>>()?;
+        let states = on_states(ebpf)?;
         let files = match lists_bound {
             true => None,
             // What was bound before anybody watched is not found then.
@@ -97,9 +112,9 @@ impl Watch {
         let watch = Self {
             tracked,
             lost,
-            ids,
+            on_cgroup: RefCell::new(on_cgroup),
             files,
-            _links: links,
+            _states: states,
         };
         Ok((watch, ring))
     }
@@ -160,31 +175,64 @@ impl Watch {
 
     /// Whether `id` is that of one of its programs on the cgroup.
     pub fn is_ours(&self, id: u32) -> bool {
-        self.ids.contains(&id)
+        let on_cgroup = self.on_cgroup.borrow();
+        on_cgroup.iter().any(|attached| attached.on.id == id)
+    }
+
+    /// Looks whether all is still attached to `attach`, and mends what isn't. What happened
+    /// meanwhile was not told.
+    pub(super) fn tend(&self, attach: &AttachPoint) -> Vec<Lapse> {
+        let mut on_cgroup = self.on_cgroup.borrow_mut();
+        let attached = on_cgroup.iter_mut();
+        attached.filter_map(|one| one.tend(attach)).collect()
     }
 }
 
-fn on_cgroup(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    attach: &AttachPoint,
-) -> Result<(FdLink, ProgramInfo), KernelError> {
-    let program: &mut CgroupSock = program(ebpf, name)?;
-    let mut load = || {
-        program.load()?;
-        let info = program.info()?;
-        let id = program.attach(attach.directory(), CgroupAttachMode::default())?;
-        Ok((program.take_link(id)?, info))
-    };
-    let (link, info) = load().map_err(refused(name))?;
-    note_walk(name, &info);
-    let link = link
-        .try_into()
-        .map_err(|error: LinkError| KernelError::Refused {
-            program: name,
-            message: chain(&error),
-        })?;
-    Ok((link, info))
+impl Attached {
+    fn begin(
+        ebpf: &mut Ebpf,
+        name: &'static str,
+        attach_type: u32,
+        attach: &AttachPoint,
+    ) -> Result<Self, KernelError> {
+        let program: &mut CgroupSock = program(ebpf, name)?;
+        let mut load = || {
+            program.load()?;
+            let info = program.info()?;
+            note_walk(name, &info);
+            Ok(OnCgroup {
+                program: program.fd()?.try_clone()?,
+                id: info.id(),
+                attach_type,
+            })
+        };
+        let on = load().map_err(refused(name))?;
+        let (fd, directory) = (on.program.as_fd(), attach.directory().as_fd());
+        let link =
+            sys::attach(fd, directory, attach_type).map_err(|error| KernelError::Refused {
+                program: name,
+                message: error.to_string(),
+            })?;
+        Ok(Self { name, on, link })
+    }
+
+    fn tend(&mut self, attach: &AttachPoint) -> Option<Lapse> {
+        let lapse = |found: &str, mended| {
+            Some(Lapse {
+                of: format!("hook {}", self.name),
+                found: found.to_owned(),
+                mended,
+            })
+        };
+        let target = match sys::link_target(self.link.as_fd()) {
+            Ok(target) => target,
+            Err(error) => return lapse("unknown", Err(format!("it can't be looked at: {error}"))),
+        };
+        let deed = self.on.deed(target)?;
+        let undone = self.on.undo(&deed, &mut self.link, attach);
+        let mended = undone.map(|()| deed.mended().to_owned());
+        lapse(deed.found(), mended.map_err(|error| error.to_string()))
+    }
 }
 
 fn on_states(ebpf: &mut Ebpf) -> Result<FdLink, KernelError> {

@@ -15,6 +15,7 @@ use super::reservations::{Kind, Reservation};
 use crate::{
     config::{self, Backend, Bus, Condition, Config, KERNEL},
     diagnostics::{Code, Diagnostic, Diagnostics, Span, quoted},
+    kernel::cgroup::{AttachPoint, CgroupError},
     profile::ast::{self, Profile, Statement, User},
 };
 
@@ -28,11 +29,12 @@ const PODS: &str = "kubepods";
 const SYSTEMD: &str = "/run/systemd/system";
 /// Where systemd has the units of the system, from the root of the cgroups.
 const SYSTEM_SLICE: &str = "/system.slice";
-/// Where the agent has the cgroups of commands that it starts itself.
-const OWN_SLICE: &str = "/portreeve.slice";
+/// Where the agent has the cgroups of commands that it starts itself, from the cgroup that
+/// it is attached to.
+const OWN_SLICE: &str = "portreeve.slice";
 
 /// What a host can do for procedures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Its first process is systemd.
     pub systemd: bool,
@@ -41,18 +43,32 @@ pub struct Host {
     /// An agent can start commands itself. One that has begun without any can't any more:
     /// it has given up what that takes.
     pub starts: bool,
+    /// The cgroup that is enforced on, from the root of the cgroups, or why that can't be
+    /// told.
+    pub attached: Result<String, String>,
 }
 
 impl Host {
-    /// The host we run on, for an agent that `starts` commands itself if it has to.
-    pub fn own(starts: bool) -> Self {
+    /// The host we run on, for an agent that `starts` commands itself if it has to, and is
+    /// attached to `enforced`; without one to the root.
+    pub fn own(starts: bool, enforced: Option<&Path>) -> Self {
         let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self {
             systemd: Path::new(SYSTEMD).is_dir(),
             pod: env::var_os(POD).is_some() || cgroup.contains(PODS),
             starts,
+            attached: attached(enforced).map_err(|error| error.to_string()),
         }
     }
+}
+
+/// The cgroup at `path`, from the root of the cgroups.
+fn attached(path: Option<&Path>) -> Result<String, CgroupError> {
+    let root = AttachPoint::find(None)?.path;
+    let below = path.map_or(Path::new(""), |path| {
+        path.strip_prefix(&root).unwrap_or(path)
+    });
+    Ok(format!("/{}", below.display()))
 }
 
 /// Who starts and ends procedures.
@@ -177,13 +193,15 @@ pub fn settle(
     let Some((first, _)) = listed.first() else {
         return Autolog::default();
     };
-    let manager = manager(config, host);
-    let acts = acts(config, host, first.span, diagnostics);
+    let manager = manager(config, host.as_ref());
+    let slice = slice(config, manager, host.as_ref());
+    let acts = acts(config, host.as_ref(), first.span, diagnostics);
     let mut settled = Settled {
         config,
         acts,
         manager,
-        starts: host.is_none_or(|host| host.starts),
+        slice: &slice,
+        host: host.as_ref(),
         procedures: Vec::new(),
         units: HashMap::new(),
     };
@@ -192,20 +210,30 @@ pub fn settle(
             diagnostics.push(*why);
         }
     }
-    let slice = match manager {
-        Manager::Systemd => SYSTEM_SLICE,
-        Manager::Agent => OWN_SLICE,
-    };
+    let procedures = settled.procedures;
     Autolog {
         acts,
         manager,
-        slice: config.autolog.slice.as_deref().unwrap_or(slice).to_owned(),
-        procedures: settled.procedures,
+        slice,
+        procedures,
+    }
+}
+
+/// The cgroup that procedures have theirs in.
+fn slice(config: &Config, manager: Manager, host: Option<&Host>) -> String {
+    let attached = host.and_then(|host| host.attached.as_deref().ok());
+    match (&config.autolog.slice, manager) {
+        (Some(slice), _) => slice.clone(),
+        (None, Manager::Systemd) => SYSTEM_SLICE.to_owned(),
+        (None, Manager::Agent) => {
+            let attached = attached.unwrap_or_default().trim_end_matches('/');
+            format!("{attached}/{OWN_SLICE}")
+        }
     }
 }
 
 /// Who starts procedures on `host`; on one of which nothing is known, systemd.
-fn manager(config: &Config, host: Option<Host>) -> Manager {
+fn manager(config: &Config, host: Option<&Host>) -> Manager {
     match host {
         Some(host) if config.autolog.bus == Bus::System && !host.systemd => Manager::Agent,
         _ => Manager::Systemd,
@@ -230,7 +258,7 @@ fn listed(profile: &Profile) -> Vec<(&ast::Procedure, u8)> {
 }
 
 /// Whether anything is to be started here.
-fn acts(config: &Config, host: Option<Host>, first: Span, diagnostics: &mut Diagnostics) -> bool {
+fn acts(config: &Config, host: Option<&Host>, first: Span, diagnostics: &mut Diagnostics) -> bool {
     let Config { autolog, .. } = config;
     let is_chosen = match autolog.backend {
         Backend::None => return false,
@@ -260,8 +288,8 @@ struct Settled<'a> {
     config: &'a Config,
     acts: bool,
     manager: Manager,
-    /// Whether the agent can start commands itself.
-    starts: bool,
+    slice: &'a str,
+    host: Option<&'a Host>,
     procedures: Vec<Procedure>,
     /// Where the procedure of a unit is listed.
     units: HashMap<String, Span>,
@@ -377,16 +405,30 @@ impl Settled<'_> {
         runs: &config::Runs,
         span: Span,
     ) -> Result<(), Box<Diagnostic>> {
+        let attached = self.host.map(|host| &host.attached);
         let (message, help) = match runs {
             config::Runs::Unit(unit) => (
                 format!("{name} is {unit}, and the first process here is not systemd"),
                 "write exec = [\"/path/of/it\"], which takes no systemd, or [autolog] backend = \"none\" to have procedures watched only",
             ),
-            config::Runs::Exec(_) if !self.starts => (
+            config::Runs::Exec(_) if self.host.is_some_and(|host| !host.starts) => (
                 format!("{name} can't be started by an agent that began without any command"),
                 "start the agent again: before it has a policy in force it gives up what that takes",
             ),
-            config::Runs::Exec(_) => return Ok(()),
+            config::Runs::Exec(_) => match attached {
+                Some(Err(why)) => (
+                    format!("{name} can't have a cgroup of its own: {why}"),
+                    "write [autolog] backend = \"none\" to have procedures watched only",
+                ),
+                Some(Ok(attached)) if !Path::new(self.slice).starts_with(attached) => (
+                    format!(
+                        "{name} would run in {}, and enforced is only what is in {attached}",
+                        self.slice
+                    ),
+                    "name a cgroup below that with [autolog] slice",
+                ),
+                _ => return Ok(()),
+            },
         };
         let said = Diagnostic::error(Code::NoManager, span, message).help(help);
         Err(Box::new(said))

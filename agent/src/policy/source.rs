@@ -52,6 +52,8 @@ pub struct Source {
     pub purpose: Purpose,
     /// Whether this process is the agent that is to enforce it.
     pub is_agent: bool,
+    /// The cgroup that is enforced on; `None` for the root.
+    pub cgroup: Option<PathBuf>,
     /// Whether the agent can start commands itself; one that has yet to begin can.
     pub starts: bool,
     /// Leave the kernel's pool of ports alone, whatever the config says.
@@ -309,7 +311,9 @@ impl Source {
                 listeners: (self.of_this_host && self.purpose == Purpose::Enforce)
                     .then_some(&HostListeners as &dyn Listeners),
                 agent: self.is_agent.then(ports::own).flatten(),
-                autolog_host: self.of_this_host.then(|| autolog::Host::own(self.starts)),
+                autolog_host: self
+                    .of_this_host
+                    .then(|| autolog::Host::own(self.starts, self.cgroup.as_deref())),
             },
             &mut diagnostics,
         );

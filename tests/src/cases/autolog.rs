@@ -551,7 +551,6 @@ fn operators_stop_and_start(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Asked for and not to be had is an error, not something less.
 fn nothing_is_started_where_it_is_only_watched(s: &Sandbox) -> Result<()> {
     let systemd = Systemd::on_a_bus(s)?;
     systemd.set(&[(UNIT, &server(PORT)?)])?;

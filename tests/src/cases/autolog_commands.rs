@@ -41,6 +41,7 @@ tests![
     without_its_starter_nothing_is_promised,
     an_agent_that_began_without_commands_takes_none,
     units_need_systemd,
+    what_would_not_be_enforced_on_is_not_started,
 ];
 
 const PORT: u16 = 4021;
@@ -191,7 +192,7 @@ fn a_command_inherits_nothing(s: &Sandbox) -> Result<()> {
         &leak,
         nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()),
     )?;
-    let _agent = s.agent_again()?.start()?;
+    let agent = s.agent_again()?.start()?;
     let pid = Server::at(PORT)?.pid;
     let own = std::process::id();
     ensure_eq!(
@@ -220,14 +221,20 @@ fn a_command_inherits_nothing(s: &Sandbox) -> Result<()> {
         environment.starts_with("PATH=") && environment.matches('\0').count() == 1,
         "{environment:?}"
     );
-    let mut open = Vec::new();
+    let (mut open, mut sockets) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
-        let target = fs::read_link(entry?.path())?.display().to_string();
-        if !target.starts_with("socket:") {
-            open.push(target);
+        let target = fs::read_link(entry?.path())?;
+        match target.to_string_lossy().starts_with("socket:") {
+            true => sockets.push(target),
+            false => open.push(target.display().to_string()),
         }
     }
     ensure_eq!(open, ["/dev/null"; 3], "what is open");
+    let starter = starter(&agent)?;
+    for end in [0, 1] {
+        let socket = fs::read_link(format!("/proc/{starter}/fd/{end}"))?;
+        ensure!(!sockets.contains(&socket), "{}", socket.display());
+    }
     let session = nix::unistd::getsid(Some(Pid::from_raw(pid.try_into()?)))?;
     ensure_eq!(session.as_raw(), i32::try_from(pid)?, "its session");
     Ok(())
@@ -267,6 +274,7 @@ fn what_can_t_be_run_is_told(s: &Sandbox) -> Result<()> {
     );
     ensure!(!agent.log().contains("secret"), "{}", agent.log());
     agent.terminate()?;
+    ensure!(!cgroup(s).exists(), "its cgroup is there");
     // One that ends at once is another thing.
     s.portreeve(&["detach", "--yes"])?.ended_with(0)?;
     s.set_policy_with(&profile(), LOUD, &config(s, &["/bin/true"])?)?;
@@ -330,6 +338,9 @@ fn without_its_starter_nothing_is_promised(s: &Sandbox) -> Result<()> {
         let events = fs::read_to_string(cgroup(s).join("cgroup.events"));
         events.is_ok_and(|events| events.contains("populated 0"))
     })?;
+    agent.wait_for_log(&["error: the process that starts commands has ended"])?;
+    let missing = agent.status()?["missing"].to_string();
+    ensure!(missing.contains("autolog: the process"), "{missing}");
     let row = autolog(s, &["pass"])?;
     let failed = history(&row).into_iter().find(|(what, _)| what == "failed");
     let (_, text) = failed.with_context(|| row.to_string())?;
@@ -378,5 +389,24 @@ fn units_need_systemd(s: &Sandbox) -> Result<()> {
         .stdin(Stdio::null())
         .status()?;
     ensure!(!called.success(), "{called}");
+    Ok(())
+}
+
+/// A cgroup beside the one that the agent is attached to.
+fn what_would_not_be_enforced_on_is_not_started(s: &Sandbox) -> Result<()> {
+    needs_no_systemd()?;
+    let beside = config(s, &words(Origin::Bound(PORT))?)?.replace("/procs", "-beside/procs");
+    s.set_policy_with(&profile(), LOUD, &beside)?;
+    let ended = s.agent_again()?.finish()?;
+    ensure!(ended.code != Some(0), "{ended:?}");
+    ensure!(ended.stderr.contains("PRV343"), "{ended:?}");
+    // Unless one is named, they have theirs below.
+    let below = config(s, &words(Origin::Bound(PORT))?)?;
+    let below = below.lines().filter(|line| !line.starts_with("slice"));
+    let below: Vec<&str> = below.collect();
+    s.set_policy_with(&profile(), LOUD, &below.join("\n"))?;
+    let _agent = s.agent_again()?.start()?;
+    let own = format!("{}/portreeve.slice/{NAME}", s.cgroup_name());
+    ensure_eq!(Server::at(PORT)?.cgroup, own, "where it runs");
     Ok(())
 }

@@ -7,15 +7,15 @@ use std::{
         unix::{net::UnixStream as StdStream, process::CommandExt as _},
     },
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream},
     net::UnixStream,
     sync::Mutex,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{Answer, NAME, Request};
@@ -26,14 +26,24 @@ const WHO: &str = "the process that starts commands";
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// How long an end may take.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// The process that starts commands, while it runs.
 pub struct Starter {
     /// Nothing any more if it has ended.
     socket: Mutex<Option<BufStream<UnixStream>>>,
+    /// Where nothing comes until it ends.
+    end: Mutex<UnixStream>,
+    process: Mutex<Child>,
 }
 
 /// One that no event loop knows of yet.
-pub struct Begun(StdStream);
+pub struct Begun {
+    socket: StdStream,
+    end: StdStream,
+    process: Child,
+}
 
 impl Starter {
     /// Starts it, with all that the calling process may do now.
@@ -43,7 +53,9 @@ impl Starter {
     /// What the kernel says.
     pub fn begin() -> io::Result<Begun> {
         let (own, its) = StdStream::pair()?;
+        let (end, its_end) = StdStream::pair()?;
         own.set_nonblocking(true)?;
+        end.set_nonblocking(true)?;
         // The program that runs, whatever has become of its file.
         let mut command = Command::new("/proc/self/exe");
         command
@@ -51,10 +63,24 @@ impl Starter {
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(its)))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(OwnedFd::from(its_end)))
             .stderr(Stdio::null());
-        command.spawn()?;
-        Ok(Begun(own))
+        Ok(Begun {
+            process: command.spawn()?,
+            socket: own,
+            end,
+        })
+    }
+
+    /// Waits until it has ended. From then on nothing is started or cancelled.
+    pub async fn ended(&self) {
+        let mut end = self.end.lock().await;
+        // It writes nothing there; whatever it is, waiting has an end.
+        let _ = end.read(&mut [0]).await;
+        *self.socket.lock().await = None;
+        // Its files are closed a moment before it can be reaped.
+        sleep(MOMENT).await;
+        let _ = self.process.lock().await.try_wait();
     }
 
     /// Starts `words` in the cgroup whose directory is `cgroup`.
@@ -132,9 +158,11 @@ impl Begun {
     ///
     /// What the kernel says.
     pub fn ready(self) -> io::Result<Starter> {
-        let stream = BufStream::new(UnixStream::from_std(self.0)?);
+        let stream = BufStream::new(UnixStream::from_std(self.socket)?);
         Ok(Starter {
             socket: Mutex::new(Some(stream)),
+            end: Mutex::new(UnixStream::from_std(self.end)?),
+            process: Mutex::new(self.process),
         })
     }
 }

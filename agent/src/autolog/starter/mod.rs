@@ -8,6 +8,9 @@
 mod handle;
 mod process;
 
+use std::io;
+
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -43,6 +46,14 @@ enum Request {
         /// Its directory.
         cgroup: String,
     },
+}
+
+/// Whether `error` says that a cgroup is not there, or was removed just now.
+pub fn is_gone(error: &io::Error) -> bool {
+    let gone = [Errno::ENOENT as i32, Errno::ENODEV as i32];
+    error
+        .raw_os_error()
+        .is_some_and(|code| gone.contains(&code))
 }
 
 /// Nothing if it is done, else why not.

@@ -24,7 +24,7 @@ use nix::{
     unistd::{Pid, setsid},
 };
 
-use super::{Answer, NAME, Request};
+use super::{Answer, NAME, Request, is_gone};
 
 /// All that a command finds in its environment, with PATH as init systems set it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,6 +43,9 @@ pub fn main() -> ExitCode {
     let _ = setsid();
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let _ = fs::write("/proc/self/comm", COMM);
+    // An agent that is to survive, or to give way, says nothing about its commands.
+    let _ = fs::write("/proc/self/oom_score_adj", "0");
+    not_nice();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
@@ -99,7 +102,10 @@ fn start(cgroup: &Path, words: &[String]) -> io::Result<()> {
     };
     // SAFETY: between fork and exec it makes system calls only, and allocates nothing.
     unsafe { command.pre_exec(prepare) };
-    let mut child = command.spawn()?;
+    let mut child = command.spawn().inspect_err(|_| {
+        // What doesn't run leaves nothing, unless something else does there.
+        let _ = fs::remove_dir(cgroup);
+    })?;
     // Without the thread its entry in the process table stays until this process ends.
     let _ = thread::Builder::new().spawn(move || child.wait());
     Ok(())
@@ -111,6 +117,11 @@ fn default_signals() {
         // SAFETY: no handler is installed, so none can do what it must not.
         let _ = unsafe { signal::signal(one, SigHandler::SigDfl) };
     }
+}
+
+fn not_nice() {
+    // SAFETY: the call takes numbers only.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
 }
 
 /// Whatever the agent was handed and left open would stay open in every command.
@@ -176,8 +187,8 @@ fn below(cgroup: &Path, what: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()
 
 /// What is gone has ended.
 fn gone<T: Default>(error: io::Error) -> io::Result<T> {
-    match error.kind() {
-        io::ErrorKind::NotFound => Ok(T::default()),
-        _ => Err(error),
+    match is_gone(&error) {
+        true => Ok(T::default()),
+        false => Err(error),
     }
 }

@@ -96,6 +96,12 @@ impl PortWatch {
             problem: RefCell::default(),
         }
     }
+
+    /// Something may have happened that was not told: it is looked for.
+    pub fn expect_lost(&self) {
+        self.looks.borrow_mut().expect_lost(Instant::now());
+        self.look_soon.notify_one();
+    }
 }
 
 impl Agent {

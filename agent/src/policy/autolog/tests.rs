@@ -7,11 +7,14 @@ use crate::{
     profile::{ReadOptions, parse, parse_change},
 };
 
-const HOST: Host = Host {
-    systemd: true,
-    pod: false,
-    starts: true,
-};
+fn host() -> Host {
+    Host {
+        systemd: true,
+        pod: false,
+        starts: true,
+        attached: Ok("/".to_owned()),
+    }
+}
 
 struct Made {
     policy: Policy,
@@ -41,7 +44,7 @@ fn made_on(host: Option<Host>, profile: &str, changes: &[&str], toml: &str) -> M
 }
 
 fn made(profile: &str, toml: &str) -> Made {
-    made_on(Some(HOST), profile, &[], toml)
+    made_on(Some(host()), profile, &[], toml)
 }
 
 impl Made {
@@ -85,7 +88,7 @@ fn a_change_file_has_a_list_of_its_own() {
     let toml = "[procs]\nA.unit = 'a.service'\nB.unit = 'b.service'\nC.unit = 'c.service'\n";
     let names = |changes: &[&str]| {
         let profile = "AUTOLOG A ENDAUTOLOG AUTOLOG B ENDAUTOLOG";
-        made_on(Some(HOST), profile, changes, toml).names()
+        made_on(Some(host()), profile, changes, toml).names()
     };
     assert_eq!(names(&[]), ["A", "B"]);
     assert_eq!(names(&["PORT 1 TCP X"]), ["A", "B"]);
@@ -127,7 +130,7 @@ fn what_can_not_be_had_is_an_error() {
             made.policy.autolog.acts,
         )
     };
-    let on = |text: &str, toml: &str| errors(Some(HOST), text, toml).0;
+    let on = |text: &str, toml: &str| errors(Some(host()), text, toml).0;
     let text = "AUTOLOG\n FTPD\nENDAUTOLOG";
     assert_eq!(on(text, ""), [("PRV340", 2)]);
     let delayed = "AUTOLOG\n FTPD DELAYSTART TTLS\nENDAUTOLOG";
@@ -143,41 +146,70 @@ fn what_can_not_be_had_is_an_error() {
 
     let no_systemd = Some(Host {
         systemd: false,
-        ..HOST
+        ..host()
     });
-    assert_eq!(errors(no_systemd, text, FTPD), (vec![("PRV343", 2)], true));
+    assert_eq!(
+        errors(no_systemd.clone(), text, FTPD),
+        (vec![("PRV343", 2)], true)
+    );
     let command = "[procs.FTPD]\nexec = ['/bin/ftpd']\n";
-    assert_eq!(errors(no_systemd, text, command), (vec![], true));
+    assert_eq!(errors(no_systemd.clone(), text, command), (vec![], true));
     // What the agent has given up by then.
-    let late = no_systemd.map(|host| Host {
+    let late = no_systemd.clone().map(|host| Host {
         starts: false,
         ..host
     });
-    assert_eq!(errors(late, text, command), (vec![("PRV343", 2)], true));
+    assert_eq!(
+        errors(late.clone(), text, command),
+        (vec![("PRV343", 2)], true)
+    );
+    // Where its cgroup would not be enforced on, or can't be had.
+    let attached = |attached: Result<&str, &str>| {
+        no_systemd.clone().map(|host| Host {
+            attached: attached.map(str::to_owned).map_err(str::to_owned),
+            ..host
+        })
+    };
+    let below = attached(Ok("/a"));
+    assert_eq!(errors(below.clone(), text, command), (vec![], true));
+    let slice = |slice: &str| format!("[autolog]\nslice = '{slice}'\n{command}");
+    assert_eq!(errors(below.clone(), text, &slice("/a/b")), (vec![], true));
+    assert_eq!(errors(below, text, &slice("/ab")).0, [("PRV343", 2)]);
+    assert_eq!(
+        errors(attached(Err("no")), text, command).0,
+        [("PRV343", 2)]
+    );
     let ready = |with: &str| format!("{command}[delaystart]\nttls = {{ {with} }}\n");
-    let of_unit = errors(no_systemd, delayed, &ready("unit = 'x.service'")).0;
+    let of_unit = errors(no_systemd.clone(), delayed, &ready("unit = 'x.service'")).0;
     assert_eq!(of_unit, [("PRV341", 2)]);
-    let of_files = errors(no_systemd, delayed, &ready("files = ['/k']")).0;
+    let of_files = errors(no_systemd.clone(), delayed, &ready("files = ['/k']")).0;
     assert_eq!(of_files, []);
     let elsewhere = format!("[autolog]\nbus = 'unix:path=/x'\nslice = '/x'\n{FTPD}");
-    assert_eq!(errors(no_systemd, text, &elsewhere), (vec![], true));
+    assert_eq!(errors(no_systemd.clone(), text, &elsewhere), (vec![], true));
     // Nothing is started, so nothing is missing.
     let none = "[autolog]\nbackend = 'none'\n";
     for text in [text, delayed, parm] {
-        assert_eq!(errors(no_systemd, text, none), (vec![], false), "{text}");
+        assert_eq!(
+            errors(no_systemd.clone(), text, none),
+            (vec![], false),
+            "{text}"
+        );
     }
     // Of another host nothing is known.
     assert_eq!(errors(None, text, FTPD), (vec![], true));
     // Without a procedure nobody asks.
-    assert_eq!(errors(no_systemd, "AUTOLOG ENDAUTOLOG", "").0, []);
+    assert_eq!(errors(no_systemd.clone(), "AUTOLOG ENDAUTOLOG", "").0, []);
 }
 
 #[test]
 fn in_a_pod_procedures_are_watched_only() {
-    let pod = Some(Host { pod: true, ..HOST });
+    let pod = Some(Host {
+        pod: true,
+        ..host()
+    });
     let text = "AUTOLOG\n FTPD\nENDAUTOLOG\nPORT 21 TCP FTPD";
     for (toml, code) in [("", "PRV540"), ("[autolog]\nbackend = 'unit'\n", "PRV343")] {
-        let made = made_on(pod, text, &[], &format!("{toml}{FTPD}"));
+        let made = made_on(pod.clone(), text, &[], &format!("{toml}{FTPD}"));
         assert!(!made.policy.autolog.acts);
         assert!(
             made.said.iter().any(|said| said.0 == code),
@@ -283,7 +315,7 @@ fn parameters_are_shown_nowhere() {
         settle(
             &parsed.profile,
             &config.unwrap(),
-            Some(HOST),
+            Some(host()),
             &mut diagnostics,
         );
         assert!(diagnostics.has_errors(), "{string}");

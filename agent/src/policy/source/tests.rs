@@ -19,6 +19,7 @@ impl Source {
             trust: Trust::Inspection,
             purpose: Purpose::Explain,
             is_agent: false,
+            cgroup: None,
             starts: true,
             leave_pool: true,
             bpffs: PathBuf::new(),
