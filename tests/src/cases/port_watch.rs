@@ -17,6 +17,7 @@ use crate::{
         churn::{Churn, Left, Task},
         control,
         needs::running,
+        neighbour::detach_links_of,
         pace::times,
         request::Kind,
         skip,
@@ -35,6 +36,7 @@ tests![
     whatever_happens_the_register_is_right,
     what_finds_no_room_is_looked_for,
     nothing_is_left_of_the_programs,
+    who_takes_the_programs_away_finds_them_again,
 ];
 
 const PROFILE: &str =
@@ -348,5 +350,30 @@ fn nothing_is_left_of_the_programs(s: &Sandbox) -> Result<()> {
     agent.kill()?;
     let agent = s.agent_again()?.start()?;
     ensure_eq!(agent.status()?["neighbours"], json!([]), "neighbours");
+    mistakes(&agent)
+}
+
+/// `BPF_CGROUP_INET_SOCK_RELEASE`: by it ends are told, and nothing else is there.
+const RELEASE: u32 = 34;
+
+/// What happened meanwhile is looked for, and is no mistake.
+fn who_takes_the_programs_away_finds_them_again(s: &Sandbox) -> Result<()> {
+    let agent = s.agent(PROFILE, Settings::DEFAULT)?.start()?;
+    let ftpd = Servant::start(&s.caller("ftpd"))?;
+    let control = ftpd.socket(Kind::Tcp, false)?;
+    ftpd.bind(control, ANY, 21)??;
+    expect(&agent, &[("tcp", 21, false, Some(ftpd.pid))])?;
+    agent.stop()?;
+    detach_links_of(agent.pid(), RELEASE)?;
+    ftpd.close(control)?;
+    agent.signal(Signal::SIGCONT)?;
+    agent.wait_for_log(&["hook watch_release: somebody detached it; attached again"])?;
+    expect(&agent, &[])?;
+    // From then on it is told again.
+    let names = ftpd.socket(Kind::Udp, false)?;
+    ftpd.bind(names, ANY, 53)??;
+    expect(&agent, &[("udp", 53, false, Some(ftpd.pid))])?;
+    ftpd.close(names)?;
+    expect(&agent, &[])?;
     mistakes(&agent)
 }
