@@ -79,7 +79,12 @@ impl Watch {
             Some((record, field)) => Err(format!(
                 "this kernel's struct {record} has no field {field}"
             )),
-            None => Self::attach(ebpf, attach, lists_bound).map_err(|error| error.to_string()),
+            None => Self::attach(ebpf, attach, lists_bound).map_err(|error| {
+                let text = error.to_string();
+                log::debug!("{text}");
+                // Behind it is what the verifier had to say.
+                text.lines().next().unwrap_or_default().to_owned()
+            }),
         }
     }
 
