@@ -23,6 +23,7 @@ use crate::{
 /// What the other modules said is the answer.
 const GOES_ON: i32 = 0;
 
+/// Address family of IPv4.
 pub const AF_INET: u16 = 2;
 /// Address family of IPv6.
 pub const AF_INET6: u16 = 10;

@@ -130,8 +130,8 @@ pub fn is_chosen(socket: u64) -> bool {
     read_bits(socket, Field::SockLocks) & PORT_IS_CHOSEN != 0
 }
 
-/// What the caller does to a socket that a bind chose `port` for: the rest is for
-/// others to say.
+/// That the caller did this to a socket whose port a bind chose. What the socket is, and
+/// all else about the caller, is left out.
 #[inline(always)]
 fn happened(happening: Happening, protocol: Protocol, port: u16) -> Watched {
     Watched {

@@ -7,16 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep;
-
 use super::{
     procedures::{GRACE, KILLED, Procedures, Trouble},
     starter::{Starter, is_gone},
 };
 use crate::policy::autolog::Runs;
 
-/// How often a cgroup is looked at that is to become empty.
-const STEP: Duration = Duration::from_millis(20);
+/// How long what was killed may take to be gone before it is killed again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The commands that one agent starts.
 pub struct Commands {
@@ -29,19 +27,6 @@ impl Commands {
     /// Those that `starter` starts, with their cgroups in `folder`.
     pub const fn new(starter: Rc<Starter>, folder: PathBuf) -> Self {
         Self { starter, folder }
-    }
-
-    /// Waits until nothing is in the cgroup `name` any more, `most` so long. Whether that
-    /// has come.
-    async fn is_empty_within(&self, name: &str, most: Duration) -> Result<bool, Trouble> {
-        let deadline = Instant::now() + most;
-        while self.is_active(name).await? {
-            if Instant::now() > deadline {
-                return Ok(false);
-            }
-            sleep(STEP).await;
-        }
-        Ok(true)
     }
 }
 
@@ -72,12 +57,12 @@ impl Procedures for Commands {
     async fn cancel(&self, name: &str) -> Result<(), Trouble> {
         let cgroup = self.folder.join(name);
         self.starter.terminate(&cgroup).await?;
-        if !self.is_empty_within(name, GRACE).await? {
+        if !self.ends_within(name, GRACE).await? {
             let deadline = Instant::now() + KILLED;
             loop {
                 self.starter.kill(&cgroup).await?;
                 // Where the kernel doesn't kill a whole cgroup, some may have come meanwhile.
-                if self.is_empty_within(name, 10 * STEP).await? {
+                if self.ends_within(name, AGAIN).await? {
                     break;
                 }
                 if Instant::now() > deadline {

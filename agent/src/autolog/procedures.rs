@@ -1,8 +1,9 @@
 //! What somebody must be able to do for procedures to be supervised.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use tokio::time::sleep;
 
 use crate::policy::autolog::Runs;
 
@@ -10,6 +11,8 @@ use crate::policy::autolog::Runs;
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How long until what was killed must be gone.
 pub const KILLED: Duration = Duration::from_secs(5);
+/// How often what is to end is looked at.
+const STEP: Duration = Duration::from_millis(20);
 
 /// Why a procedure can't be seen, started or cancelled.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -63,4 +66,26 @@ pub trait Procedures {
     ///
     /// [`Trouble`] if some of it goes on.
     fn cancel(&self, unit: &str) -> impl Future<Output = Result<(), Trouble>>;
+
+    /// Waits until nothing of it runs any more, `most` so long. Whether that has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::is_active`].
+    fn ends_within(
+        &self,
+        unit: &str,
+        most: Duration,
+    ) -> impl Future<Output = Result<bool, Trouble>> {
+        async move {
+            let deadline = Instant::now() + most;
+            while self.is_active(unit).await? {
+                if Instant::now() > deadline {
+                    return Ok(false);
+                }
+                sleep(STEP).await;
+            }
+            Ok(true)
+        }
+    }
 }

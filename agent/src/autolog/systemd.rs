@@ -279,14 +279,10 @@ impl Procedures for Systemd {
             Err(Trouble::NoUnit(_) | Trouble::Refused { .. }) | Ok(()) => {}
             Err(trouble) => return Err(trouble),
         }
-        let deadline = Instant::now() + KILLED;
-        while self.is_active(name).await? {
-            if Instant::now() > deadline {
-                return Err(Trouble::NotDown);
-            }
-            sleep(STEPS.0).await;
+        match self.ends_within(name, KILLED).await? {
+            true => Ok(()),
+            false => Err(Trouble::NotDown),
         }
-        Ok(())
     }
 }
 

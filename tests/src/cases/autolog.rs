@@ -1,12 +1,6 @@
 //! Procedures that AUTOLOG lists, as units of a real systemd: started, watched, cancelled.
 
-use std::{
-    fs,
-    net::Ipv4Addr,
-    os::unix::fs::PermissionsExt as _,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -14,8 +8,13 @@ use serde_json::Value;
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, Origin, Sandbox, Server, Settings, Systemd, command::Finished,
-        links::add_address, pace::patience, refusal, server::words, systemd::exec, tcp,
+        Agent, Binder, Origin, Sandbox, Server, Settings, Systemd,
+        links::add_address,
+        procedures::{self, autolog, done},
+        refusal,
+        server::words,
+        systemd::exec,
+        tcp,
     },
     tests,
 };
@@ -103,10 +102,6 @@ fn script(s: &Sandbox, name: &str, text: &str, kind: &str) -> Result<String> {
     ))
 }
 
-fn autolog(s: &Sandbox, arguments: &[&str]) -> Result<Finished> {
-    s.portreeve(&[&["autolog"], arguments, &["--format", "json"]].concat())
-}
-
 /// The procedure as the agent shows it.
 fn shown(s: &Sandbox, name: &str) -> Result<Value> {
     let rows = autolog(s, &[])?.ended_with(0)?.json()?;
@@ -115,26 +110,9 @@ fn shown(s: &Sandbox, name: &str) -> Result<Value> {
     Ok(row.context("no such procedure")?.clone())
 }
 
-/// What was done to it, the first first.
-fn done(row: &Value) -> Vec<String> {
-    let history = row["now"]["history"].as_array().into_iter().flatten();
-    let done = history.filter_map(|event| event["what"].as_str());
-    let mut done: Vec<String> = done.map(str::to_owned).collect();
-    done.reverse();
-    done
-}
-
 /// Waits until the procedure `is_so`.
 fn wait_for(s: &Sandbox, name: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
-    let deadline = Instant::now() + patience();
-    loop {
-        let row = shown(s, name)?;
-        if is_so(&row) {
-            return Ok(row);
-        }
-        ensure!(Instant::now() < deadline, "it never came: {row}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    procedures::wait_for(|| shown(s, name), is_so)
 }
 
 fn wait_for_event(s: &Sandbox, name: &str, what: &str) -> Result<Value> {

@@ -24,6 +24,7 @@ use crate::{
         Agent, Binder, Origin, Sandbox, Server, Settings, host,
         map_sets::{CounterMap, map_set},
         pace::patience,
+        procedures::{self, done, history},
         refusal,
         server::words,
         skip, tcp,
@@ -85,38 +86,29 @@ fn agent<'s, T: AsRef<str>>(s: &'s Sandbox, words: &[T]) -> Result<Agent<'s>> {
     s.agent_again()?.start()
 }
 
+/// FTPD as the agent shows it.
 fn autolog(s: &Sandbox, arguments: &[&str]) -> Result<Value> {
-    let arguments = [&["autolog"], arguments, &["--format", "json"]].concat();
     // 1 is the answer where it isn't as it should be.
-    let rows = s.portreeve(&arguments)?.json()?;
+    let rows = procedures::autolog(s, arguments)?.json()?;
     Ok(rows[0].clone())
 }
 
-/// What was done to FTPD and said of it, the first first.
-fn history(row: &Value) -> Vec<(String, String)> {
-    let events = row["now"]["history"].as_array().into_iter().flatten();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut events: Vec<_> = events
-        .map(|event| (text(&event["what"]), text(&event["text"])))
-        .collect();
-    events.reverse();
-    events
-}
-
 fn wait_for(s: &Sandbox, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
-    let deadline = Instant::now() + patience();
-    loop {
-        let row = autolog(s, &[])?;
-        if is_so(&row) {
-            return Ok(row);
-        }
-        ensure!(Instant::now() < deadline, "it never came: {row}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    procedures::wait_for(|| autolog(s, &[]), is_so)
 }
 
 fn wait_for_event(s: &Sandbox, what: &str) -> Result<Value> {
-    wait_for(s, |row| history(row).iter().any(|(known, _)| known == what))
+    wait_for(s, |row| done(row).iter().any(|known| known == what))
+}
+
+/// Kills FTPD, which is process `pid`, and waits until nothing is in its cgroup.
+fn kill_server(s: &Sandbox, pid: u32) -> Result<()> {
+    kill(Pid::from_raw(pid.try_into()?), Signal::SIGKILL)?;
+    let is_empty = |_: &Value| {
+        let events = fs::read_to_string(cgroup(s).join("cgroup.events"));
+        events.is_ok_and(|events| events.contains("populated 0"))
+    };
+    wait_for(s, is_empty).map(drop)
 }
 
 /// The processes in FTPD's cgroup and below.
@@ -288,17 +280,10 @@ fn what_can_t_be_run_is_told(s: &Sandbox) -> Result<()> {
 fn what_ends_is_started_by_a_pass(s: &Sandbox) -> Result<()> {
     let _agent = agent(s, &words(Origin::Bound(PORT))?)?;
     let before = Server::at(PORT)?.pid;
-    kill(Pid::from_raw(before.try_into()?), Signal::SIGKILL)?;
-    wait_for(s, |_| {
-        let events = fs::read_to_string(cgroup(s).join("cgroup.events"));
-        events.is_ok_and(|events| events.contains("populated 0"))
-    })?;
+    kill_server(s, before)?;
     let row = autolog(s, &["pass"])?;
     ensure!(Server::at(PORT)?.pid != before, "it is the same");
-    let started = history(&row)
-        .iter()
-        .filter(|(what, _)| what == "start")
-        .count();
+    let started = done(&row).iter().filter(|what| *what == "start").count();
     ensure_eq!(started, 2, "{row}");
     Ok(())
 }
@@ -333,11 +318,7 @@ fn without_its_starter_nothing_is_promised(s: &Sandbox) -> Result<()> {
     let agent = agent(s, &words(Origin::Bound(PORT))?)?;
     let before = Server::at(PORT)?.pid;
     kill(starter(&agent)?, Signal::SIGKILL)?;
-    kill(Pid::from_raw(before.try_into()?), Signal::SIGKILL)?;
-    wait_for(s, |_| {
-        let events = fs::read_to_string(cgroup(s).join("cgroup.events"));
-        events.is_ok_and(|events| events.contains("populated 0"))
-    })?;
+    kill_server(s, before)?;
     agent.wait_for_log(&["error: the process that starts commands has ended"])?;
     let missing = agent.status()?["missing"].to_string();
     ensure!(missing.contains("autolog: the process"), "{missing}");
@@ -375,13 +356,19 @@ fn an_agent_that_began_without_commands_takes_none(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
+/// Under the policy in the sandbox's files.
+fn no_agent_starts(s: &Sandbox) -> Result<()> {
+    let ended = s.agent_again()?.finish()?;
+    ensure!(ended.code != Some(0), "{ended:?}");
+    ensure!(ended.stderr.contains("PRV343"), "{ended:?}");
+    Ok(())
+}
+
 fn units_need_systemd(s: &Sandbox) -> Result<()> {
     needs_no_systemd()?;
     let unit = "[procs.FTPD]\nunit = \"vsftpd.service\"\n";
     s.set_policy_with(&profile(), LOUD, unit)?;
-    let ended = s.agent_again()?.finish()?;
-    ensure!(ended.code != Some(0), "{ended:?}");
-    ensure!(ended.stderr.contains("PRV343"), "{ended:?}");
+    no_agent_starts(s)?;
     // Who calls the process that starts commands himself gets nobody's rights by that.
     let mut called = Command::new(host::agent()?);
     let called = called
@@ -397,9 +384,7 @@ fn what_would_not_be_enforced_on_is_not_started(s: &Sandbox) -> Result<()> {
     needs_no_systemd()?;
     let beside = config(s, &words(Origin::Bound(PORT))?)?.replace("/procs", "-beside/procs");
     s.set_policy_with(&profile(), LOUD, &beside)?;
-    let ended = s.agent_again()?.finish()?;
-    ensure!(ended.code != Some(0), "{ended:?}");
-    ensure!(ended.stderr.contains("PRV343"), "{ended:?}");
+    no_agent_starts(s)?;
     // Unless one is named, they have theirs below.
     let below = config(s, &words(Origin::Bound(PORT))?)?;
     let below = below.lines().filter(|line| !line.starts_with("slice"));

@@ -11,13 +11,12 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::Value;
 
 use crate::{
     ensure_eq,
     harness::{
-        Agent, Binder, Origin, Sandbox, Server, Settings, Systemd, pace::patience, refusal,
-        server::words, systemd::exec, tcp,
+        Agent, Binder, Origin, Sandbox, Server, Settings, Systemd, pace::patience,
+        procedures::autolog, refusal, server::words, systemd::exec, tcp,
     },
     tests,
 };
@@ -32,13 +31,6 @@ const COMMAND: &str = "portreeve-autolog-srv.service";
 fn agent<'s>(s: &'s Sandbox, systemd: &Systemd) -> Result<Agent<'s>> {
     let root = systemd.cgroup.display().to_string();
     s.agent_again()?.option("--cgroup", &root).start()
-}
-
-/// What became of the procedures, as the verb says.
-fn autolog(s: &Sandbox, arguments: &[&str]) -> Result<Value> {
-    let arguments = [&["autolog"], arguments, &["--format", "json"]].concat();
-    // 1 is the answer where it isn't as it should be.
-    s.portreeve(&arguments)?.json()
 }
 
 fn wait_for_end(systemd: &Systemd, unit: &str) -> Result<()> {
@@ -79,7 +71,7 @@ fn units_and_commands_of_the_first_process(s: &Sandbox) -> Result<()> {
         kill(Pid::from_raw((*pid).try_into()?), Signal::SIGKILL)?;
         wait_for_end(&systemd, unit)?;
     }
-    autolog(s, &["pass"])?;
+    autolog(s, &["pass"])?.json()?;
     let again = [Server::at(PORT)?.pid, Server::at(OTHER)?.pid];
     ensure!(
         pids.iter().all(|pid| !again.contains(pid)),
@@ -94,7 +86,7 @@ fn units_and_commands_of_the_first_process(s: &Sandbox) -> Result<()> {
         "who serves"
     );
     for (name, unit) in [("FTPD", UNIT), ("SRV", COMMAND)] {
-        let row = autolog(s, &["stop", name])?;
+        let row = autolog(s, &["stop", name])?.json()?;
         ensure_eq!(row[0]["now"]["phase"], "stopped", "{row}");
         wait_for_end(&systemd, unit)?;
     }

@@ -23,6 +23,7 @@ pub mod meddle;
 pub mod needs;
 pub mod neighbour;
 pub mod pace;
+pub mod procedures;
 pub mod puppet;
 pub mod request;
 pub mod sabotage;
