@@ -70,7 +70,7 @@ fn judge<K: CgroupHook<Context = bpf_sock_addr>>(
     let is_bound = begin_bind(ctx);
     if call.is_free() {
         // Another program may still put a port there that has rules.
-        call.take_word();
+        call.note_judged();
         let verdict = Verdict::without_entry(Reason::Unreserved);
         if is_traced() {
             K::trace(call.protocol, call.port, &verdict);
@@ -134,13 +134,10 @@ fn answer<K: Kind>(ctx: *mut bpf_sock_addr, mut call: Call<K>, word: u64, is_bou
     }
     if !is_bound {
         let granted = gives && verdict.grant && has(Feature::Grant);
-        if !tells(&call, &verdict) {
-            call.take_word();
-        } else if gives && !granted && !call.active.report_all() {
-            // To find no word of it would do no harm: the port is judged once more.
-            call.note_judged();
-        } else {
+        if is_kept_with_socket(&call, &verdict, gives && !granted) {
             note_judged(ctx, u32::from(call.port), u32::from(granted));
+        } else if goes_on(&call, &verdict) {
+            call.note_judged();
         }
     }
     if verdict.refuses() {
@@ -172,19 +169,26 @@ fn answer<K: Kind>(ctx: *mut bpf_sock_addr, mut call: Call<K>, word: u64, is_bou
     }
 }
 
-/// Whether the post_bind hook must know which port was judged: one that it would
-/// judge itself, or be it twice. Port 0 is told only where the agent can't keep
-/// reserved ports from being chosen.
+/// Whether the bind goes on, as far as it is ours to say.
 #[inline(always)]
-fn tells<K: Kind>(call: &Call<K>, verdict: &Verdict) -> bool {
-    if call.port != 0 {
-        // In audit the bind goes on, whatever the verdict.
-        let goes_on = !verdict.refuses() || call.mode == Mode::Audit;
-        return goes_on
-            && verdict.reason != Reason::NotJudged
-            && Half(call.active.half()).names(call.protocol, call.port);
+fn goes_on<K: Kind>(call: &Call<K>, verdict: &Verdict) -> bool {
+    !verdict.refuses() || call.mode == Mode::Audit
+}
+
+/// Whether the post_bind hook must know for certain which port was judged, and a word that
+/// may be lost won't do: of a port that it would tell of a second time, or take a grant
+/// for. Where that is a bind that `is_plain`, permitted with nothing granted, it is told only
+/// if all are. Port 0 is kept only where the agent can't keep reserved ports from being
+/// chosen.
+#[inline(always)]
+fn is_kept_with_socket<K: Kind>(call: &Call<K>, verdict: &Verdict, is_plain: bool) -> bool {
+    if call.port == 0 {
+        return !call.active.keeps_pool() || OWN_NETNS.load() != call.netns();
     }
-    !call.active.keeps_pool() || OWN_NETNS.load() != call.netns()
+    (!is_plain || call.active.report_all())
+        && goes_on(call, verdict)
+        && verdict.reason != Reason::NotJudged
+        && Half(call.active.half()).names(call.protocol, call.port)
 }
 
 /// What the options of the socket are to be.

@@ -13,7 +13,7 @@ use portreeve_common::{
     Reason, Request, Verdict,
     abi::{
         Active, Event, Feature, Field, Hook, Judged, Mode, Protocol, SELFTEST_ERRNO, SELFTEST_PORT,
-        SELFTEST_V4, SELFTEST_V6, Word, counter,
+        SELFTEST_V4, SELFTEST_V6, counter,
     },
     decide,
     decide::{Operation, is_free},
@@ -265,7 +265,8 @@ impl<K: Kind> Call<K> {
         unsafe { bpf_get_socket_cookie(self.ctx) }
     }
 
-    /// Leaves word for the post_bind hook that the port was judged.
+    /// Leaves word for the post_bind hook that the port was judged, in the place of what an
+    /// earlier bind of the socket has left that failed.
     #[inline(always)]
     pub fn note_judged(&self) {
         let cookie = self.cookie();
@@ -276,23 +277,14 @@ impl<K: Kind> Call<K> {
         }
     }
 
-    /// Takes back what [`Self::note_judged`] has said of the socket, in this bind or in an
-    /// earlier one that failed.
+    /// The port that [`Self::note_judged`] has noted of the socket, if another one's word
+    /// hasn't taken its place since.
     #[inline(always)]
-    pub fn take_word(&self) -> Word {
+    pub fn noted(&self) -> Option<u16> {
         let cookie = self.cookie();
-        let Some(word) = JUDGED.get_ptr_mut(Judged::place(cookie)) else {
-            return Word::Nobodys;
-        };
+        let word = JUDGED.get_ptr_mut(Judged::place(cookie))?;
         // SAFETY: as above.
-        unsafe {
-            let judged = Judged::from_word(ptr::read_volatile(word));
-            let found = judged.of(cookie);
-            if matches!(found, Word::Own(_)) {
-                ptr::write_volatile(word, 0);
-            }
-            found
-        }
+        Judged::from_word(unsafe { ptr::read_volatile(word) }).of(cookie)
     }
 
     /// Whether this is the bind of the one socket whose cookie the agent has left

@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 use aya_ebpf::{bindings::bpf_sock, programs::SockContext};
 use portreeve_common::{
     Reason, Subject as _, Verdict,
-    abi::{Active, Hook, Mode, Protocol, Remembered, Word},
+    abi::{Active, Hook, Mode, Protocol, Remembered},
     decide::FIRST_HIGH_PORT,
 };
 
@@ -61,19 +61,18 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
         .socket
         .remembered()
         .map_or(Remembered::default(), |it| *it);
-    // The kernel's choice, where it isn't ours to guide, is told as port 0.
-    if remembered.judged == 1 || remembered.judged == 1 + u32::from(call.port) {
+    // The kernel's choice, where it isn't ours to guide, is kept with the socket as port 0.
+    if remembered.judged == 1 {
         return ALLOW;
     }
-    let word = if remembered.judged == 0 {
-        call.take_word()
-    } else {
-        Word::Nobodys
+    let judged = match remembered.judged {
+        0 => call.noted(),
+        judged => Some((judged - 1) as u16),
     };
-    if word == Word::Own(call.port) {
+    if judged == Some(call.port) {
         return ALLOW;
     }
-    let is_moved = remembered.judged != 0 || matches!(word, Word::Own(_));
+    let is_moved = judged.is_some_and(|port| port != 0);
     // Ports that the kernel chose are open to everybody, unless the policy names
     // them (`EPH-10`). One in audit is still in the kernel's pool.
     if !is_moved && !Half(call.active.half()).keeps(call.protocol, call.port) {
@@ -97,9 +96,8 @@ pub fn judge<K: CgroupHook<Context = bpf_sock>>(ctx: &SockContext) -> i32 {
     }
     // If the bind hook's word was lost, it has counted this already. Other binds than
     // those that are permitted and not told leave theirs with the socket.
-    let may_be_counted =
-        word == Word::Others && call.mode == Mode::Enforce && !call.active.report_all();
-    if !may_be_counted {
+    let is_counted = judged.is_none() && call.mode == Mode::Enforce && !call.active.report_all();
+    if !is_counted {
         call.allow(&verdict, 0);
     }
     ALLOW

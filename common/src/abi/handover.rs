@@ -10,7 +10,7 @@ use super::info::VERSION_LEN;
 /// It covers, besides [`Head`]: that `ACTIVE` is one word, which is 0 if nothing is in
 /// force and has the generation's number and the half as [`super::Active`] has; the names of the
 /// links; and all of [`super::names::SHARED_MAPS`], which one set hands to the other.
-pub const HANDOVER: u32 = 2;
+pub const HANDOVER: u32 = 3;
 
 /// What `INFO` begins with in every layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,7 @@ pub use self::{
     handover::{HANDOVER, Head},
     info::{Generation, Info, PATH_LEN, VERSION_LEN},
     operand::{BindAddress, Matcher},
-    remembered::{JUDGED_PLACES, Judged, Remembered, Word},
+    remembered::{JUDGED_PLACES, Judged, Remembered},
     slot::{Slot, Unreserved},
     watched::{Happening, TRACKED_WORDS, WATCH_RING_BYTES, Watched, tracked_at},
 };
@@ -45,9 +45,9 @@ use crate::jobname::{Glob, MaskedName};
 /// The version of this layout. An agent adopts pinned maps of this one only; from those of
 /// another it takes over, see [`Head`].
 pub const ABI_VERSION: u32 = if cfg!(feature = "other-layout") {
-    1008
+    1009
 } else {
-    8
+    9
 };
 
 /// Ports of one protocol, port 0 included so that a port is its own index.

@@ -30,35 +30,26 @@ impl Remembered {
 ///
 /// A socket is known by its cookie, which no other socket ever has. Two binds at the same
 /// time may want the same place; who finds the other's word judges once more, which changes
-/// nothing. A bind that fails leaves its word behind, and the socket's next bind takes it
-/// back or puts its own there.
+/// nothing. Every bind that goes on puts its word there or keeps it with the socket, so the
+/// word that a bind finds of its socket is its own, and one that finds none has lost it:
+/// words are never taken away, because that would look the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged(u64);
 
 /// Places for [`Judged`].
 pub const JUDGED_PLACES: u32 = 4096;
 
-/// Whose word stands in a socket's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// Nobody's.
-    Nobodys,
-    /// Its own, for this port.
-    Own(u16),
-    /// That of another socket, which may have overwritten its own.
-    Others,
-}
-
 impl Judged {
     const PORT_BITS: u32 = 16;
 
-    /// That the socket of `cookie` was judged for `port`.
+    /// That the socket of `cookie` was judged for `port`; for 0, that the kernel was let
+    /// choose.
     #[inline(always)]
     pub const fn new(cookie: u64, port: u16) -> Self {
         Self(cookie << Self::PORT_BITS | port as u64)
     }
 
-    /// As it stands in the map. Zero: nobody's.
+    /// As it stands in the map. Zero: nobody's, as no socket's cookie is 0.
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self(word)
@@ -79,15 +70,13 @@ impl Judged {
         ((cookie + (cookie >> STRETCH_BITS) * APART) % JUDGED_PLACES as u64) as u32
     }
 
-    /// What it is to the socket of `cookie`.
+    /// The port that the socket of `cookie` was judged for, if it is that one's word.
     #[inline(always)]
-    pub const fn of(self, cookie: u64) -> Word {
-        if self.0 == 0 {
-            Word::Nobodys
-        } else if self.0 >> Self::PORT_BITS == cookie & (u64::MAX >> Self::PORT_BITS) {
-            Word::Own(self.0 as u16)
+    pub const fn of(self, cookie: u64) -> Option<u16> {
+        if self.0 >> Self::PORT_BITS == cookie & (u64::MAX >> Self::PORT_BITS) {
+            Some(self.0 as u16)
         } else {
-            Word::Others
+            None
         }
     }
 }
@@ -99,12 +88,12 @@ mod tests {
     #[test]
     fn a_word_is_of_one_socket() {
         let judged = Judged::new(4711, 65_535);
-        assert_eq!(judged.of(4711), Word::Own(65_535));
-        assert_eq!(judged.of(4712), Word::Others);
+        assert_eq!(judged.of(4711), Some(65_535));
+        assert_eq!(judged.of(4712), None);
         assert_eq!(Judged::from_word(judged.word()), judged);
+        assert_eq!(Judged::new(4711, 0).of(4711), Some(0));
         // A map begins with zeros.
-        assert_eq!(Judged::from_word(0).of(0), Word::Nobodys);
-        assert_eq!(Judged::from_word(0).of(1), Word::Nobodys);
+        assert_eq!(Judged::from_word(0).of(1), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
 };
 
 use anyhow::{Result, ensure};
@@ -34,6 +35,7 @@ tests![
     a_grant_does_not_go_along,
     nor_to_a_port_in_audit,
     others_in_audit_mode,
+    a_word_that_another_bind_has_left,
     a_word_that_another_bind_has_overwritten,
     a_word_that_a_failed_bind_left,
 ];
@@ -333,42 +335,72 @@ fn others_in_audit_mode(s: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// Puts the word of a socket that nobody has into every place, as so many binds at once
-/// might that all want the same.
-fn overwrite_words(s: &Sandbox) -> Result<()> {
-    let word = Judged::new(1 << 40, 4321).word().to_ne_bytes();
-    neighbour::fill(
-        &s.bpffs.join("shared").join(names::JUDGED),
-        JUDGED_PLACES,
-        &word,
-    )
+fn words(s: &Sandbox) -> PathBuf {
+    s.bpffs.join("shared").join(names::JUDGED)
 }
 
-/// Then nobody knows whether the port was judged, so it is judged: the wrong job is
-/// refused, and the right one not counted a second time.
+/// What the places hold before a bind makes no difference: each puts its own word there.
+fn a_word_that_another_bind_has_left(s: &Sandbox) -> Result<()> {
+    let agent = s.agent_with("PORT 4321 TCP RIGHT\n", "")?.start()?;
+    let mut watch = Watch::start(&agent)?;
+    let fill = || {
+        let word = Judged::new(1 << 40, 4321).word().to_ne_bytes();
+        neighbour::fill(&words(s), JUDGED_PLACES, &word)
+    };
+    let right = Servant::start(&s.caller("right"))?;
+    fill()?;
+    let socket = right.socket(Kind::Tcp, false)?;
+    ensure_eq!(right.bind(socket, LOCAL, 4321)?, Ok(()), "asked for");
+    right.close(socket)?;
+    watch.expect(&[("permitted", 1)], &[])?;
+
+    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4321)?;
+    fill()?;
+    let socket = right.socket(Kind::Tcp, false)?;
+    ensure_eq!(right.bind(socket, LOCAL, 4400)?, Ok(()), "moved there");
+    ensure_eq!(right.name(socket)?.port(), 4321, "moved there");
+    right.close(socket)?;
+    watch.expect(&[("permitted", 1)], &[])?;
+    let wrong = Servant::start(&s.caller("wrong"))?;
+    fill()?;
+    let socket = wrong.socket(Kind::Tcp, false)?;
+    ensure_eq!(wrong.bind(socket, LOCAL, 4400)?, not_allowed(), "wrong");
+    let event = json!({"hook": "post_bind4", "reason": "other-job", "port": 4321});
+    watch.expect(&[("other-job", 1)], &[event])
+}
+
+/// One that is gone when the port is given, whatever stands there then: nobody knows whether
+/// the port was judged, so it is judged, the wrong job is refused, and the right one is not
+/// counted a second time.
 fn a_word_that_another_bind_has_overwritten(s: &Sandbox) -> Result<()> {
     let agent = s.agent_with("PORT 4321 TCP RIGHT\n", "")?.start()?;
     let mut watch = Watch::start(&agent)?;
-    let _neighbour = Neighbour::attach_moving(&s.cgroup, false, 4321)?;
-    let wrong = Servant::start(&s.caller("wrong"))?;
-    overwrite_words(s)?;
-    let socket = wrong.socket(Kind::Tcp, false)?;
-    ensure_eq!(wrong.bind(socket, LOCAL, 4400)?, not_allowed(), "wrong");
-    ensure_eq!(wrong.name(socket)?.port(), 0, "unbound");
-    let event = json!({"hook": "post_bind4", "reason": "other-job", "port": 4321});
-    watch.expect(&[("other-job", 1)], &[event])?;
+    // Nobody's word; that of a socket that nobody has.
+    for word in [0, Judged::new(1 << 40, 4321).word()] {
+        let overwriting = |servant: &Servant, socket: i32| {
+            let place = Judged::place(servant.cookie(socket)?);
+            Neighbour::attach_overwriting(&s.cgroup, &words(s), place, word)
+        };
+        let right = Servant::start(&s.caller("right"))?;
+        let socket = right.socket(Kind::Tcp, false)?;
+        {
+            let _neighbour = overwriting(&right, socket)?;
+            ensure_eq!(right.bind(socket, LOCAL, 4321)?, Ok(()), "{word:x}: right");
+        }
+        right.close(socket)?;
+        watch.expect(&[("permitted", 1)], &[])?;
 
-    let right = Servant::start(&s.caller("right"))?;
-    overwrite_words(s)?;
-    let socket = right.socket(Kind::Tcp, false)?;
-    ensure_eq!(right.bind(socket, LOCAL, 4400)?, Ok(()), "right");
-    ensure_eq!(right.name(socket)?.port(), 4321, "right");
-    right.close(socket)?;
-    watch.expect(&[], &[])?;
-    // Its own word takes the other's place, and is gone when it was read.
-    let socket = right.socket(Kind::Tcp, false)?;
-    ensure_eq!(right.bind(socket, LOCAL, 4321)?, Ok(()), "asked for");
-    watch.expect(&[("permitted", 1)], &[])
+        let _moving = Neighbour::attach_moving(&s.cgroup, false, 4321)?;
+        let wrong = Servant::start(&s.caller("wrong"))?;
+        let socket = wrong.socket(Kind::Tcp, false)?;
+        let _neighbour = overwriting(&wrong, socket)?;
+        let said = wrong.bind(socket, LOCAL, 4400)?;
+        ensure_eq!(said, not_allowed(), "{word:x}: wrong");
+        ensure_eq!(wrong.name(socket)?.port(), 0, "{word:x}: unbound");
+        let event = json!({"hook": "post_bind4", "reason": "other-job", "port": 4321});
+        watch.expect(&[("other-job", 1)], &[event])?;
+    }
+    Ok(())
 }
 
 /// `PRT-37`: the socket's next bind is judged anew, by the policy that is in force then.

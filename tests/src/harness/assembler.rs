@@ -53,6 +53,11 @@ pub const fn store(to: u8, offset: i16, from: u8) -> u64 {
     instruction(0x63, to, from, offset, 0)
 }
 
+/// `*(u32 *)(to + offset) = number`
+pub const fn store_number(to: u8, offset: i16, number: i32) -> u64 {
+    instruction(0x62, to, 0, offset, number)
+}
+
 /// `register = map`, the map given by its descriptor: two instructions' room.
 pub const fn set_map(register: u8, map: i32) -> [u64; 2] {
     const IS_MAP: u8 = 1;

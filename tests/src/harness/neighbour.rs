@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::libc;
 
-use super::assembler::{EXIT, call, set, store};
+use super::assembler::{EXIT, add, call, copy, set, set_map, skip_if, store, store_number};
 
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
@@ -72,6 +72,29 @@ impl Neighbour {
             EXIT,
         ];
         Self::attach_to(family, cgroup, &moving)
+    }
+
+    /// Attaches a program that puts `value` into element `index` of a pinned array at each
+    /// IPv4 bind.
+    pub fn attach_overwriting(cgroup: &Path, pin: &Path, index: u32, value: u64) -> Result<Self> {
+        const MAP_LOOKUP_ELEM: i32 = 1;
+        const KEY: i16 = -4;
+        let map = open(pin).with_context(|| pin.display().to_string())?;
+        let [map, rest] = set_map(1, map.as_raw_fd());
+        let overwriting = [
+            store_number(10, KEY, index.cast_signed()),
+            map,
+            rest,
+            copy(2, 10),
+            add(2, KEY.into()),
+            call(MAP_LOOKUP_ELEM),
+            skip_if(0, 0, 2),
+            store_number(0, 0, value as i32),
+            store_number(0, 4, (value >> 32) as i32),
+            set(0, Always::Allow as i32),
+            EXIT,
+        ];
+        Self::attach_to(BPF_CGROUP_INET4_BIND, cgroup, &overwriting)
     }
 
     /// Attaches a program that takes back whatever refusal was there, of what is asked

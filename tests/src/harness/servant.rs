@@ -4,12 +4,12 @@
 use std::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::errno::Errno;
+use nix::{errno::Errno, libc};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -491,6 +491,24 @@ impl Servant {
         let pid = other.pid;
         let deed = Deed::Take { pid, socket };
         self.number(&deed)?.with_context(|| format!("{deed:?}"))
+    }
+
+    /// What tells its socket from every other.
+    pub fn cookie(&self, socket: i32) -> Result<u64> {
+        let socket = self.copy(socket)?;
+        let mut cookie = 0_u64;
+        let mut length = size_of::<u64>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has as many.
+        Errno::result(unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_COOKIE,
+                (&raw mut cookie).cast(),
+                &raw mut length,
+            )
+        })?;
+        Ok(cookie)
     }
 
     /// A copy of its socket in the process of the tests.
