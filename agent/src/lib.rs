@@ -6,7 +6,8 @@
 //! report [`diagnostics`], [`policy`] makes tables of them, [`kernel`] puts those
 //! in force, [`state`] remembers it, [`autolog`] supervises
 //! procedures, [`daemon`] serves a running agent, and [`report`] shows what [`cli`]
-//! was asked for. [`ports`] knows what listens on the host, whatever the policy says.
+//! was asked for. [`ports`] knows what listens on the host, whatever the policy says, and
+//! [`snmp`] tells managers what the agent knows.
 
 pub mod autolog;
 pub mod cli;
@@ -19,4 +20,5 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod report;
+pub mod snmp;
 pub mod state;

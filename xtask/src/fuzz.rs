@@ -14,9 +14,9 @@ use crate::product::root;
 /// cargo-fuzz's version.
 const CARGO_FUZZ: &str = "0.13.2";
 /// The targets in `fuzz/`.
-const TARGETS: [&str; 3] = ["profile", "config", "commands"];
+const TARGETS: [&str; 4] = ["profile", "config", "commands", "agentx"];
 
-/// Fuzz what reads text that others wrote: profile, config, command files
+/// Fuzz what reads what others wrote: profile, config, command files, messages of AgentX
 ///
 /// Needs the pinned nightly compiler, and installs cargo-fuzz beside bpf-linker in
 /// your cache folder. A finding is left in fuzz/artifacts/ and fails the command.

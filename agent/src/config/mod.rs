@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod privileges;
 mod reload;
+mod snmp;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use self::{
     metrics::{DEFAULT_ADDRESS, Listen, Metrics},
     privileges::{Capabilities, Privileges, Syscalls},
     reload::Reload,
+    snmp::{DEFAULT_MASTER, Master, Snmp},
     watch::Watch,
 };
 use crate::{
@@ -163,6 +165,8 @@ pub struct Config {
     pub reload: Reload,
     /// Where metrics and the status page are served, if they are.
     pub metrics: Option<Metrics>,
+    /// Where the SNMP agent is that the subagent talks to.
+    pub snmp: Snmp,
     /// When ports that are not as expected are worth an alert.
     pub watch: Watch,
     /// What the policy may do without where the kernel lacks it.
@@ -197,6 +201,7 @@ impl Default for Config {
             ephemeral: Ephemeral::default(),
             reload: Reload::default(),
             metrics: None,
+            snmp: Snmp::default(),
             watch: Watch::default(),
             degraded: Degraded::default(),
         }
@@ -276,6 +281,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
     let ephemeral = ephemeral::ephemeral(&mut top, reader);
     let reload = reload::reload(&mut top, reader);
     let metrics = metrics::metrics(&mut top, reader);
+    let snmp = snmp::snmp(&mut top, reader);
     let watch = watch::watch(&mut top, reader);
     let degraded = degraded::degraded(&mut top, reader);
     let jobs = jobs::defined(&mut top, reader);
@@ -321,6 +327,7 @@ fn read(mut top: Section<'_>, folder: &Path, reader: &mut Reader<'_>) -> Config 
         ephemeral,
         reload,
         metrics,
+        snmp,
         watch,
         degraded,
     }

@@ -24,6 +24,7 @@ use super::{
     protocol::{Reply, SelftestStatus},
     reload::Manner,
     selftest,
+    snmp::SnmpKeeper,
     start::{Start, Why},
     watch::PortWatch,
     watched::{self, FileKeeper},
@@ -103,6 +104,8 @@ pub struct Agent {
     pub backlog: Cell<bool>,
     /// What is served over HTTP.
     pub(super) metrics: MetricsKeeper,
+    /// What managers are told by SNMP.
+    pub(super) snmp: SnmpKeeper,
     /// The procedures that are started and watched.
     pub(super) supervision: Supervision,
     /// How long it took to put policies in force, in seconds.
@@ -149,6 +152,7 @@ impl Agent {
             lacking,
             backlog: Cell::new(false),
             metrics: MetricsKeeper::default(),
+            snmp: SnmpKeeper::default(),
             supervision: Supervision::default(),
             publishing,
         }

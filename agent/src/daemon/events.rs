@@ -174,6 +174,11 @@ impl EventLog {
         self.lines.follow()
     }
 
+    /// Every event from now on.
+    pub fn follow_from_now(&mut self) -> Rc<Follower> {
+        self.lines.follow_from_now()
+    }
+
     fn record(&mut self, event: &Event) -> Option<EventRecord> {
         let hook = Hook::from_code(event.hook)?;
         let protocol = Protocol::ALL

@@ -86,6 +86,7 @@ impl Held<'_> {
             outputs: Vec::new(),
             privileges: None,
             metrics: None,
+            snmp: None,
             agent: None,
             version: text(&self.info.head.agent),
         }

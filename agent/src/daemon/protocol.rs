@@ -23,7 +23,7 @@ pub use sockets::SocketRow;
 pub use status::{
     AttachStatus, DriftStatus, EventStatus, ListenerStatus, MetricsStatus, OutputStatus,
     PendingConfirm, PoolDropped, PoolStatus, ProfileStatus, RefusedReload, ReloadStatus,
-    SelftestStatus, Status, WatchStatus,
+    SelftestStatus, SnmpStatus, Status, WatchStatus,
 };
 
 /// Where the control socket is unless told otherwise.

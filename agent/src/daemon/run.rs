@@ -184,6 +184,7 @@ async fn main(options: RunOptions) -> Result<()> {
         tell(why, &agent);
     }
     agent.start_metrics();
+    agent.start_snmp();
     ready(&agent, &found);
     // Only where nothing was in force has the stack just started.
     let origin = match found {
@@ -216,6 +217,7 @@ async fn main(options: RunOptions) -> Result<()> {
                 agent.tend_executables();
                 agent.look_at_files();
                 agent.tend_metrics();
+                agent.tend_snmp();
                 agent.tend_memory();
                 if agent.tend_hooks() {
                     agent.prove().await;
@@ -231,6 +233,7 @@ async fn main(options: RunOptions) -> Result<()> {
         }
     }
     agent.stop_metrics();
+    agent.stop_snmp();
     let _ = std::fs::remove_file(&options.socket);
     // Nobody would take it back when its time is over.
     agent.tend_confirmation(true);

@@ -51,6 +51,7 @@ impl Agent {
         status.missing.extend(self.waiting_for());
         status.missing.extend(self.files.problem());
         status.missing.extend(self.metrics.problems());
+        status.missing.extend(self.snmp_problem());
         status.missing.extend(self.policy().low_ports_in_audit());
         status.missing.extend(self.watch_problem());
         status.missing.extend(self.supervision_problem());
@@ -64,6 +65,7 @@ impl Agent {
         status.profile.dropped = Some(policy.dropped());
         status.reload = Some(self.files.status());
         status.metrics = self.metrics_status();
+        status.snmp = self.snmp_status();
         status.drift = self.drift.borrow().status();
         status.selftest = self.selftest.borrow().clone();
         status.outputs = outputs::status();

@@ -138,12 +138,14 @@ codes! {
         "Linux has one range for both protocols, net.ipv4.ip_local_port_range. It is set if TCPCONFIG and UDPCONFIG say the same range and [ephemeral] manage allows it.";
     BindRangeUnsupported = "PRV308", None, "EXPLICITBINDPORTRANGE is not enforced",
         "It is a second pool, for a sysplex. Linux has one pool for every bind to port 0.";
-    SnmpUnsupported = "PRV310", None, "the SNMP subagent is not supported yet",
-        "Nothing is started; the reservations apply all the same.";
+    SnmpReadOnly = "PRV310", None, "nothing can be written by SNMP",
+        "Whoever knows the community of SNMP version 2 could change who may bind which port, and it is sent in clear.";
     AcksShortened = "PRV311", None, "acknowledgements are still delayed, but less",
         "Linux can't send every acknowledgement at once for a program that doesn't ask for it. On the sockets of the entry it delays them by two ticks at most, 8 ms on a kernel with 250 a second. Who may bind is not affected.";
     SmcUnsupported = "PRV312", None, "SMC is not supported",
         "Connections use plain TCP; who may bind is not affected.";
+    SnmpOperand = "PRV313", None, "an operand of SACONFIG has no effect",
+        "The subagent talks to the host's own SNMP agent by AgentX, which has no passwords; that agent says who may read. There is no OSA adapter. The operand is read and not kept.";
     PoolTooSmall = "PRV320", None, "too few ports are left to hand out",
         "Every reserved port is taken out of the pool that bind to port 0, connect and sendto draw from. When the pool is empty, programs can't connect any more.";
     NoProcedure = "PRV340", None, "a procedure has no unit and no command",
@@ -248,6 +250,8 @@ codes! {
         "systemd doesn't answer, so nothing is said about their settings. It has to, for procedures to be started.";
     OtherSlice = "PRV548", None, "the unit of a procedure is in another slice than its job",
         "The job of a procedure is whoever is in its unit's cgroup, which is looked for in [autolog] slice. A unit with a Slice= of its own is elsewhere, so its server would be refused its own ports.";
+    SnmpAgentPort = "PRV549", None, "the SNMP agent's port is reserved for nobody",
+        "Whoever gets it first answers managers in the agent's name.";
     ExpectedReserved = "PRV550", None, "a port is expected to be open that nobody may have",
         "The profile says RESERVED, so the expectation can't be met, and reports that for ever.";
 }

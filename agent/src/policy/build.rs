@@ -24,6 +24,7 @@ use super::{
     restrictions::{self, Restriction},
     servauth::ServAuth,
     source::Files,
+    subagent::{self, Subagent},
     unsupported::{AtListen, keep_supported},
 };
 use crate::{
@@ -69,6 +70,8 @@ pub struct Policy {
     pub pool: Plan,
     /// The procedures that are started and watched.
     pub autolog: Autolog,
+    /// Whether managers are told by SNMP.
+    pub subagent: Subagent,
     /// What becomes of its rules for listen.
     pub at_listen: AtListen,
     /// The files it was read from; none if it was made from texts.
@@ -208,12 +211,15 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         }
         .run(diagnostics);
         autolog::advise(&procedures, &config, &rules.entries, diagnostics);
+        subagent::advise(&profile, &rules.entries, diagnostics);
     }
     let at_listen = AtListen::of(&rules, &config, lsm.as_ref(), destroying);
     let mut pool = Plan::default();
+    let mut snmp = Subagent::default();
     if purpose == Purpose::Enforce {
         confirm(&rules, diagnostics);
         rules = keep_supported(&profile, rules, &at_listen, diagnostics);
+        snmp = subagent::settle(&profile, diagnostics);
         pool = pool::plan(
             &profile,
             &rules.entries,
@@ -272,6 +278,7 @@ pub fn build(ingredients: Ingredients<'_>, diagnostics: &mut Diagnostics) -> Pol
         compiled,
         pool,
         autolog: procedures,
+        subagent: snmp,
         at_listen,
         files: Files::default(),
         sysname,

@@ -41,6 +41,18 @@ impl State {
             Self::Contradicted => "contradicted",
         }
     }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [
+            Self::Blocked,
+            Self::Closed,
+            Self::Bound,
+            Self::Open,
+            Self::Contradicted,
+        ];
+        all.into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// A socket that has a port which the policy names.

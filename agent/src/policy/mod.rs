@@ -32,6 +32,7 @@ mod sharing;
 pub mod source;
 pub mod specificity;
 mod story;
+pub mod subagent;
 pub mod suggestions;
 mod unreserved;
 pub mod unsupported;

@@ -9,7 +9,7 @@ use super::reservations::{Kind, Reservation, Rules};
 use crate::config::{Config, Feature};
 use crate::diagnostics::{Code, Diagnostic, Diagnostics, Severity, Span};
 use crate::kernel::lsm::BpfLsm;
-use crate::profile::ast::{Profile, SaConfig, Statement};
+use crate::profile::ast::{Profile, Statement};
 
 /// What becomes of UNRSV for TCP that is judged at listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,16 +122,12 @@ fn is_supported(entry: &Reservation, at_listen: &AtListen, diagnostics: &mut Dia
 /// Reports the statements of `profile` that have no effect.
 fn report_settings(profile: &Profile, diagnostics: &mut Diagnostics) {
     for statement in &profile.statements {
-        match statement {
-            Statement::GlobalConfig(config) => {
-                if let Some(range) = &config.bind_range {
-                    let message = "EXPLICITBINDPORTRANGE is not enforced, because Linux has one pool for every bind to port 0";
-                    let code = Code::BindRangeUnsupported;
-                    not_yet(diagnostics, Severity::Error, code, range.span, message);
-                }
-            }
-            Statement::SaConfig(config) => subagent(config, diagnostics),
-            _ => {}
+        if let Statement::GlobalConfig(config) = statement
+            && let Some(range) = &config.bind_range
+        {
+            let message = "EXPLICITBINDPORTRANGE is not enforced, because Linux has one pool for every bind to port 0";
+            let code = Code::BindRangeUnsupported;
+            not_yet(diagnostics, Severity::Error, code, range.span, message);
         }
     }
 }
@@ -148,21 +144,4 @@ fn not_yet(
             .help("remove it, if the policy is meant to hold without it"),
         _ => Diagnostic::warning(code, span, message),
     });
-}
-
-/// The subagent runs unless it is disabled (`SAC-01`), but a profile that says
-/// nothing about it doesn't miss it.
-fn subagent(config: &SaConfig, diagnostics: &mut Diagnostics) {
-    if config.enabled.is_some_and(|enabled| !enabled.value) {
-        return;
-    }
-    let span = config.enabled.map_or(config.span, |enabled| enabled.span);
-    let message = "the SNMP subagent is not supported yet; nothing is started";
-    not_yet(
-        diagnostics,
-        Severity::Warning,
-        Code::SnmpUnsupported,
-        span,
-        message,
-    );
 }

@@ -8,7 +8,7 @@ use crate::{
         pool::short,
         protocol::{
             DriftStatus, ListenerStatus, MetricsStatus, OutputStatus, PoolStatus, ProfileStatus,
-            ReloadStatus, Status, WatchStatus,
+            ReloadStatus, SnmpStatus, Status, WatchStatus,
         },
     },
     diagnostics::escaped,
@@ -98,6 +98,7 @@ pub fn text(status: &Status) -> String {
         ));
     }
     lines.extend(status.metrics.iter().map(metrics));
+    lines.extend(status.snmp.iter().map(snmp));
     lines.extend(status.watch.iter().map(watch));
     let alerts = status.watch.iter().flat_map(|watch| &watch.alerts);
     lines.extend(alerts.map(|alert| format!("ALERT       {}", port_news::sentence(alert))));
@@ -220,6 +221,22 @@ fn metrics(metrics: &MetricsStatus) -> String {
         Some(place) => format!("metrics     {}", escaped(place)),
         None => format!("metrics     NOT SERVED at {}", escaped(&metrics.listen)),
     }
+}
+
+/// How managers are told by SNMP.
+fn snmp(snmp: &SnmpStatus) -> String {
+    let master = escaped(&snmp.master);
+    let mut line = match snmp.registered {
+        true => format!(
+            "SNMP        managers can ask, by the agent at {master}; {} notifications",
+            snmp.notifications
+        ),
+        false => format!("SNMP        no agent at {master}"),
+    };
+    if snmp.dropped > 0 {
+        line.push_str(&format!("; {} events were LOST", snmp.dropped));
+    }
+    line
 }
 
 /// What becomes of files that change.

@@ -80,6 +80,7 @@ fn status(refused: u64, allowed: u64) -> Status {
         watch: None,
         pending_confirm: None,
         metrics: None,
+        snmp: None,
         reload: None,
         outputs: Vec::new(),
         privileges: None,

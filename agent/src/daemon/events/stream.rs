@@ -44,4 +44,11 @@ impl Stream {
         self.followers.push(Rc::downgrade(&follower));
         follower
     }
+
+    /// Every line from now on.
+    pub fn follow_from_now(&mut self) -> Rc<Follower> {
+        let follower = Rc::new(Follower::new([].iter(), self.room));
+        self.followers.push(Rc::downgrade(&follower));
+        follower
+    }
 }

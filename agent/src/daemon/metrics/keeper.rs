@@ -4,13 +4,12 @@
 use std::{cell::RefCell, io, rc::Rc};
 
 use super::{
-    listener,
-    server::Server,
+    listener, server,
     snapshot::{Asks, questions},
 };
 use crate::{
     config::Listen,
-    daemon::{agent::Agent, protocol::MetricsStatus},
+    daemon::{agent::Agent, protocol::MetricsStatus, worker::Worker},
     policy::own_port,
     ports::{self, Holder},
 };
@@ -29,7 +28,7 @@ pub struct MetricsKeeper {
 
 struct Serving {
     place: Listen,
-    server: Server,
+    server: Worker,
 }
 
 impl MetricsKeeper {
@@ -114,7 +113,7 @@ impl Agent {
             }
             listener => listener?,
         };
-        let server = Server::start(listener, asks)?;
+        let server = server::start(listener, asks)?;
         let place = place.clone();
         keeper.serving.replace(Some(Serving { place, server }));
         Ok(())

@@ -18,5 +18,6 @@ mod snapshot;
 
 pub use self::{
     keeper::MetricsKeeper,
-    snapshot::{Ask, Asks, Snapshot},
+    observer::{Observer, Unknown},
+    snapshot::{Ask, Asks, Snapshot, questions},
 };

@@ -6,7 +6,6 @@ use std::{
     convert::Infallible,
     io,
     rc::Rc,
-    thread,
     time::Duration,
 };
 
@@ -16,11 +15,12 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net,
     sync::{Notify, oneshot},
-    task::{LocalSet, spawn_local},
+    task::spawn_local,
     time::{sleep, timeout},
 };
 
 use super::{listener::Listener, observer::Observer, site::Site, snapshot::Asks};
+use crate::daemon::worker::Worker;
 
 /// Most connections at a time. When there is another, the oldest for which nothing is
 /// worked out has to go; if there is none, the oldest.
@@ -36,51 +36,13 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// Wait after a connection that could not be accepted.
 const RECOVERY: Duration = Duration::from_millis(100);
 
-/// A thread that serves; it ends when this is dropped.
-pub struct Server {
-    stop: Option<oneshot::Sender<Infallible>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Server {
-    /// Serves `listener` with what `asks` tells.
-    ///
-    /// # Errors
-    ///
-    /// If there can't be another thread, or event loop.
-    pub fn start(listener: Listener, asks: Asks) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(2)
-            .build()?;
-        let (stop, stopped) = oneshot::channel();
-        let serve = move || {
-            LocalSet::new().block_on(&runtime, serve(listener, asks, stopped));
-            runtime.shutdown_background();
-        };
-        let thread = thread::Builder::new().name("metrics".into()).spawn(serve)?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
-    }
-
-    /// Whether the thread is there no more.
-    pub fn has_ended(&self) -> bool {
-        self.thread
-            .as_ref()
-            .is_none_or(thread::JoinHandle::is_finished)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It waits for nothing; then its socket is closed.
-            let _ = thread.join();
-        }
-    }
+/// Serves `listener` with what `asks` tells, on a thread of its own.
+///
+/// # Errors
+///
+/// See [`Worker::start`].
+pub fn start(listener: Listener, asks: Asks) -> io::Result<Worker> {
+    Worker::start("metrics", move |stopped| serve(listener, asks, stopped))
 }
 
 async fn serve(listener: Listener, asks: Asks, mut stopped: oneshot::Receiver<Infallible>) {

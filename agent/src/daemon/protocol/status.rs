@@ -55,6 +55,9 @@ pub struct Status {
     /// Where metrics and the status page are served; `None` if nowhere, or without an agent.
     #[serde(default)]
     pub metrics: Option<MetricsStatus>,
+    /// How managers are told by SNMP; `None` if they aren't, or without an agent.
+    #[serde(default)]
+    pub snmp: Option<SnmpStatus>,
     /// The running agent's process id; `None` without one.
     pub agent: Option<u32>,
     /// Version of the agent that loaded the programs.
@@ -113,6 +116,23 @@ pub struct MetricsStatus {
     pub listen: String,
     /// Where it is; `None` if it could not be had, which is told as missing.
     pub serving: Option<String>,
+}
+
+/// The SNMP subagent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnmpStatus {
+    /// Where the host's SNMP agent is: `unix:PATH`, or `tcp:ADDRESS:PORT`.
+    pub master: String,
+    /// What PORTREEVE-MIB is below.
+    pub base: String,
+    /// Whether managers can ask.
+    pub registered: bool,
+    /// Why they can't.
+    pub problem: Option<String>,
+    /// How many notifications were sent.
+    pub notifications: u64,
+    /// Events that found no room on their way to the subagent.
+    pub dropped: u64,
 }
 
 /// What becomes of files that change.

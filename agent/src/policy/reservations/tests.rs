@@ -185,15 +185,11 @@ fn unsupported_rules_and_options() {
             (Code::UnreservedUnsupported, 2),
         ],
     );
-    let text = "PORT 1 TCP A NODELAYACKS\n 2 TCP B SMC\nSACONFIG ENABLED";
+    let text = "PORT 1 TCP A NODELAYACKS\n 2 TCP B SMC";
     leaves(
         text,
         &["tcp 1-1 A", "tcp 2-2 B"],
-        &[
-            (Code::AcksShortened, 1),
-            (Code::SmcUnsupported, 2),
-            (Code::SnmpUnsupported, 3),
-        ],
+        &[(Code::AcksShortened, 1), (Code::SmcUnsupported, 2)],
     );
     assert!(!run(text).0.diagnostics.has_errors());
     leaves(
