@@ -15,6 +15,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -25,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::trust::Trust;
 pub(crate) use self::trust::writable_by_others;
 use self::trust::{check, refused};
+use crate::diagnostics::Forgotten;
 use crate::profile::read::{Contents, OpenedFile, Opener, ReadError, read_bounded};
 
 /// How long a file may be being written before it is an error: some save a file in many
@@ -37,6 +39,18 @@ pub type Hash = [u8; 32];
 /// A hash as hexadecimal digits.
 pub fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The hash that [`hex`] has written.
+pub fn unhex(text: &str) -> Option<Hash> {
+    let digits: Vec<u32> = text
+        .chars()
+        .map(|c| c.to_digit(16))
+        .collect::<Option<_>>()?;
+    let bytes = digits
+        .chunks(2)
+        .map(|pair| Some((pair[0] << 4 | pair.get(1)?) as u8));
+    bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 /// One hash that stands for several.
@@ -53,11 +67,13 @@ pub fn combined(hashes: impl IntoIterator<Item = Hash>) -> Hash {
 pub struct ReadFile {
     /// As it was named.
     pub path: PathBuf,
-    /// Of its bytes.
+    /// Of the bytes that were read.
     pub hash: Hash,
     /// What tells it from other files, whatever path leads to it.
     identity: PathBuf,
     bytes: Contents,
+    /// The hash of `bytes`, where they have lost secrets.
+    kept: Option<Hash>,
 }
 
 impl ReadFile {
@@ -68,7 +84,45 @@ impl ReadFile {
             hash: Sha256::digest(&bytes).into(),
             identity,
             bytes: bytes.into(),
+            kept: None,
         }
+    }
+
+    /// A file of which these `bytes` were kept; when it was read, `hash` was its hash.
+    pub fn kept_of(path: PathBuf, identity: PathBuf, hash: Hash, bytes: Vec<u8>) -> Self {
+        let kept = Self::new(path, identity, bytes);
+        Self {
+            hash,
+            kept: (kept.hash != hash).then_some(kept.hash),
+            ..kept
+        }
+    }
+
+    /// Loses what is secret in it.
+    pub fn forget(&mut self, forgotten: &[Forgotten]) {
+        let bytes: Contents = match &self.bytes {
+            Contents::Text(text) => {
+                let own = |one: &&Forgotten| Arc::ptr_eq(&one.before, text);
+                let Some(own) = forgotten.iter().find(own) else {
+                    return;
+                };
+                Contents::Text(Arc::clone(&own.after))
+            }
+            Contents::Other(bytes) => {
+                let own = |one: &&Forgotten| one.path == self.path;
+                let Some(own) = forgotten.iter().find(own) else {
+                    return;
+                };
+                without_secrets(bytes, own.after.as_bytes()).into()
+            }
+        };
+        self.kept = Some(Sha256::digest(&*bytes).into());
+        self.bytes = bytes;
+    }
+
+    /// The hash of [`Self::bytes`]; that of the file, unless it had secrets.
+    pub fn kept_hash(&self) -> Hash {
+        self.kept.unwrap_or(self.hash)
     }
 
     /// What tells it from other files, whatever path leads to it.
@@ -76,7 +130,7 @@ impl ReadFile {
         &self.identity
     }
 
-    /// What it held.
+    /// What it held, but for secrets.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -85,6 +139,26 @@ impl ReadFile {
     pub fn differs(&self) -> bool {
         fs::read(&self.path).map_or(true, |bytes| Hash::from(Sha256::digest(bytes)) != self.hash)
     }
+}
+
+/// `bytes`, which are no text, as `shown` has them: a text in which a replacement character
+/// stands for each stretch that is none, and stars for secrets.
+fn without_secrets(bytes: &[u8], shown: &[u8]) -> Vec<u8> {
+    let replacement = char::REPLACEMENT_CHARACTER.to_string();
+    let mut kept = Vec::with_capacity(bytes.len());
+    let mut shown = shown.iter().copied();
+    for chunk in bytes.utf8_chunks() {
+        kept.extend(shown.by_ref().take(chunk.valid().len()));
+        if chunk.invalid().is_empty() {
+            continue;
+        }
+        let instead: Vec<u8> = shown.by_ref().take(replacement.len()).collect();
+        match instead == replacement.as_bytes() {
+            true => kept.extend(chunk.invalid()),
+            false => kept.extend(instead),
+        }
+    }
+    kept
 }
 
 /// What files held when they were to be read: the hash, or `None` if they were not to be

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what portreeve costs on this machine.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -98,14 +99,14 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         cases = Case::ALL.to_vec();
     }
     setup::toolchain()?;
-    let mut path = None;
+    let mut path = env::var_os("PATH").unwrap_or_default();
     if cases.contains(&Case::Cycle) {
-        match NGINX.path() {
-            Ok(with_nginx) => path = Some(with_nginx),
+        match NGINX.before(&path) {
+            Ok(with_nginx) => path = with_nginx,
             Err(error) => eprintln!("warning: no server is restarted: {error:#}"),
         }
     }
-    let results = measure(&cases, arguments.rounds, path.as_deref())?;
+    let results = measure(&cases, arguments.rounds, &path)?;
     if let Some(path) = &arguments.save {
         let text = serde_json::to_string_pretty(&results)?;
         fs::write(path, text + "\n")
@@ -116,15 +117,15 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// Runs the benchmark as root, with another `PATH` if there is one.
-fn measure(cases: &[Case], rounds: u32, path: Option<&OsStr>) -> Result<Results> {
+/// Runs the benchmark as root, with this `PATH`.
+fn measure(cases: &[Case], rounds: u32, path: &OsStr) -> Result<Results> {
     let agent = product::build("portreeve", true)?;
     let tests = product::build("portreeve-tests", true)?;
     host::cgroup2()?;
     host::mount_bpffs()?;
     let plan = json!({"cases": cases, "rounds": rounds});
     let mut variables = vec![("PORTREEVE_BIN", agent.as_os_str())];
-    variables.extend(path.map(|path| ("PATH", path)));
+    variables.push(("PATH", path));
     let mut bench = as_root(&tests, &variables)?;
     bench.arg("bench").arg(plan.to_string());
     eprintln!("+ {}", command::show(&bench));

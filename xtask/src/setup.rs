@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use portreeve_toolchain::install;
 
-use crate::debian::programs::{NGINX, PROMETHEUS};
+use crate::debian::programs::{NGINX, PROMETHEUS, SNMP};
 use crate::tools;
 use crate::vm;
 
@@ -36,11 +36,11 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
                 missing => println!("{verb}: would install {}", missing.join(", ")),
             }
         }
-        for (verb, programs) in [("test", PROMETHEUS), ("bench cycle", NGINX)] {
+        for (verb, programs) in [("test", PROMETHEUS), ("test", SNMP), ("bench cycle", NGINX)] {
             if !programs.are_here() {
                 println!(
                     "{verb}: would fetch {}, and not install it",
-                    programs.package
+                    programs.title()
                 );
             }
         }

@@ -20,10 +20,10 @@ use crate::setup;
 /// is left behind does.
 ///
 /// Every ten seconds a line says how things are; at the end there is a table of memory,
-/// descriptors, maps, programs, pins and remembered files: the first value, the median,
-/// the last and the highest. The exit status is 1 if a bind or an answer was not as it
-/// must be, or if something grew: the median of the last third of the time exceeds that
-/// of the middle third, for memory by more than a tenth and 4 MiB.
+/// descriptors, maps, programs, pins and remembered files: the first value, the least, the
+/// median, the last and the highest. The exit status is 1 if a bind or an answer was not
+/// as it must be, or if something grew: the least of the last third of the time exceeds
+/// that of the middle third, for memory by more than a tenth and 4 MiB.
 ///
 /// A short one is part of `cargo xtask test`. The same seed makes the same choices; what
 /// is under way at the same time is not the same.

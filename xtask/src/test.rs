@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, those that need the kernel included.
 
+use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use portreeve_toolchain::command::run as succeed;
 
-use crate::debian::programs::PROMETHEUS;
+use crate::debian::programs::{PROMETHEUS, SNMP};
 use crate::host;
 use crate::privilege::{as_root, available};
 use crate::product::{self, UnderTest};
@@ -54,13 +55,16 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     if let Err(error) = tools::get(&tools::OF_TESTS) {
         eprintln!("{WARNING}: {error:#}");
     }
-    let path = PROMETHEUS.path();
-    if let Err(error) = &path {
-        eprintln!("{WARNING}: {error:#}");
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    for programs in [PROMETHEUS, SNMP] {
+        match programs.before(&path) {
+            Ok(with_them) => path = with_them,
+            Err(error) => eprintln!("{WARNING}: {error:#}"),
+        }
     }
     // All of them, whatever fails first: one run should tell everything.
     steps.push(("unit tests", unit(arguments)));
-    steps.push(("kernel tests", kernel(arguments, path.ok().as_deref())));
+    steps.push(("kernel tests", kernel(arguments, &path)));
     let mut skipped = None;
     // A part of the tests is wanted for what it says of this machine.
     if arguments.filter.is_none() {
@@ -130,7 +134,7 @@ fn unit(arguments: &Arguments) -> Result<()> {
 }
 
 /// As root, with another `PATH` if there is one.
-fn kernel(arguments: &Arguments, path: Option<&OsStr>) -> Result<()> {
+fn kernel(arguments: &Arguments, path: &OsStr) -> Result<()> {
     let UnderTest {
         agent,
         other,
@@ -148,7 +152,7 @@ fn kernel(arguments: &Arguments, path: Option<&OsStr>) -> Result<()> {
     if arguments.long {
         variables.push((LONG, OsStr::new("1")));
     }
-    variables.extend(path.map(|path| ("PATH", path)));
+    variables.push(("PATH", path));
     let mut command = as_root(&tests, &variables)?;
     selection(&mut command, arguments);
     succeed(&mut command)

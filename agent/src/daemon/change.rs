@@ -92,6 +92,7 @@ impl Agent {
         }
         if done.is_ok() {
             self.tend_metrics();
+            self.tend_snmp();
             self.track_ports();
         }
         done

@@ -13,7 +13,7 @@ mod text;
 use std::path::{Path, PathBuf};
 
 pub use catalogue::Code;
-pub use sources::{SourceId, Sources, Span};
+pub use sources::{Forgotten, SourceId, Sources, Span};
 pub use text::{escaped, quoted, visible};
 
 /// How bad it is.

@@ -41,6 +41,18 @@ pub struct Sources {
     sources: Vec<Source>,
     /// What must not be shown, such as a password; in no particular order.
     redacted: Vec<Span>,
+    /// What must not be kept either.
+    secret: Vec<Span>,
+}
+
+/// A text that has lost its secrets, with which it was as long.
+pub struct Forgotten {
+    /// Where it came from.
+    pub path: PathBuf,
+    /// As it was read.
+    pub before: Arc<str>,
+    /// As it may be kept.
+    pub after: Arc<str>,
 }
 
 impl Sources {
@@ -66,6 +78,45 @@ impl Sources {
     /// Never shows the text of `span`.
     pub fn redact(&mut self, span: Span) {
         self.redacted.push(span);
+    }
+
+    /// Never shows the text of `span`, and keeps it until [`Self::forget`] only.
+    pub fn keep_secret(&mut self, span: Span) {
+        self.redact(span);
+        self.secret.push(span);
+    }
+
+    /// Writes stars in the place of secrets: a word of as many characters, so that what is
+    /// read again is understood as before. Nothing else moves.
+    pub fn forget(&mut self) -> Vec<Forgotten> {
+        let mut forgotten = Vec::new();
+        for (number, source) in self.sources.iter_mut().enumerate() {
+            let own = |span: &&Span| span.source.0 as usize == number;
+            if !self.secret.iter().any(|span| own(&span)) {
+                continue;
+            }
+            let mut after = String::from(&*source.text);
+            for span in self.secret.iter().filter(own) {
+                let range = span.start as usize..span.end as usize;
+                let Some(word) = after.get(range.clone()) else {
+                    continue;
+                };
+                let stars = "*".repeat(word.chars().count());
+                let blanks = " ".repeat(word.len() - stars.len());
+                after.replace_range(range, &(stars + &blanks));
+            }
+            if *after == *source.text {
+                continue;
+            }
+            let after: Arc<str> = after.into();
+            forgotten.push(Forgotten {
+                path: source.path.clone(),
+                before: std::mem::replace(&mut source.text, Arc::clone(&after)),
+                after,
+            });
+        }
+        self.secret.clear();
+        forgotten
     }
 
     /// The stretches of `id` that touch `start..end` and must not be shown.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, Ephemeral, OnError},
-    diagnostics::{Code, Diagnostic, Diagnostics, Severity, Sources},
+    diagnostics::{Code, Diagnostic, Diagnostics, Forgotten, Severity, Sources},
     files::{Hash, PolicyFiles, ReadFile, Seen, Trust, combined},
     kernel::{features::Features, lsm::BpfLsm, pool::settings_without_ours},
     ports::{self, HostListeners, Listeners, destroy},
@@ -89,6 +89,14 @@ impl Files {
     pub fn all(&self) -> impl Iterator<Item = &ReadFile> {
         let changes = self.changes.iter().flatten();
         self.profile.iter().chain(changes).chain(&self.config)
+    }
+
+    /// Loses what is secret in them.
+    fn forget(&mut self, forgotten: &[Forgotten]) {
+        let changes = self.changes.iter_mut().flatten();
+        for file in self.profile.iter_mut().chain(changes) {
+            file.forget(forgotten);
+        }
     }
 
     /// The change files themselves, in the order in which they were applied.
@@ -334,6 +342,8 @@ impl Source {
             changes: changed,
             config: config_files.into_read(),
         };
+        let forgotten = policy.sources.forget();
+        policy.files.forget(&forgotten);
         policy.accounts = accounts.into_found();
         policy.making.parse = parsed_in;
         Ok(Outcome {

@@ -75,12 +75,13 @@ impl Parser<'_> {
         self.number(&word, what, 1..=most).ok()
     }
 
-    /// COMMUNITY. The word is a password: no message, no snippet shows it.
+    /// COMMUNITY. The word is a password: no message, no snippet shows it, and nothing keeps
+    /// it (`SAC-06`).
     fn community(&mut self, keyword: &Word) -> bool {
         let Some(word) = self.operand("the community", keyword.span) else {
             return false;
         };
-        self.sources.redact(word.span);
+        self.sources.keep_secret(word.span);
         let length = word.text.chars().count();
         let bad = |c: char| c.is_control() || c == ';';
         if length > COMMUNITY_CHARS || word.text.chars().any(bad) {
@@ -98,7 +99,7 @@ impl Parser<'_> {
     /// Steps over the rest of the line, which no snippet shows.
     pub(super) fn skip_redacted(&mut self) {
         while let Some(word) = self.next_on_line() {
-            self.sources.redact(word.span);
+            self.sources.keep_secret(word.span);
         }
     }
 
@@ -109,7 +110,7 @@ impl Parser<'_> {
         let message = match meant {
             Some(_) => format!("{} is not an operand of SACONFIG", quoted(&word.text)),
             None => {
-                self.sources.redact(word.span);
+                self.sources.keep_secret(word.span);
                 "SACONFIG does not have this operand".to_owned()
             }
         };

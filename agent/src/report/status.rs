@@ -231,7 +231,10 @@ fn snmp(snmp: &SnmpStatus) -> String {
             "SNMP        managers can ask, by the agent at {master}; {} notifications",
             snmp.notifications
         ),
-        false => format!("SNMP        no agent at {master}"),
+        false => match &snmp.problem {
+            Some(problem) => format!("SNMP        managers can't ask: {}", escaped(problem)),
+            None => format!("SNMP        the agent at {master} is being asked"),
+        },
     };
     if snmp.dropped > 0 {
         line.push_str(&format!("; {} events were LOST", snmp.dropped));

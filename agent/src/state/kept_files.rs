@@ -15,7 +15,7 @@ use super::{
     store::FILES,
 };
 use crate::{
-    files::{ReadFile, hex},
+    files::{ReadFile, hex, unhex},
     policy::source::Files,
 };
 
@@ -35,7 +35,7 @@ impl Store {
             .create(&folder)
             .map_err(|error| io_error("make", &folder, error))?;
         for file in files.all() {
-            let hash = hex(&file.hash);
+            let hash = hex(&file.kept_hash());
             if self.is_whole(&hash, file.bytes().len() as u64) {
                 patches.remove(&hash);
                 continue;
@@ -47,7 +47,7 @@ impl Store {
             let mut before = others.iter().flat_map(|files| files.all());
             let before = before.find(|before| before.path == file.path);
             let patch = before.and_then(|before| {
-                let name = hex(&before.hash);
+                let name = hex(&before.kept_hash());
                 let of_before = patches.get(&name);
                 Patch::new(&name, before.bytes(), of_before, file.bytes())
             });
@@ -70,16 +70,17 @@ impl Store {
 
     pub(super) fn read(&self, file: &FileRecord) -> Result<ReadFile, StateError> {
         let state = self.state.borrow();
-        let patch = state.patches.get(&file.sha256);
-        let name = patch.map_or(&file.sha256, |patch| &patch.base);
+        let patch = state.patches.get(file.kept());
+        let name = patch.map_or(file.kept(), |patch| &patch.base);
         let path = self.folder.join(FILES).join(name);
         let bytes = fs::read(&path).map_err(|error| io_error("read", &path, error))?;
         let bytes = match patch {
             Some(patch) => patch.apply(&bytes).unwrap_or_default(),
             None => bytes,
         };
-        let read = ReadFile::new(file.path.clone(), file.identity.clone(), bytes);
-        if hex(&read.hash) != file.sha256 {
+        let hash = unhex(&file.sha256).unwrap_or_default();
+        let read = ReadFile::kept_of(file.path.clone(), file.identity.clone(), hash, bytes);
+        if hex(&read.kept_hash()) != file.kept() {
             let why = "it is not what was written".to_owned();
             return Err(StateError::Damaged { path, why });
         }
@@ -90,7 +91,7 @@ impl Store {
     pub(super) fn sweep(&self) {
         let state = self.state.borrow();
         let files = state.policies.values().flat_map(Record::files);
-        let files = files.map(|file| file.sha256.as_str());
+        let files = files.map(FileRecord::kept);
         let bases = state.patches.values().map(|patch| patch.base.as_str());
         let needed: BTreeSet<&str> = files.chain(bases).collect();
         let found = fs::read_dir(self.folder.join(FILES));

@@ -49,6 +49,16 @@ pub(super) struct FileRecord {
     pub(super) path: PathBuf,
     pub(super) identity: PathBuf,
     pub(super) sha256: String,
+    /// That of what is kept of it, if it had secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept: Option<String>,
+}
+
+impl FileRecord {
+    /// The hash of what is kept.
+    pub(super) fn kept(&self) -> &str {
+        self.kept.as_deref().unwrap_or(&self.sha256)
+    }
 }
 
 impl Record {
@@ -108,6 +118,7 @@ fn records(files: &[ReadFile]) -> Vec<FileRecord> {
         path: file.path.clone(),
         identity: file.identity().to_owned(),
         sha256: hex(&file.hash),
+        kept: (file.kept_hash() != file.hash).then(|| hex(&file.kept_hash())),
     };
     files.iter().map(record).collect()
 }

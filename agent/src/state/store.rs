@@ -25,11 +25,13 @@ use crate::{
 
 /// Where what is in force is remembered unless the agent is told otherwise.
 pub const DEFAULT: &str = "/var/lib/portreeve";
-/// The newest format that this agent reads. It is written if there are patches, which
-/// older agents don't understand.
-const FORMAT: u32 = 2;
-/// What is written without them.
-const WITHOUT_PATCHES: u32 = 1;
+/// The newest format that this agent reads. It is written if a file has lost secrets, which
+/// older agents take for damage.
+const FORMAT: u32 = 3;
+/// What is written if there are patches, which agents before don't understand.
+const WITH_PATCHES: u32 = 2;
+/// What is written without either.
+const WHOLE: u32 = 1;
 
 /// The file that says what was made of the others.
 const INDEX: &str = "state.json";
@@ -321,10 +323,7 @@ impl Store {
 
     fn write(&self, state: &State, sync: bool) -> Result<(), StateError> {
         let state = State {
-            format: match state.patches.is_empty() {
-                true => WITHOUT_PATCHES,
-                false => FORMAT,
-            },
+            format: state.needed_format(),
             agent: env!("CARGO_PKG_VERSION").into(),
             ..state.clone()
         };
@@ -335,6 +334,16 @@ impl Store {
 }
 
 impl State {
+    /// The oldest format that says it all.
+    fn needed_format(&self) -> u32 {
+        let mut files = self.policies.values().flat_map(Record::files);
+        match (files.any(|file| file.kept.is_some()), &self.patches) {
+            (true, _) => FORMAT,
+            (false, patches) if patches.is_empty() => WHOLE,
+            (false, _) => WITH_PATCHES,
+        }
+    }
+
     fn forget_unnamed(&mut self) {
         let confirm = self.confirm.as_ref();
         let waiting = confirm.map(|confirm| [&confirm.policy, &confirm.back_to]);
@@ -346,7 +355,7 @@ impl State {
             .collect();
         self.policies.retain(|hash, _| named.contains(hash));
         let files = self.policies.values().flat_map(Record::files);
-        let files: BTreeSet<&str> = files.map(|file| file.sha256.as_str()).collect();
+        let files: BTreeSet<&str> = files.map(FileRecord::kept).collect();
         let is_needed = |hash: &String, _: &mut Patch| files.contains(hash.as_str());
         self.patches.retain(is_needed);
     }

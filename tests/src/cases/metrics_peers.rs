@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::Instant,
 };
@@ -16,6 +16,7 @@ use crate::{
     harness::{
         Binder, Sandbox, Settings, command, http,
         pace::{limit, patience},
+        peer::Peer,
         tcp, tools, udp,
     },
     tests,
@@ -51,16 +52,6 @@ fn rules_do_what_they_say(_: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// A process of somebody else's; killed when dropped.
-struct Peer(Child);
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// What Prometheus answers to a query.
 fn query(expression: &str) -> Result<Vec<Value>> {
     let answer = http::get(9090, &format!("/api/v1/query?query={expression}"))?.json()?;
@@ -81,20 +72,15 @@ fn prometheus_scrapes_it(s: &Sandbox) -> Result<()> {
         s.dir.join("portreeve.rules.yml"),
     )?;
     let config = s.write("prometheus.yml", config.replace("15s", "1s"))?;
-    let log = fs::File::create(s.dir.join("prometheus.log"))?;
-    let _peer = Peer(
-        Command::new(prometheus)
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                s.dir.join("tsdb").display()
-            ))
-            .arg("--web.listen-address=127.0.0.1:9090")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?,
-    );
+    let mut prometheus = Command::new(prometheus);
+    prometheus
+        .arg(format!("--config.file={}", config.display()))
+        .arg(format!(
+            "--storage.tsdb.path={}",
+            s.dir.join("tsdb").display()
+        ))
+        .arg("--web.listen-address=127.0.0.1:9090");
+    let peer = Peer::start(&mut prometheus, s.dir.join("prometheus.log"))?;
     let deadline = Instant::now() + patience();
     let found = loop {
         if let Ok(found) = query("portreeve_port_contradicted")
@@ -105,7 +91,7 @@ fn prometheus_scrapes_it(s: &Sandbox) -> Result<()> {
         ensure!(
             Instant::now() < deadline,
             "nothing was scraped: {}",
-            fs::read_to_string(s.dir.join("prometheus.log"))?
+            peer.said()
         );
         thread::sleep(limit(1) / 5);
     };

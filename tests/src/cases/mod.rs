@@ -53,6 +53,7 @@ mod restrictions;
 mod saf;
 mod selftest;
 mod sharing;
+mod snmp;
 mod soak;
 mod storm;
 mod suggest;
@@ -96,6 +97,7 @@ const SUBJECTS: &[Subject] = &[
     ("takeover", HOOKS, takeover::TESTS),
     ("takeover", LISTEN, takeover::WITH_LSM),
     ("verdicts", HOOKS, verdicts::TESTS),
+    ("snmp", HOOKS, snmp::TESTS),
     ("soak", HOOKS, soak::TESTS),
     ("policies", HOOKS, policies::TESTS),
     ("cgroups", HOOKS, cgroups::TESTS),

@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result};
 use super::operations::Life;
 use crate::harness::pace::limit;
 
-/// When a resource counts as grown: if the median of the last third exceeds that of the
-/// middle third by more than this.
+/// When a resource counts as grown: if the least of the last third exceeds that of the
+/// middle third by more than this. What an operation takes and gives back comes and goes
+/// by more than a leak; what isn't given back is in the least too.
 #[derive(Clone, Copy, Debug)]
 struct Tolerance {
     percent: u64,
@@ -116,10 +117,10 @@ impl Samples {
         })
     }
 
-    /// First, median, last and highest of each.
+    /// First, least, median, last and highest of each.
     pub fn table(&self) -> String {
         let mut table = String::new();
-        let header = ["first", "median", "last", "max"];
+        let header = ["first", "least", "median", "last", "max"];
         let _ = write!(table, "  {:<22}", "");
         for header in header {
             let _ = write!(table, "{header:>10}");
@@ -130,7 +131,7 @@ impl Samples {
             let ends = [column.first(), column.last()].map(|end| end.copied().unwrap_or(0));
             let highest = column.iter().max().copied().unwrap_or(0);
             let _ = write!(table, "  {:<22}", resource.name);
-            for value in [ends[0], median(&column), ends[1], highest] {
+            for value in [ends[0], least(&column), median(&column), ends[1], highest] {
                 let _ = write!(table, "{value:>10}");
             }
             table.push('\n');
@@ -138,10 +139,9 @@ impl Samples {
         table
     }
 
-    /// What grew, in a sentence each, if what may grow by a part may do so by `percent`
-    /// at least.
-    pub fn grown(&self, percent: u64) -> Vec<String> {
-        let least = percent;
+    /// What grew, in a sentence each, if what may grow by a part may do so by `at_least`
+    /// percent.
+    pub fn grown(&self, at_least: u64) -> Vec<String> {
         let third = self.0.len() / 3;
         let mut grown = Vec::new();
         for (number, resource) in RESOURCES.iter().enumerate() {
@@ -150,18 +150,28 @@ impl Samples {
             else {
                 continue;
             };
-            let percent = if percent == 0 { 0 } else { percent.max(least) };
-            let middle = median(&column[third..column.len() - third]);
-            let last = median(&column[column.len() - third..]);
+            let percent = if percent == 0 {
+                0
+            } else {
+                percent.max(at_least)
+            };
+            let middle = least(&column[third..column.len() - third]);
+            let last = least(&column[column.len() - third..]);
             if last > middle + middle * percent / 100 + more {
                 let name = resource.name;
                 grown.push(format!(
-                    "{name}: {last} in the last third, {middle} in the middle one"
+                    "{name}: never less than {last} in the last third, than {middle} in the \
+                     middle one"
                 ));
             }
         }
         grown
     }
+}
+
+/// The lowest one; 0 of none.
+fn least(values: &[u64]) -> u64 {
+    values.iter().min().copied().unwrap_or(0)
 }
 
 /// The one in the middle; 0 of none.

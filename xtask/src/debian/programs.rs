@@ -2,7 +2,7 @@
 //! machine's if it has them, else from a package that is only unpacked.
 
 use std::env::{self, consts::ARCH};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -20,48 +20,67 @@ const SUITES: [&str; 3] = ["trixie", "trixie-updates", "trixie-security"];
 /// machine has.
 const STARTERS: &str = "starters";
 
-/// Some programs of one package.
+/// Some programs of packages that are unpacked together.
 #[derive(Clone, Copy, Debug)]
 pub struct Programs {
-    /// The package.
-    pub package: &'static str,
-    /// Their names, and their places in the package.
-    pub files: &'static [(&'static str, &'static str)],
+    /// The packages; of several the first one's version is said.
+    pub packages: &'static [&'static str],
+    /// Their names, their places in the packages, and what they answer to when they run.
+    pub files: &'static [(&'static str, &'static str, &'static str)],
 }
 
 /// Who reads metrics, and the tool that checks them.
 pub const PROMETHEUS: Programs = Programs {
-    package: "prometheus",
+    packages: &["prometheus"],
     files: &[
-        ("prometheus", "usr/bin/prometheus"),
-        ("promtool", "usr/bin/promtool"),
+        ("prometheus", "usr/bin/prometheus", "-h"),
+        ("promtool", "usr/bin/promtool", "-h"),
     ],
 };
 
 /// The server that a benchmark restarts.
 pub const NGINX: Programs = Programs {
-    package: "nginx",
-    files: &[("nginx", "usr/sbin/nginx")],
+    packages: &["nginx"],
+    files: &[("nginx", "usr/sbin/nginx", "-h")],
+};
+
+/// The SNMP agent that the subagent answers for, managers that ask it, one that is notified,
+/// and who checks the module.
+pub const SNMP: Programs = Programs {
+    packages: &["snmpd", "snmp", "snmptrapd", "smitools"],
+    files: &[
+        ("snmpd", "usr/sbin/snmpd", "-v"),
+        ("snmpget", "usr/bin/snmpget", "-V"),
+        ("snmpwalk", "usr/bin/snmpwalk", "-V"),
+        ("snmpbulkwalk", "usr/bin/snmpbulkwalk", "-V"),
+        ("snmpset", "usr/bin/snmpset", "-V"),
+        ("snmptrapd", "usr/sbin/snmptrapd", "-v"),
+        ("smilint", "usr/bin/smilint", "-V"),
+    ],
 };
 
 impl Programs {
     /// Whether this machine has them all, and nothing has to be fetched.
     pub fn are_here(&self) -> bool {
-        self.files.iter().all(|(name, _)| in_path(name).is_some())
+        self.files.iter().all(|(name, ..)| in_path(name).is_some())
     }
 
-    /// `PATH` with them: ours, and before it the folder of those that were fetched, if this
-    /// machine hasn't got them.
+    /// The packages, for people.
+    pub fn title(&self) -> String {
+        self.packages.join(", ")
+    }
+
+    /// `path` with them: the folder of those that were fetched before it, if this machine
+    /// hasn't got them.
     ///
     /// # Errors
     ///
     /// Says why they can't be had.
-    pub fn path(&self) -> Result<OsString> {
-        let path = env::var_os("PATH").unwrap_or_default();
+    pub fn before(&self, path: &OsStr) -> Result<OsString> {
         if self.are_here() {
-            return Ok(path);
+            return Ok(path.to_owned());
         }
-        let folders = [self.fetch()?].into_iter().chain(env::split_paths(&path));
+        let folders = [self.fetch()?].into_iter().chain(env::split_paths(path));
         Ok(env::join_paths(folders)?)
     }
 
@@ -70,18 +89,18 @@ impl Programs {
         ensure!(
             ARCH == "x86_64",
             "{} is fetched for x86-64 only, and this is {ARCH}: install it",
-            self.package
+            self.title()
         );
         let mirror = Mirror::of_this_machine();
-        let tree = tree::get(&[self.package], &SUITES, &mirror, |folder| {
+        let tree = tree::get(self.packages, &SUITES, &mirror, |folder| {
             self.make_starters(folder)
         })?;
         let folder = tree.folder.join(STARTERS);
-        for (name, _) in self.files {
+        for (name, _, asked) in self.files {
             let mut program = Command::new(folder.join(name));
-            output(program.arg("-h")).with_context(|| format!("{name} doesn't run"))?;
+            output(program.arg(asked)).with_context(|| format!("{name} doesn't run"))?;
         }
-        eprintln!("fetched, not installed: {} {}", self.package, tree.version);
+        eprintln!("fetched, not installed: {} {}", self.title(), tree.version);
         Ok(folder)
     }
 
@@ -89,11 +108,11 @@ impl Programs {
         let starters = folder.join(STARTERS);
         let loaders = starters.join("loaders");
         fs::create_dir_all(&loaders)?;
-        for (name, place) in self.files {
+        for (name, place, _) in self.files {
             ensure!(
                 folder.join(place).is_file(),
                 "{} has no {place}",
-                self.package
+                self.title()
             );
             // A process is called what its loader is called.
             symlink(format!("../../{LOADER}"), loaders.join(name))?;
@@ -135,8 +154,8 @@ mod tests {
             symlink(machine.join(place), folder.join(place)).unwrap();
         }
         let programs = Programs {
-            package: "coreutils",
-            files: &[("meow", "usr/bin/cat")],
+            packages: &["coreutils"],
+            files: &[("meow", "usr/bin/cat", "--version")],
         };
         programs.make_starters(&folder).unwrap();
         let mut meow = Command::new(folder.join(STARTERS).join("meow"));

@@ -76,7 +76,7 @@ impl Agent {
     }
 
     /// Starts or ends it, as profile and config in force say.
-    pub fn tend_snmp(self: &Rc<Self>) {
+    pub fn tend_snmp(&self) {
         let keeper = &self.snmp;
         let Some(asks) = keeper.asks.borrow().clone() else {
             return;

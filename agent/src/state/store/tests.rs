@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
+    config::OnError,
     files::{PolicyFiles, Trust},
     policy::{
         identity::exes::Presence,
@@ -210,10 +211,10 @@ fn a_long_file_is_kept_once() {
     let (record, mut before) = place.policy(&long("FIRST"));
     store.prepare(record, &[&before], None).unwrap();
     store.settle().unwrap();
-    assert_eq!((place.kept(), format()), (1, WITHOUT_PATCHES));
+    assert_eq!((place.kept(), format()), (1, WHOLE));
     for job in ["SECOND", "A", "THIRD"] {
         let (_, record, files) = change(&store, &before, &long(job));
-        assert_eq!((place.kept(), format()), (1, FORMAT));
+        assert_eq!((place.kept(), format()), (1, WITH_PATCHES));
         assert_eq!(store.files(&record).unwrap().profile, files.profile);
         before = files;
     }
@@ -234,5 +235,50 @@ fn a_long_file_is_kept_once() {
     assert_eq!(store.files(&fifth).unwrap().profile, files.profile);
     assert_eq!(place.kept(), 1);
     change(&store, &files, FIRST);
-    assert_eq!((place.kept(), format()), (1, WITHOUT_PATCHES));
+    assert_eq!((place.kept(), format()), (1, WHOLE));
+}
+
+/// `SAC-06`: what is kept has stars in the place of a community, is known by the hash of what
+/// was read, and is understood as that was; also where the file isn't all text.
+#[test]
+fn a_community_is_not_kept() {
+    const PROFILES: [&[u8]; 2] = [
+        "PORT 21 TCP FTPD1\nSACONFIG COMMUNITY s3cr\u{e9}t AGENT 1610\n".as_bytes(),
+        b"; \xff\nSACONFIG COMMUN s3cret AGENT 1610 ; \xe9 caf\xe9\nPORT 21 TCP FTPD1\n",
+    ];
+    for profile in PROFILES {
+        let place = Place::new();
+        let store = place.open();
+        let mut source = place.source();
+        source.on_error = Some(OnError::Skip);
+        fs::write(source.profile.as_ref().unwrap(), profile).unwrap();
+        let policy = source.read(&Presence).unwrap().policy.ok().unwrap();
+        let record = Record::new(&source, &policy);
+        let hash = store.prepare(record, &[&policy.files], None).unwrap();
+        store.settle().unwrap();
+        drop(store);
+        let state = place.folder.path().join("state");
+        assert_eq!(read(&state.join(INDEX)).unwrap().format, FORMAT);
+        for file in fs::read_dir(state.join(FILES)).unwrap() {
+            let kept = fs::read(file.unwrap().path()).unwrap();
+            assert_eq!(kept.len(), profile.len());
+            let kept = String::from_utf8_lossy(&kept).into_owned();
+            assert!(kept.contains("*****") && !kept.contains("s3c"), "{kept}");
+        }
+        let store = place.open();
+        let (_, record) = store.remembered(Some(&hash)).unwrap();
+        let files = store.files(&record).unwrap();
+        assert_eq!(files.profile, policy.files.profile);
+        assert!(!files.differ(), "the file is as it was read");
+        let origin = Origin {
+            files: &files,
+            accounts: &record.accounts,
+            sysname: &record.sysname,
+        };
+        let again = source.again(origin, &Presence).unwrap();
+        let again = again.policy.ok().unwrap();
+        assert_eq!(again.subagent, policy.subagent);
+        assert_eq!(again.reservations.len(), 1);
+        assert_eq!(Record::new(&source, &again).hash().unwrap(), hash);
+    }
 }
