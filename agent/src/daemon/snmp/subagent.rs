@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     io,
+    rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -75,7 +76,7 @@ pub fn start(
     health: Arc<Mutex<Health>>,
 ) -> io::Result<Worker> {
     Worker::start("snmp", move |stopped| async move {
-        let observer = Arc::new(Observer::new(asks));
+        let observer = Rc::new(Observer::new(asks));
         let mut subagent = Subagent {
             notices: Notices::new(settings.hold_down, Instant::now()),
             settings,
@@ -292,7 +293,7 @@ async fn send(connection: &mut Connection, message: &Message) -> Result<(), Over
 
 /// What managers are answered from.
 struct Answers {
-    observer: Arc<Observer>,
+    observer: Rc<Observer>,
     /// It, and when it was made.
     view: Option<(Instant, View)>,
     /// The next one, on its way.
@@ -302,7 +303,7 @@ struct Answers {
 impl Answers {
     /// Gets what there has to be before anybody may ask.
     async fn first(&mut self, settings: &Settings) -> Result<(), Unknown> {
-        let view = view(Arc::clone(&self.observer), settings.base.clone(), 0).await?;
+        let view = view(Rc::clone(&self.observer), settings.base.clone(), 0).await?;
         self.view = Some((Instant::now(), view));
         Ok(())
     }
@@ -314,7 +315,7 @@ impl Answers {
         if self.view.as_ref().is_some_and(is_fresh) {
             return;
         }
-        let (observer, base) = (Arc::clone(&self.observer), settings.base.clone());
+        let (observer, base) = (Rc::clone(&self.observer), settings.base.clone());
         let coming = self
             .coming
             .get_or_insert_with(|| spawn_local(view(observer, base, uptime)));
@@ -331,7 +332,7 @@ impl Answers {
 }
 
 /// How things are, when the master's `sysUpTime` is `uptime`.
-async fn view(observer: Arc<Observer>, base: Oid, uptime: u32) -> Result<View, Unknown> {
+async fn view(observer: Rc<Observer>, base: Oid, uptime: u32) -> Result<View, Unknown> {
     let snapshot = observer.snapshot().await?;
     let sockets = observer.sockets(&snapshot).await?;
     let mut judged = HashMap::new();
