@@ -10,6 +10,7 @@ mod confirm;
 mod detach;
 mod events;
 mod explain;
+mod fleet;
 mod logger;
 mod man;
 mod obey;
@@ -243,6 +244,8 @@ Examples:
   portreeve status > /dev/null || echo 'not proven'"
     )]
     Status,
+    /// Compare many nodes: which policy each has in force, and whether it is proven
+    Fleet(fleet::Fleet),
     /// Stop enforcing and remove what is in the kernel
     Detach(detach::Detach),
     /// Print what makes a shell complete this command line
@@ -310,6 +313,7 @@ pub fn main() -> ExitCode {
         Verb::Events(verb) => verb.run(&paths),
         Verb::Top(verb) => verb.run(&paths),
         Verb::Status => status::run(&paths),
+        Verb::Fleet(verb) => verb.run(&paths),
         Verb::Detach(verb) => verb.run(&paths),
         Verb::Completions(verb) => verb.run(Cli::command()),
         Verb::Man(verb) => verb.run(Cli::command()),

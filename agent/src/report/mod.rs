@@ -4,6 +4,7 @@ pub mod diff;
 pub mod events;
 pub mod expect;
 pub mod export;
+pub mod fleet;
 pub mod one_port;
 mod paint;
 pub mod port_news;
