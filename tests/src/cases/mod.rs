@@ -20,6 +20,7 @@ mod expectations;
 mod explain;
 mod faults;
 mod faults_of_changes;
+mod fleet;
 mod floods;
 mod generated;
 mod given_ports;
@@ -166,6 +167,7 @@ const SUBJECTS: &[Subject] = &[
     ("metrics", HOOKS, metrics::TESTS),
     ("metrics", HOOKS, metrics_peers::TESTS),
     ("events", HOOKS, events::TESTS),
+    ("fleet", HOOKS, fleet::TESTS),
     ("floods", HOOKS, floods::TESTS),
     ("register", HOOKS, register::TESTS),
     ("port_watch", HOOKS, port_watch::TESTS),
