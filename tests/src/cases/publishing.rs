@@ -1,13 +1,17 @@
 //! Publishing under load: no bind ever sees parts of two policies.
 
-use std::{env, fmt::Write as _, fs, time::Instant};
+use std::{env, fmt::Write as _, fs, thread, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 
 use crate::{
     ensure_eq,
-    harness::{Binder, Sandbox, Settings, Spinner, Want, control, pace::times, refusal, tcp, udp},
+    harness::{
+        Binder, Sandbox, Settings, Spinner, Want, control,
+        pace::{limit, times},
+        refusal, tcp, udp,
+    },
     tests,
 };
 
@@ -87,7 +91,13 @@ fn take_turns(s: &Sandbox, times: u64, cpu: Option<usize>) -> Result<()> {
         right.total() > times && wrong.total() > times,
         "too few binds: {right:?}, {wrong:?}"
     );
-    let after = Resources::of(agent.pid())?;
+    // It notices some time later that somebody hung up.
+    let deadline = Instant::now() + limit(2);
+    let mut after = Resources::of(agent.pid())?;
+    while after.descriptors > before.descriptors && Instant::now() < deadline {
+        thread::sleep(limit(1) / 50);
+        after = Resources::of(agent.pid())?;
+    }
     ensure!(
         after.descriptors <= before.descriptors && after.kibibytes < before.kibibytes + 64 * 1024,
         "the agent grew from {before:?} to {after:?}"
