@@ -133,7 +133,7 @@ fn unit(arguments: &Arguments) -> Result<()> {
     succeed(&mut cargo)
 }
 
-/// As root, with another `PATH` if there is one.
+/// As root, with this `PATH`.
 fn kernel(arguments: &Arguments, path: &OsStr) -> Result<()> {
     let UnderTest {
         agent,
