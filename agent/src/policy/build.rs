@@ -1,11 +1,15 @@
 //! Texts to a policy: what every way of reading one has in common.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use portreeve_common::abi::{MAX_PERMITS, Mode, NO_ENTRY, Protocol};
+use portreeve_common::{
+    PolicyView as _,
+    abi::{MAX_PERMITS, Mode, NO_ENTRY, Protocol},
+};
 
 use super::{
     accounts::{Accounts, FixedAccounts},
@@ -342,6 +346,12 @@ impl Policy {
         }
         let origin = self.compiled.origins.get(index as usize)?;
         self.reservations.get(*origin as usize)
+    }
+
+    /// The entries of the tables that a port has; none if nothing names it.
+    pub fn entries_of(&self, protocol: Protocol, port: u16) -> Range<u32> {
+        let slot = self.compiled.image.slot(protocol, port);
+        slot.map_or(0..0, |slot| slot.first()..slot.first() + slot.count())
     }
 
     /// How many entries were written and don't take effect (`LNT-06`).

@@ -1,6 +1,6 @@
 //! Who has the ports that a policy reserves, and whether that is right.
 
-use portreeve_common::{PolicyView as _, Verdict, abi::Protocol};
+use portreeve_common::{Verdict, abi::Protocol};
 
 use super::{
     build::Policy,
@@ -187,9 +187,8 @@ pub fn of_nobody(policy: &Policy, port: Port) -> State {
 
 /// One of the entries of a port. RESERVED stands alone on its ports.
 fn entry_of(policy: &Policy, (protocol, port): Port) -> Option<&Reservation> {
-    let slot = policy.compiled.image.slot(protocol, port);
-    let slot = slot.filter(|slot| slot.count() != 0)?;
-    policy.reservation_of(slot.first())
+    let first = policy.entries_of(protocol, port).next()?;
+    policy.reservation_of(first)
 }
 
 /// What `port` is where `listeners` are all that have it, and who has it

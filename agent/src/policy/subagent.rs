@@ -10,7 +10,7 @@ use portreeve_common::abi::Protocol;
 use super::reservations::{Kind, Reservation};
 use crate::{
     diagnostics::{Code, Diagnostic, Diagnostics, Span},
-    profile::ast::{Profile, SaConfig, Spanned, Statement},
+    profile::ast::{Profile, SaConfig, Statement},
 };
 
 /// Where the SNMP agent is asked unless AGENT says otherwise (`SAC-01`).
@@ -89,15 +89,13 @@ fn report(config: &SaConfig, diagnostics: &mut Diagnostics) {
 pub fn advise(profile: &Profile, entries: &[Reservation], diagnostics: &mut Diagnostics) {
     let (mut port, mut asked): (_, Option<Span>) = (DEFAULT_AGENT, None);
     for config in statements(profile) {
-        if let Some(Spanned { value, .. }) = config.agent {
-            port = value;
-        }
         if let Some(enabled) = config.enabled {
             asked = enabled.value.then_some(enabled.span);
         }
-        asked = config
-            .agent
-            .map_or(asked, |agent| asked.and(Some(agent.span)));
+        if let Some(agent) = &config.agent {
+            port = agent.value;
+            asked = asked.and(Some(agent.span));
+        }
     }
     let is_reserved = |entry: &Reservation| {
         entry.kind != Kind::Unreserved

@@ -48,7 +48,7 @@ pub struct PolicyRow {
 }
 
 /// A node.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeRow {
     /// What it is called.
     pub node: String,
@@ -127,17 +127,8 @@ fn row(node: Node, newest: Option<Timestamp>) -> NodeRow {
         Err(why) => {
             return NodeRow {
                 node: node.name,
-                mode: None,
-                proven: false,
-                proven_at: None,
-                hash: None,
-                generation: None,
-                entries: None,
-                refused: None,
-                would_be_refused: None,
-                version: None,
                 problems: vec![why],
-                remarks: Vec::new(),
+                ..NodeRow::default()
             };
         }
     };

@@ -120,11 +120,6 @@ impl Notices {
         }
     }
 
-    /// From now on a port must be so for that long.
-    pub const fn set_hold_down(&mut self, hold_down: Duration) {
-        self.hold_down = hold_down;
-    }
-
     /// Whether somebody is there to be told. Refusals wait for nobody.
     pub fn set_connected(&mut self, is_connected: bool) {
         self.is_connected = is_connected;
@@ -206,8 +201,7 @@ impl Notices {
             }
         }
         // What is told, and what comes of a change and its undoing, is forgotten.
-        let is_needed = |watched: &Watched| watched.is_news();
-        self.ports.retain(|_, watched| is_needed(watched));
+        self.ports.retain(|_, watched| watched.is_news());
         self.refused.retain(|_, refused| {
             if now < refused.until {
                 return true;

@@ -29,10 +29,6 @@ const TIMEOUT: u8 = 5;
 const PRIORITY: u8 = 127;
 /// Of several variables that are walked at once, so many steps at most.
 const MOST_REPETITIONS: usize = 4096;
-/// Errors of SNMP itself (RFC 3416).
-const TOO_BIG: u16 = 1;
-const COMMIT_FAILED: u16 = 14;
-const UNDO_FAILED: u16 = 15;
 
 /// What variables there are.
 pub trait Objects {
@@ -307,8 +303,8 @@ fn answer(body: &Body, objects: &dyn Objects) -> Option<Body> {
         ),
         // Nothing can be written.
         Body::TestSet(_) => return Some(refusal(error::NOT_WRITABLE, 1)),
-        Body::CommitSet => return Some(refusal(COMMIT_FAILED, 1)),
-        Body::UndoSet => return Some(refusal(UNDO_FAILED, 1)),
+        Body::CommitSet => return Some(refusal(error::COMMIT_FAILED, 1)),
+        Body::UndoSet => return Some(refusal(error::UNDO_FAILED, 1)),
         Body::Ping => Vec::new(),
         // The protocol says so of the first; the others are answers or have ended the session.
         Body::CleanupSet | Body::Response { .. } | Body::Close(_) => return None,
@@ -334,7 +330,7 @@ fn answer(body: &Body, objects: &dyn Objects) -> Option<Body> {
     };
     match encode(&message).len() <= HEAD + MOST_PAYLOAD {
         true => Some(message.body),
-        false => Some(refusal(TOO_BIG, 0)),
+        false => Some(refusal(error::TOO_BIG, 0)),
     }
 }
 

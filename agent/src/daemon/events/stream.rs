@@ -40,14 +40,16 @@ impl Stream {
 
     /// The lines that are kept and every one from now on.
     pub fn follow(&mut self) -> Rc<Follower> {
-        let follower = Rc::new(Follower::new(self.kept.iter(), self.room));
-        self.followers.push(Rc::downgrade(&follower));
-        follower
+        self.add(Follower::new(self.kept.iter(), self.room))
     }
 
     /// Every line from now on.
     pub fn follow_from_now(&mut self) -> Rc<Follower> {
-        let follower = Rc::new(Follower::new([].iter(), self.room));
+        self.add(Follower::new([].iter(), self.room))
+    }
+
+    fn add(&mut self, follower: Follower) -> Rc<Follower> {
+        let follower = Rc::new(follower);
         self.followers.push(Rc::downgrade(&follower));
         follower
     }

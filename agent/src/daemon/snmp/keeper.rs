@@ -5,13 +5,13 @@ use std::{
     cell::{Cell, RefCell},
     path::Path,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use super::{
-    subagent::{self, Health, Settings},
+    subagent::{self, Health, Settings, look},
     told::Line,
 };
 use crate::{
@@ -57,8 +57,7 @@ impl Drop for Running {
 
 impl Running {
     fn health(&self) -> Health {
-        let health = self.health.lock();
-        health.unwrap_or_else(PoisonError::into_inner).clone()
+        look(&self.health).clone()
     }
 }
 
@@ -150,10 +149,9 @@ impl Agent {
         let forward = async move {
             loop {
                 let text = follower.next().await;
-                let is_heard = health.as_ref().is_none_or(|health| {
-                    let health = health.lock();
-                    health.unwrap_or_else(PoisonError::into_inner).is_registered
-                });
+                let is_heard = health
+                    .as_ref()
+                    .is_none_or(|health| look(health).is_registered);
                 if is_heard && tell.try_send(line(text.to_string())).is_err() {
                     dropped.set(dropped.get() + 1);
                 }

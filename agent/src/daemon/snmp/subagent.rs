@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     io,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -62,6 +62,11 @@ pub struct Health {
     pub problem: Option<String>,
     /// How many notifications were sent.
     pub notifications: u64,
+}
+
+/// How the subagent is, as it was told last.
+pub fn look(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
+    health.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Starts a subagent that asks by `asks`, is told by `told`, and says how it is in `health`.
@@ -168,8 +173,7 @@ impl Subagent {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut health)
+        change(&mut look(&self.health))
     }
 
     async fn converse(&mut self, stopped: &mut oneshot::Receiver<Infallible>) -> Over {

@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use portreeve_common::{PolicyView as _, abi::Protocol};
-
 use crate::{
     daemon::protocol::{EventRecord, PortNews},
-    policy::{build::Policy, holdings::State},
+    policy::{build::Policy, explain::protocol, holdings::State},
     ports::register::Port,
     snmp::{
         agentx::{Value, VarBind},
@@ -44,8 +42,7 @@ impl Line {
                     return;
                 };
                 let (protocol, number) = port;
-                let slot = policy.compiled.image.slot(protocol, number);
-                let is_named = slot.is_some_and(|slot| slot.count() > 0);
+                let is_named = !policy.entries_of(protocol, number).is_empty();
                 if is_named || policy.expected.of(protocol, number).is_some() {
                     notices.port(port, from, to, process, now);
                 }
@@ -59,7 +56,7 @@ fn refusal(record: EventRecord) -> Option<Refusal> {
     if record.verdict != "deny" {
         return None;
     }
-    let protocol = protocol_of(record.protocol.as_deref()?)?;
+    let protocol = protocol(record.protocol.as_deref()?)?;
     let entry = record.entry.and_then(|entry| entry.text);
     let entry = entry.unwrap_or_default();
     Some(Refusal {
@@ -74,7 +71,7 @@ fn refusal(record: EventRecord) -> Option<Refusal> {
 
 /// What news tells of a change.
 fn change(news: PortNews) -> Option<(Port, State, State, String)> {
-    let port = (protocol_of(&news.protocol)?, news.port);
+    let port = (protocol(&news.protocol)?, news.port);
     let (from, to) = (
         State::named(news.from.as_deref()?)?,
         State::named(&news.state)?,
@@ -85,14 +82,8 @@ fn change(news: PortNews) -> Option<(Port, State, State, String)> {
 /// The job of an entry, as written: it follows the protocol.
 fn job_of(entry: &str) -> &str {
     let mut words = entry.split_ascii_whitespace();
-    let _protocol = words.find(|word| protocol_of(&word.to_ascii_lowercase()).is_some());
+    let _protocol = words.find(|word| protocol(word).is_some());
     words.next().unwrap_or_default()
-}
-
-fn protocol_of(name: &str) -> Option<Protocol> {
-    Protocol::ALL
-        .into_iter()
-        .find(|protocol| protocol.name() == name)
 }
 
 /// `notice` as it is sent, of a module at `base`.
@@ -152,11 +143,7 @@ pub fn values(notice: &Notice, base: &Oid, policy: &Policy) -> Vec<VarBind> {
 
 /// For whom a port is, with blanks between.
 fn jobs(policy: &Policy, (protocol, port): Port) -> String {
-    let slot = policy.compiled.image.slot(protocol, port);
-    let Some(slot) = slot else {
-        return String::new();
-    };
-    let entries = slot.first()..slot.first() + slot.count();
+    let entries = policy.entries_of(protocol, port);
     let entries = entries.filter_map(|entry| policy.reservation_of(entry));
     let names: Vec<String> = entries.map(|entry| entry.user.to_string()).collect();
     names.join(" ")

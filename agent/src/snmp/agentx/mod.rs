@@ -114,9 +114,15 @@ pub enum Body {
     },
 }
 
-/// Errors of a response.
+/// Errors of a response: those of SNMP itself (RFC 3416), and from 256 on those of AgentX.
 pub mod error {
-    /// The variable can't be written (RFC 3416).
+    /// The answer doesn't fit into a message.
+    pub const TOO_BIG: u16 = 1;
+    /// Nothing was written.
+    pub const COMMIT_FAILED: u16 = 14;
+    /// Nothing was taken back.
+    pub const UNDO_FAILED: u16 = 15;
+    /// The variable can't be written.
     pub const NOT_WRITABLE: u16 = 17;
     /// There is no such session.
     pub const NOT_OPEN: u16 = 257;
@@ -124,10 +130,6 @@ pub mod error {
     pub const UNSUPPORTED_CONTEXT: u16 = 262;
     /// Another session answers for the same.
     pub const DUPLICATE_REGISTRATION: u16 = 263;
-    /// The message can't be read.
-    pub const PARSE_ERROR: u16 = 266;
-    /// The master doesn't want to.
-    pub const REQUEST_DENIED: u16 = 267;
     /// It could not be done.
     pub const PROCESSING: u16 = 268;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use portreeve_common::{PolicyView as _, abi::Protocol};
+use portreeve_common::abi::Protocol;
 
 use crate::policy::{
     build::Policy,
@@ -65,12 +65,8 @@ pub fn held(policy: &Policy, holdings: &[Holding]) -> HashMap<u32, (State, Strin
     let mut held: HashMap<u32, (State, String)> = HashMap::new();
     for holding in holdings {
         let state = holding.state();
-        let slot = policy
-            .compiled
-            .image
-            .slot(holding.socket.protocol, holding.socket.port);
-        let Some(slot) = slot else { continue };
-        for entry in slot.first()..slot.first() + slot.count() {
+        let socket = &holding.socket;
+        for entry in policy.entries_of(socket.protocol, socket.port) {
             let Some(origin) = policy.compiled.origins.get(entry as usize) else {
                 continue;
             };

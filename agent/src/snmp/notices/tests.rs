@@ -55,19 +55,22 @@ fn a_port_is_told_of_when_it_stays_so() {
     assert_eq!(notices.take(now + HOLD_DOWN * 9), []);
 }
 
+/// Port 21 is closed, and a second later open.
+fn restart(notices: &mut Notices, now: Instant) {
+    for (from, to, at) in [
+        (State::Open, State::Closed, now),
+        (State::Closed, State::Open, now + SECOND),
+    ] {
+        notices.port(port(21), from, to, String::new(), at);
+    }
+}
+
 /// A restart is no news, and what is no opening or closing isn't either.
 #[test]
 fn what_comes_back_is_not_told() {
     let now = Instant::now();
     let mut notices = connected(now);
-    notices.port(port(21), State::Open, State::Closed, String::new(), now);
-    notices.port(
-        port(21),
-        State::Closed,
-        State::Open,
-        String::new(),
-        now + SECOND,
-    );
+    restart(&mut notices, now);
     assert_eq!(notices.due(), None);
     notices.port(
         port(21),
@@ -79,14 +82,7 @@ fn what_comes_back_is_not_told() {
     notices.port(port(22), State::Closed, State::Bound, String::new(), now);
     assert_eq!(notices.take(now + HOLD_DOWN), []);
     // It counts from when it closed last.
-    notices.port(port(21), State::Open, State::Closed, String::new(), now);
-    notices.port(
-        port(21),
-        State::Closed,
-        State::Open,
-        String::new(),
-        now + SECOND,
-    );
+    restart(&mut notices, now);
     notices.port(
         port(21),
         State::Open,

@@ -23,6 +23,8 @@ impl Objects for Four {
 }
 
 const NUMBER: u32 = 4711;
+/// The master doesn't want to.
+const REQUEST_DENIED: u16 = 267;
 
 fn base() -> Oid {
     Oid::new([1, 3])
@@ -120,7 +122,7 @@ fn it_opens_registers_and_says_what_it_is() {
 fn a_master_that_refuses_ends_it() {
     let now = Instant::now();
     let (mut session, open) = Session::begin(base(), now);
-    let refused = session.take(&response(&open, error::REQUEST_DENIED), &Four, now);
+    let refused = session.take(&response(&open, REQUEST_DENIED), &Four, now);
     assert!(matches!(refused, Err(End::Refused { error: 267, .. })));
     let (mut session, open) = Session::begin(base(), now);
     let register = session
@@ -264,7 +266,7 @@ fn get_bulk() {
 fn what_is_too_big_is_cut_or_refused() {
     let mut session = registered(Instant::now());
     let many = vec![range(&[1; 60], &[]); 4000];
-    assert!(told(asked(&mut session, Body::Get(many))) == Err(TOO_BIG));
+    assert!(told(asked(&mut session, Body::Get(many))) == Err(error::TOO_BIG));
     let body = Body::GetBulk {
         non_repeaters: 0,
         max_repetitions: u16::MAX,
@@ -290,9 +292,12 @@ fn nothing_can_be_written() {
     assert_eq!(asked(&mut session, Body::CleanupSet), None);
     assert_eq!(
         told(asked(&mut session, Body::CommitSet)),
-        Err(COMMIT_FAILED)
+        Err(error::COMMIT_FAILED)
     );
-    assert_eq!(told(asked(&mut session, Body::UndoSet)), Err(UNDO_FAILED));
+    assert_eq!(
+        told(asked(&mut session, Body::UndoSet)),
+        Err(error::UNDO_FAILED)
+    );
 }
 
 #[test]
