@@ -31,7 +31,7 @@ Examples:
     ssh \"$node\" portreeve status --format json > \"status/$node.json\"
   done
   portreeve fleet status/*.json
-  portreeve fleet --format json status/*.json | jq '.nodes[] | select(.proven | not)'"
+  portreeve fleet --format json status/*.json | jq '.nodes[].problems'"
 )]
 pub struct Fleet {
     /// The status of a node, as JSON
