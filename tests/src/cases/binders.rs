@@ -4,8 +4,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,7 +16,7 @@ use crate::{
     ensure_eq,
     harness::{
         Binder, Case, Origin, Sandbox, Servant, Server, Settings, Systemd, Watch,
-        expect::judge_with, pace::patience, request::Kind, server::words, systemd::program, tcp,
+        expect::judge_with, peer::Peer, request::Kind, server::words, systemd::program, tcp,
     },
     tests,
 };
@@ -45,55 +44,19 @@ fn copy(s: &Sandbox, name: &str) -> Result<PathBuf> {
 }
 
 /// systemd-socket-activate, in this cgroup of the sandbox.
-struct Activator {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Activator {
-    fn start(s: &Sandbox, cgroup: &str) -> Result<Self> {
-        let log = s.dir.join("activator.log");
-        let activate = program("/usr/bin/systemd-socket-activate")?;
-        let join = s.cgroup_below(cgroup)?.join("cgroup.procs");
-        let child = Command::new("/bin/sh")
-            // exec: it is this very process then.
-            .args(["-c", r#"echo $$ >"$0" && exec "$@""#])
-            .arg(join)
-            .arg(activate)
-            .arg(format!("--listen=127.0.0.1:{PORT}"))
-            .args(words(Origin::Handed)?)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log)?)
-            .spawn()
-            .context("systemd-socket-activate can't be run")?;
-        Ok(Self { child, log })
-    }
-
-    /// What it says when it ends without having bound.
-    fn refused(mut self) -> Result<String> {
-        let deadline = Instant::now() + patience();
-        while self.child.try_wait()?.is_none() {
-            ensure!(
-                Instant::now() < deadline,
-                "it does not end: {}",
-                self.said()?
-            );
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.said()
-    }
-
-    fn said(&self) -> Result<String> {
-        Ok(fs::read_to_string(&self.log)?)
-    }
-}
-
-impl Drop for Activator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn activator(s: &Sandbox, cgroup: &str) -> Result<Peer> {
+    let log = s.dir.join("activator.log");
+    let activate = program("/usr/bin/systemd-socket-activate")?;
+    let join = s.cgroup_below(cgroup)?.join("cgroup.procs");
+    let mut activator = Command::new("/bin/sh");
+    activator
+        // exec: it is this very process then.
+        .args(["-c", r#"echo $$ >"$0" && exec "$@""#])
+        .arg(join)
+        .arg(activate)
+        .arg(format!("--listen=127.0.0.1:{PORT}"))
+        .args(words(Origin::Handed)?);
+    Peer::start(&mut activator, log)
 }
 
 /// The event of a bind to the port by who has this name, in this cgroup.
@@ -116,9 +79,9 @@ fn event(verdict: &str, port: u16, comm: &str, cgroup: &str) -> Value {
 fn a_socket_activator_is_judged_as_itself(s: &Sandbox) -> Result<()> {
     // The kernel cuts names at 15 characters.
     const NAME: &str = "systemd-socket-";
-    let free = Activator::start(s, "wrong")?;
+    let free = activator(s, "wrong")?;
     let server = Server::at(PORT)?;
-    ensure_eq!(server.pid, free.child.id(), "without an agent");
+    ensure_eq!(server.pid, free.pid(), "without an agent");
     drop(free);
 
     let root = s.cgroup_name();
@@ -127,7 +90,7 @@ fn a_socket_activator_is_judged_as_itself(s: &Sandbox) -> Result<()> {
     let by_server = format!("comm = \"{}\"", own_name()?);
     let agent = s.agent_with(&profile, &config(&by_server))?.start()?;
     let mut watch = Watch::start(&agent)?;
-    let said = Activator::start(s, "wrong")?.refused()?;
+    let said = activator(s, "wrong")?.end()?;
     ensure!(said.contains("Permission denied"), "{said}");
     let wrong = format!("{root}/wrong");
     watch.expect(&[("other-job", 1)], &[event("deny", PORT, NAME, &wrong)])?;
@@ -140,9 +103,9 @@ fn a_socket_activator_is_judged_as_itself(s: &Sandbox) -> Result<()> {
         s.write("portreeve.toml", config(&job))?;
         let agent = s.agent_again()?.start()?;
         let mut watch = Watch::start(&agent)?;
-        let activator = Activator::start(s, cgroup)?;
+        let activator = activator(s, cgroup)?;
         let server = Server::at(PORT)?;
-        ensure_eq!(server.pid, activator.child.id(), "the server is its image");
+        ensure_eq!(server.pid, activator.pid(), "the server is its image");
         ensure_eq!(server.comm, own_name()?, "by now it is the server");
         let cgroup = format!("{root}/{cgroup}");
         ensure_eq!(server.cgroup, cgroup, "where it was");

@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use crate::{
     ensure_eq,
     harness::{
         Agent, Binder, NOBODY, Sandbox, Settings, Spinner, agent::Start, command, launch::Launch,
-        pace::patience, refusal, systemd::program, tcp,
+        pace::patience, peer::Peer, refusal, systemd::program, tcp,
     },
     tests,
 };
@@ -473,53 +473,27 @@ fn a_journal_that_reads_nothing(s: &Sandbox) -> Result<()> {
 }
 
 /// A systemd-journald in a place of its own.
-struct Journald {
-    process: Child,
-}
-
-impl Journald {
-    fn start(s: &Sandbox, run: &Run) -> Result<Self> {
-        let journald = program("/usr/lib/systemd/systemd-journald")?;
-        // The kernel's messages and its audit are none of the test's.
-        let config = s.write(
-            "journald.conf",
-            "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=\n",
-        )?;
-        let mut launch = Launch {
-            program: journald.to_owned(),
-            ..Launch::default()
-        };
-        run.launch(&mut launch);
-        // Its own, or where newer releases have it.
-        let usual =
-            ["/etc/systemd", "/usr/lib/systemd"].map(|at| Path::new(at).join("journald.conf"));
-        let usual = usual.into_iter().find(|file| file.exists());
-        launch
-            .replaced
-            .push((config, usual.context("there is no journald.conf")?));
-        let process = launch
-            .command()?
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(s.dir.join("journald.log"))?)
-            .spawn()?;
-        let journald = Self { process };
-        let deadline = Instant::now() + patience();
-        while !run.socket().exists() {
-            if Instant::now() > deadline {
-                bail!("{}", fs::read_to_string(s.dir.join("journald.log"))?);
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(journald)
-    }
-}
-
-impl Drop for Journald {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn journald(s: &Sandbox, run: &Run) -> Result<Peer> {
+    let journald = program("/usr/lib/systemd/systemd-journald")?;
+    // The kernel's messages and its audit are none of the test's.
+    let config = s.write(
+        "journald.conf",
+        "[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=\n",
+    )?;
+    let mut launch = Launch {
+        program: journald.to_owned(),
+        ..Launch::default()
+    };
+    run.launch(&mut launch);
+    // Its own, or where newer releases have it.
+    let usual = ["/etc/systemd", "/usr/lib/systemd"].map(|at| Path::new(at).join("journald.conf"));
+    let usual = usual.into_iter().find(|file| file.exists());
+    launch
+        .replaced
+        .push((config, usual.context("there is no journald.conf")?));
+    let mut journal = Peer::start(&mut launch.command()?, s.dir.join("journald.log"))?;
+    journal.wait_until("the journal", |_| run.socket().exists())?;
+    Ok(journal)
 }
 
 /// What is in the journal below `run`, by these words of journalctl's.
@@ -535,7 +509,7 @@ fn journalctl(run: &Run, words: &[&str]) -> Result<String> {
 /// A real journald takes it all, and journalctl finds it by its fields.
 fn a_real_journal(s: &Sandbox) -> Result<()> {
     let run = Run::new(s)?;
-    let journald = Journald::start(s, &run)?;
+    let first = journald(s, &run)?;
     let agent = run.start(s)?;
     is_refused(s)?;
     let id = format!("MESSAGE_ID={REFUSAL}");
@@ -565,9 +539,9 @@ fn a_real_journal(s: &Sandbox) -> Result<()> {
     ensure_eq!(find(&["PORTREEVE_PORT=4323"])?, "", "another port");
 
     // Started again, it goes on, and nothing is missing.
-    drop(journald);
+    drop(first);
     is_refused(s)?;
-    let _journald = Journald::start(s, &run)?;
+    let _second = journald(s, &run)?;
     agent.wait_until("the second event", |_| {
         let found = find(&["-o", "json", &id]);
         found.is_ok_and(|text| text.lines().count() == 2)

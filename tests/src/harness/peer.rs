@@ -35,6 +35,11 @@ impl Peer {
         Ok(Self { child, log })
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said.
     pub fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -42,10 +47,21 @@ impl Peer {
 
     /// Sends it a signal.
     pub fn signal(&self, what: Signal) -> Result<()> {
-        Ok(signal::kill(
-            Pid::from_raw(self.child.id().cast_signed()),
-            what,
-        )?)
+        Ok(signal::kill(Pid::from_raw(self.pid().cast_signed()), what)?)
+    }
+
+    /// What it has said when it ends by itself.
+    pub fn end(mut self) -> Result<String> {
+        let deadline = Instant::now() + patience();
+        while self.child.try_wait()?.is_none() {
+            ensure!(
+                Instant::now() < deadline,
+                "it does not end: {}",
+                self.said()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(self.said())
     }
 
     /// Waits until `holds` of what it has said.
