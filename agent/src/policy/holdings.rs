@@ -185,8 +185,8 @@ pub fn of_nobody(policy: &Policy, port: Port) -> State {
     entry_of(policy, port).map_or(State::Closed, closed)
 }
 
-/// One of the entries of a port. RESERVED stands alone on its ports.
-fn entry_of(policy: &Policy, (protocol, port): Port) -> Option<&Reservation> {
+/// The first entry that is looked at for a port. RESERVED stands alone on its ports.
+pub fn entry_of(policy: &Policy, (protocol, port): Port) -> Option<&Reservation> {
     let first = policy.entries_of(protocol, port).next()?;
     policy.reservation_of(first)
 }

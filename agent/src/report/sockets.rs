@@ -5,16 +5,14 @@ mod tests;
 
 use std::{collections::HashMap, net::IpAddr};
 
-use portreeve_common::{
-    PolicyView as _,
-    abi::{Protocol, Slot},
-};
-
 use super::table;
 use crate::{
     daemon::{events::moment, protocol::SocketRow},
     diagnostics::escaped,
-    policy::{build::Policy, holdings::job, reservations::Reservation},
+    policy::{
+        build::Policy,
+        holdings::{entry_of, job},
+    },
     ports::{Connection, ConnectionState, Holder, units::unit_of},
     profile::ast::Share,
 };
@@ -47,18 +45,9 @@ fn serves(connection: &Connection) -> bool {
     }
 }
 
-/// The first entry that is looked at for a port.
-fn entry(policy: &Policy, protocol: Protocol, port: u16) -> Option<&Reservation> {
-    let slot: Slot = policy.compiled.image.slot(protocol, port)?;
-    match slot.count() {
-        0 => None,
-        _ => policy.reservation_of(slot.first()),
-    }
-}
-
 fn row(policy: &Policy, connection: &Connection, holders: &[Holder], group: u32) -> SocketRow {
     let socket = &connection.socket;
-    let entry = entry(policy, socket.protocol, socket.port);
+    let entry = entry_of(policy, (socket.protocol, socket.port));
     let by_unit = holders.iter().find(|holder| holder.unit.is_some());
     let holder = by_unit.or_else(|| holders.first());
     let unit = holder.and_then(|holder| {
