@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod diagnostics;
 pub mod files;
 pub mod kernel;
+pub mod oid;
 pub mod policy;
 pub mod ports;
 pub mod profile;

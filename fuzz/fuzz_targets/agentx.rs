@@ -5,10 +5,12 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use portreeve::snmp::{
-    agentx::{Body, HEAD, Value, VarBind, decode, encode, payload_length},
+use portreeve::{
     oid::Oid,
-    session::{Objects, Session},
+    snmp::{
+        agentx::{Body, HEAD, Value, VarBind, decode, encode, payload_length},
+        session::{Objects, Session},
+    },
 };
 
 /// One variable.
@@ -37,16 +39,24 @@ fuzz_target!(|bytes: &[u8]| {
     let (mut session, _) = Session::begin(Oid::new([1, 3]), now);
     let mut rest = bytes;
     while let Some((head, behind)) = rest.split_first_chunk::<HEAD>() {
-        let Ok(length) = payload_length(head) else { return };
-        let Some((payload, behind)) = behind.split_at_checked(length) else { return };
+        let Ok(length) = payload_length(head) else {
+            return;
+        };
+        let Some((payload, behind)) = behind.split_at_checked(length) else {
+            return;
+        };
         rest = behind;
-        let Ok(message) = decode(head, payload) else { return };
+        let Ok(message) = decode(head, payload) else {
+            return;
+        };
         if !matches!(message.body, Body::Other { .. }) {
             let again = encode(&message);
             let (head, payload) = again.split_first_chunk::<HEAD>().unwrap();
             assert_eq!(decode(head, payload).unwrap(), message);
         }
-        let Ok(reply) = session.take(&message, &One, now) else { return };
+        let Ok(reply) = session.take(&message, &One, now) else {
+            return;
+        };
         if let Some(reply) = reply {
             let bytes = encode(&reply);
             let (head, payload) = bytes.split_first_chunk::<HEAD>().unwrap();

@@ -3,13 +3,13 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::table::{Reader, Section, invalid};
-use crate::{
-    diagnostics::quoted,
-    snmp::{mib::DEFAULT_BASE, oid::Oid},
-};
+use crate::{diagnostics::quoted, oid::Oid};
 
 /// Where SNMP agents listen for subagents.
 pub const DEFAULT_MASTER: &str = "/var/agentx/master";
+/// Where `PORTREEVE-MIB` is: in the arc that net-snmp leaves for whoever has no number of an
+/// enterprise.
+const DEFAULT_BASE: [u32; 10] = [1, 3, 6, 1, 4, 1, 8072, 9999, 9999, 28786];
 /// What stands before the path of a Unix socket.
 const UNIX: &str = "unix:";
 /// What stands before an address.

@@ -8,5 +8,4 @@ pub mod agentx;
 pub mod connection;
 pub mod mib;
 pub mod notices;
-pub mod oid;
 pub mod session;

@@ -11,13 +11,11 @@ use std::{
 
 use thiserror::Error;
 
-use super::{
-    agentx::{
-        Body, CloseReason, HEAD, Head, MOST_PAYLOAD, Message, SearchRange, Value, VarBind, encode,
-        error,
-    },
-    oid::Oid,
+use super::agentx::{
+    Body, CloseReason, HEAD, Head, MOST_PAYLOAD, Message, SearchRange, Value, VarBind, encode,
+    error,
 };
+use crate::oid::Oid;
 
 /// How long the master may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);

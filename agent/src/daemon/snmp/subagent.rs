@@ -23,12 +23,12 @@ use crate::{
         metrics::{Asks, Observer, Unknown},
         worker::Worker,
     },
+    oid::Oid,
     snmp::{
         agentx::{Body, Message},
         connection::Connection,
         mib::{Facts, View},
         notices::Notices,
-        oid::Oid,
         session::{End, PATIENCE, Session},
     },
 };

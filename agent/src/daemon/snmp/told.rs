@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use crate::{
     daemon::protocol::{EventRecord, PortNews},
+    oid::Oid,
     policy::{build::Policy, explain::protocol, holdings::State},
     ports::register::Port,
     snmp::{
         agentx::{Value, VarBind},
         mib::{NOTIFICATIONS, NOTIFIED, octets, protocol_number, state_number},
         notices::{Notice, Notices, Refusal},
-        oid::Oid,
     },
 };
 

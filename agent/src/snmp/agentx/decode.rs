@@ -6,7 +6,7 @@ use super::{
     Body, CloseReason, HEAD, Head, INTERNET, MOST_PAYLOAD, Message, NETWORK_BYTE_ORDER,
     NON_DEFAULT_CONTEXT, SearchRange, VERSION, Value, VarBind, kind, tag,
 };
-use crate::snmp::oid::{MOST, Oid};
+use crate::oid::{MOST, Oid};
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::{
     Body, HEAD, INTERNET, Message, NETWORK_BYTE_ORDER, SearchRange, VERSION, Value, VarBind, kind,
     tag,
 };
-use crate::snmp::oid::Oid;
+use crate::oid::Oid;
 
 /// `message` as it is sent.
 pub fn encode(message: &Message) -> Vec<u8> {

@@ -6,7 +6,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-use super::oid::Oid;
+use crate::oid::Oid;
 
 pub use self::{
     decode::{DecodeError, decode, payload_length},

@@ -15,22 +15,20 @@ use self::{
 };
 use super::{
     agentx::{Value, VarBind},
-    oid::Oid,
     session::Objects,
 };
-use crate::policy::{
-    build::Policy,
-    holdings::{Holding, State},
+use crate::{
+    oid::Oid,
+    policy::{
+        build::Policy,
+        holdings::{Holding, State},
+    },
 };
 
 pub use self::{
     objects::{NOTIFICATIONS, NOTIFIED, octets, state_number},
     rows::protocol_number,
 };
-
-/// Where the module is unless the config says otherwise: in the arc that net-snmp leaves
-/// for whoever has no number of an enterprise.
-pub const DEFAULT_BASE: [u32; 10] = [1, 3, 6, 1, 4, 1, 8072, 9999, 9999, 28786];
 
 /// How things are, as far as managers are told.
 pub struct Facts<'f> {

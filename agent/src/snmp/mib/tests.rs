@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
+    config::Snmp,
     policy::{
         holdings,
         listeners::tests::{held, policy},
@@ -22,7 +23,7 @@ PORTRANGE
 ";
 
 fn base() -> Oid {
-    Oid::new(DEFAULT_BASE)
+    Snmp::default().base
 }
 
 fn view() -> View {
